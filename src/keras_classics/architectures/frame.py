@@ -1,0 +1,184 @@
+"""The frame: what all networks have in common stands here, once.
+
+`Architecture` is the record of a network, `build` makes a flat Functional model of it. Weights are
+no business of this layer: see `keras_classics.networks` for the constructors that load them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import keras
+from keras import KerasTensor, layers
+
+from keras_classics.architectures.layers import channel_axis
+from keras_classics.architectures.tree import BlockKind
+
+Activation = str | Callable[[KerasTensor], KerasTensor] | None  # as in keras.layers.Dense
+Pooling = Literal["avg", "max"] | None
+Shape = tuple[int | None, int | None, int | None]
+
+
+class Features(Protocol):
+    """From images to the last feature maps: (b, h, w, c) -> (b, h', w', c')."""
+
+    def __call__(self, x: KerasTensor, *, width: float, prefix: str) -> KerasTensor: ...  # noqa: D102
+
+
+class Top(Protocol):
+    """From the last feature maps to the classes: (b, h, w, c) -> (b, classes)."""
+
+    def __call__(  # noqa: D102
+        self, x: KerasTensor, *, width: float, prefix: str, classes: int, activation: Activation
+    ) -> KerasTensor: ...
+
+
+def pooled_top(
+    x: KerasTensor,
+    *,
+    width: float,  # noqa: ARG001  the classes are not scaled
+    prefix: str,
+    classes: int,
+    activation: Activation,
+) -> KerasTensor:
+    """Global average pooling and one dense layer: (b, h, w, c) -> (b, classes), any h and w."""
+    x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
+    return layers.Dense(classes, activation=activation, name=f"{prefix}predictions")(x)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The record of a network."""
+
+    name: str  # in the catalog and as the model's default name
+    title: str  # of the constructor
+    paper: str  # address
+    year: int
+    default_size: int  # of the square input in pixels
+    least_size: int  # below it, a feature map would vanish
+    features: Features
+    kinds: tuple[BlockKind, ...]  # the blocks that the architecture declares
+    top: Top = pooled_top
+    top_layers: tuple[str, ...] = ("predictions",)  # those of the top that have weights
+    top_fixes_size: bool = False  # the top flattens, so that its weights fit one input size only
+    aliases: tuple[tuple[str, str], ...] = ()  # published layer name -> name that tells its block
+
+    def replace(self, **changes: Any) -> Architecture:
+        """A variant: this record with other values in some fields."""
+        return dataclasses.replace(self, **changes)
+
+
+def build(
+    architecture: Architecture,
+    *,
+    include_top: bool = True,
+    input_tensor: KerasTensor | None = None,
+    input_shape: Shape | None = None,
+    pooling: Pooling = None,
+    classes: int = 1000,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    width: float = 1.0,
+    prefix: str = "",
+) -> keras.Model:
+    """Build a network with random weights as a flat Functional model.
+
+    Args:
+        architecture: The record of the network.
+        include_top: Whether the classifier is part of the model.
+        input_tensor: Where the network begins, in the place of a new input.
+        input_shape: Height, width, channels (channels first if Keras is so configured); None for
+            any height or width, where the top allows it. Default: the paper's size with the top,
+            any size without, 3 channels.
+        pooling: Without the top, global pooling of the last feature maps: "avg", "max" or None.
+        classes: Number of classes of the top.
+        classifier_activation: Of the top; None gives logits.
+        name: The model's; default: the architecture's.
+        width: Multiplies the number of filters of every layer; 1.0 is the paper.
+        prefix: Put before the name of every layer, so that two networks fit into one model.
+
+    Returns:
+        A model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c') without the top.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes={classes!r}: a whole number of at least 1 is needed.")
+    if not isinstance(width, (int, float)) or not math.isfinite(width) or width <= 0:
+        raise ValueError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
+    if "/" in prefix:
+        raise ValueError(f'prefix={prefix!r}: layer names cannot contain "/".')
+
+    if input_tensor is None:
+        shape = input_shape_for(architecture, input_shape, include_top=include_top)
+        x = keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)
+    elif keras.utils.is_keras_tensor(input_tensor):
+        if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
+            raise ValueError(
+                f"input_shape={input_shape} is not the shape of input_tensor, "
+                f"{tuple(input_tensor.shape[1:])}; give one of the two."
+            )
+        input_shape_for(architecture, tuple(input_tensor.shape[1:]), include_top=include_top)
+        x = input_tensor
+    else:
+        raise ValueError(
+            f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, such as "
+            "keras.Input(...) or the output of a layer."
+        )
+    inputs = x if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+
+    x = architecture.features(x, width=width, prefix=prefix)
+    if include_top:
+        x = architecture.top(
+            x, width=width, prefix=prefix, classes=classes, activation=classifier_activation
+        )
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name=f"{prefix}max_pool")(x)
+    return keras.Model(inputs, x, name=name or architecture.name)
+
+
+def input_shape_for(
+    architecture: Architecture, input_shape: Shape | None, *, include_top: bool
+) -> Shape:
+    """Check the shape of the input, or give the default one.
+
+    Raises:
+        ValueError: If the shape is not one of three whole numbers, or smaller than the
+            architecture's least size, or unknown where the top needs a fixed size.
+    """
+    if input_shape is None:
+        side = architecture.default_size if include_top else None
+        return with_channels((side, side), 3)
+    title, least = architecture.title, architecture.least_size
+    if len(input_shape) != 3 or any(
+        isinstance(n, bool) or not isinstance(n, (int, type(None))) for n in input_shape
+    ):
+        raise ValueError(f"input_shape={input_shape}: three whole numbers (or None) are needed.")
+    channels = input_shape[channel_axis() - 1]
+    sides = [n for axis, n in enumerate(input_shape, start=1) if axis != channel_axis()]
+    if channels is None or channels < 1:
+        raise ValueError(f"input_shape={input_shape}: the number of channels must be known.")
+    if any(side is not None and side < least for side in sides):
+        raise ValueError(
+            f"input_shape={input_shape}: {title} needs at least {least} x {least} pixels."
+        )
+    if include_top and architecture.top_fixes_size and None in sides:
+        raise ValueError(
+            f"input_shape={input_shape}: the dense top of {title} needs a known height and width; "
+            "give them, or build with include_top=False."
+        )
+    return (input_shape[0], input_shape[1], input_shape[2])
+
+
+def with_channels(sides: tuple[int | None, int | None], channels: int) -> Shape:
+    """Height and width joined with the channels in the order that Keras is configured for."""
+    return (channels, *sides) if channel_axis() == 1 else (*sides, channels)

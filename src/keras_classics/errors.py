@@ -1,0 +1,38 @@
+"""The errors that a user can mend; everything else is a bug.
+
+Each message is one line that names the argument or file, what was received, and what to do. The
+command line prints it and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ClassicsError(ValueError):
+    """Something that the user can mend: one line that says what and how."""
+
+
+class DataError(ClassicsError):
+    """A folder of images from which nothing can be learned as it is."""
+
+
+class ImageError(DataError):
+    """One image file that cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class ArtefactError(ClassicsError):
+    """A folder that is not the artefact of a run, or a torn one."""
+
+
+class WeightsError(ClassicsError):
+    """Weights that do not belong to the network that should load them."""
+
+
+class OutputError(ClassicsError):
+    """A place where nothing can be written: permission, space, or something in the way."""
