@@ -14,6 +14,7 @@ from keras import KerasTensor
 
 from keras_classics.architectures import catalog, frame, inception_v3, resnet, vgg
 from keras_classics.architectures.frame import Activation, Architecture, Pooling, Shape
+from keras_classics.errors import ClassicsError
 from keras_classics.weights.loading import check_request, load_requested
 
 
@@ -54,7 +55,7 @@ def build(
         without the top.
 
     Raises:
-        ValueError: If an argument is out of its range, or the weights are not the network's
+        ClassicsError: If an argument is out of its range, or the weights are not the network's
             (`keras_classics.errors.WeightsError`).
     """
     architecture = catalog.find(network) if isinstance(network, str) else network
@@ -212,7 +213,7 @@ def InceptionV3(
     `without_auxiliary(model)` detaches. The published weights have none: it begins at random.
     """
     if auxiliary and not include_top:
-        raise ValueError(
+        raise ClassicsError(
             "auxiliary=True with include_top=False: the side classifier needs classes; "
             "use include_top=True."
         )

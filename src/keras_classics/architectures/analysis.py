@@ -19,6 +19,7 @@ from keras import KerasTensor, layers
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.layers import channel_axis
 from keras_classics.architectures.tree import Block
+from keras_classics.errors import ClassicsError
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
         size: Height and width of the input in pixels, where the model leaves them open.
 
     Raises:
-        ValueError: If the model leaves its input's size open and none is given, or if the given
+        ClassicsError: If the model leaves its input's size open and none is given, or if the given
             one is not the model's.
     """
     specs = {id(tensor): _concrete(tensor, size) for tensor in model.inputs}
@@ -166,11 +167,11 @@ def _concrete(tensor: KerasTensor, size: int | tuple[int, int] | None) -> KerasT
         axes = [axis for axis in (1, 2, 3) if axis != channel_axis()]
         for axis, side in zip(axes, wanted or (None, None), strict=True):
             if shape[axis] is None and side is None:
-                raise ValueError(
+                raise ClassicsError(
                     f"the input of shape {tuple(shape)} leaves its height or width open: give size."
                 )
             if side is not None and shape[axis] not in (None, side):
-                raise ValueError(
+                raise ClassicsError(
                     f"size={size}: the model's input is fixed to {tuple(shape[1:])}; "
                     "build the network with that size, or leave size out."
                 )

@@ -11,6 +11,7 @@ import keras
 from keras_classics.architectures import inception_v3, resnet, vgg
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.tree import Block, find_blocks
+from keras_classics.errors import ClassicsError
 
 CATALOG: Mapping[str, Architecture] = MappingProxyType(
     {
@@ -30,14 +31,14 @@ def find(name: str) -> Architecture:
     """The record of a network by its name in the catalog, in any case, or its constructor's.
 
     Raises:
-        ValueError: If there is none; the message names the nearest.
+        ClassicsError: If there is none; the message names the nearest.
     """
     for architecture in CATALOG.values():
         if name.lower() in (architecture.name, architecture.title.lower()):
             return architecture
     near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"network {name!r} is not known; {hint}The catalog: {', '.join(CATALOG)}.")
+    raise ClassicsError(f"network {name!r} is not known; {hint}The catalog: {', '.join(CATALOG)}.")
 
 
 def block_tree(model: keras.Model) -> Block:

@@ -17,6 +17,7 @@ from keras import KerasTensor, layers
 
 from keras_classics.architectures.layers import channel_axis
 from keras_classics.architectures.tree import BlockKind
+from keras_classics.errors import ClassicsError
 
 Activation = str | Callable[[KerasTensor], KerasTensor] | None  # as in keras.layers.Dense
 Pooling = Literal["avg", "max"] | None
@@ -105,30 +106,30 @@ def build(
         A model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c') without the top.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ClassicsError: If an argument is out of its range.
     """
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes={classes!r}: a whole number of at least 1 is needed.")
+        raise ClassicsError(f"classes={classes!r}: a whole number of at least 1 is needed.")
     if not isinstance(width, (int, float)) or not math.isfinite(width) or width <= 0:
-        raise ValueError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
+        raise ClassicsError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
     if pooling not in (None, "avg", "max"):
-        raise ValueError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
+        raise ClassicsError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
     if "/" in prefix:
-        raise ValueError(f'prefix={prefix!r}: layer names cannot contain "/".')
+        raise ClassicsError(f'prefix={prefix!r}: layer names cannot contain "/".')
 
     if input_tensor is None:
         shape = input_shape_for(architecture, input_shape, include_top=include_top)
         x = keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)
     elif keras.utils.is_keras_tensor(input_tensor):
         if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
-            raise ValueError(
+            raise ClassicsError(
                 f"input_shape={input_shape} is not the shape of input_tensor, "
                 f"{tuple(input_tensor.shape[1:])}; give one of the two."
             )
         input_shape_for(architecture, tuple(input_tensor.shape[1:]), include_top=include_top)
         x = input_tensor
     else:
-        raise ValueError(
+        raise ClassicsError(
             f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, such as "
             "keras.Input(...) or the output of a layer."
         )
@@ -152,7 +153,7 @@ def input_shape_for(
     """Check the shape of the input, or give the default one.
 
     Raises:
-        ValueError: If the shape is not one of three whole numbers, or smaller than the
+        ClassicsError: If the shape is not one of three whole numbers, or smaller than the
             architecture's least size, or unknown where the top needs a fixed size.
     """
     if input_shape is None:
@@ -162,17 +163,17 @@ def input_shape_for(
     if len(input_shape) != 3 or any(
         isinstance(n, bool) or not isinstance(n, (int, type(None))) for n in input_shape
     ):
-        raise ValueError(f"input_shape={input_shape}: three whole numbers (or None) are needed.")
+        raise ClassicsError(f"input_shape={input_shape}: three whole numbers (or None) are needed.")
     channels = input_shape[channel_axis() - 1]
     sides = [n for axis, n in enumerate(input_shape, start=1) if axis != channel_axis()]
     if channels is None or channels < 1:
-        raise ValueError(f"input_shape={input_shape}: the number of channels must be known.")
+        raise ClassicsError(f"input_shape={input_shape}: the number of channels must be known.")
     if any(side is not None and side < least for side in sides):
-        raise ValueError(
+        raise ClassicsError(
             f"input_shape={input_shape}: {title} needs at least {least} x {least} pixels."
         )
     if include_top and architecture.top_fixes_size and None in sides:
-        raise ValueError(
+        raise ClassicsError(
             f"input_shape={input_shape}: the dense top of {title} needs a known height and width; "
             "give them, or build with include_top=False."
         )

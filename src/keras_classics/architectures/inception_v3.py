@@ -16,6 +16,7 @@ from keras import KerasTensor, layers
 from keras_classics.architectures.frame import Activation, Architecture
 from keras_classics.architectures.layers import channel_axis, conv_bn, scaled
 from keras_classics.architectures.tree import CONV_BN, BlockKind
+from keras_classics.errors import ClassicsError
 
 Kernel = int | tuple[int, int]
 Unit = tuple[int, Kernel]  # filters, kernel (height, width)
@@ -201,10 +202,10 @@ def without_auxiliary(model: keras.Model) -> keras.Model:
     """The model without its side classifier: same layers, same weights, the first output alone.
 
     Raises:
-        ValueError: If the model has one output only.
+        ClassicsError: If the model has one output only.
     """
     if len(model.outputs) != 2:
-        raise ValueError(
+        raise ClassicsError(
             f"model {model.name!r} has {len(model.outputs)} output(s); only one built with "
             "auxiliary=True has a second one to detach."
         )

@@ -17,6 +17,7 @@ from keras import KerasTensor, layers
 from keras_classics.architectures.frame import Activation, Architecture, input_shape_for
 from keras_classics.architectures.layers import scaled
 from keras_classics.architectures.tree import BlockKind
+from keras_classics.errors import ClassicsError
 
 # Table 1, column D: filters and number of 3x3 convolutions of each block.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -104,7 +105,7 @@ VGG16 = Architecture(
 def with_dropout(rate: float) -> Architecture:
     """VGG16 whose hidden dense layers are followed by dropout of this rate, as the paper has it."""
     if not 0.0 <= rate < 1.0:
-        raise ValueError(f"dropout={rate!r}: a rate from 0 up to, not including, 1 is needed.")
+        raise ClassicsError(f"dropout={rate!r}: a rate from 0 up to, not including, 1 is needed.")
     return VGG16.replace(top=partial(top, dropout=rate))
 
 
@@ -134,7 +135,7 @@ def vgg16_sequential(
         dropout: Rate after fc1 and fc2.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ClassicsError: If an argument is out of its range.
     """
     with_dropout(dropout)
     shape = input_shape_for(VGG16, input_shape, include_top=True)

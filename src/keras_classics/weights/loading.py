@@ -153,6 +153,9 @@ def load_weights(
     if skip_top:
         targets = [layer for layer in targets if layer.name not in tops]
     sources, behaviour = _read(path, [type(layer).__name__ for layer in targets])
+    if prefix:  # the file of a network with the same prefix is as good as one without
+        sources = [FileLayer(s.name.removeprefix(prefix), s.tensors) for s in sources]
+        behaviour = {name.removeprefix(prefix): layer for name, layer in behaviour.items()}
     if not tops & {layer.name for layer in targets}:
         sources = [s for s in sources if s.name not in architecture.top_layers]
 
@@ -251,7 +254,8 @@ def _read(
             if path.name.endswith(".weights.h5") or "layers" in file:
                 return _read_keras3(file, classes), {}
             return _read_legacy(file.get("model_weights", file)), {}
-    except (OSError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+    # h5py raises RuntimeError where the inside of a file is torn.
+    except (OSError, RuntimeError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise WeightsError(
             f"{path}: not a complete file of weights made by Keras "
             "(.weights.h5, .keras or .h5 is needed)."
@@ -263,7 +267,7 @@ def _read_legacy(file: Any) -> list[FileLayer]:
     read = []
     for name in file.attrs["layer_names"]:
         group = file[_text(name)]
-        tensors = tuple(np.asarray(group[_text(w)]) for w in group.attrs["weight_names"])
+        tensors = tuple(_array(group[_text(w)]) for w in group.attrs["weight_names"])
         if tensors:
             read.append(FileLayer(_text(name), tensors))
     return read
@@ -281,12 +285,19 @@ def _read_keras3(file: Any, classes: Sequence[str]) -> list[FileLayer]:
     return [
         FileLayer(
             _text(full[key]["vars"].attrs.get("name", full[key].attrs.get("name", key))),
-            tuple(
-                np.asarray(full[key]["vars"][index]) for index in sorted(full[key]["vars"], key=int)
-            ),
+            tuple(_array(full[key]["vars"][index]) for index in sorted(full[key]["vars"], key=int)),
         )
         for key in ordered
     ]
+
+
+def _array(dataset: Any) -> Array:
+    """A tensor of a file; HDF5 knows no bfloat16 and holds it as two bytes without a type."""
+    tensor = np.asarray(dataset)
+    if tensor.dtype != np.dtype("V2"):
+        return tensor
+    # A bfloat16 is the upper half of a float32.
+    return (tensor.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def _class_and_count(key: str) -> tuple[str, int]:

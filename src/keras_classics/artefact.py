@@ -1,0 +1,340 @@
+"""The artefact of a run: a folder that says itself what it is and what it needs.
+
+`model.keras` opens with plain Keras, without this package; `artefact.json` holds all that is needed
+to use it on a picture: class names, preprocessing, recipe, fingerprint of the data, figures,
+versions. No pickle, no code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.architectures.layers import channel_axis
+from keras_classics.data.fit import Fit, load_image
+from keras_classics.data.folder import Item, Listing, fingerprint, read_manifest, scan
+from keras_classics.data.pixels import decode_all
+from keras_classics.data.preprocess import Mode, preprocess
+from keras_classics.data.sources import find_images
+from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
+from keras_classics.evaluation.metrics import Judgement, judge
+
+MODEL = "model.keras"
+CARD = "artefact.json"
+MANIFEST = "split.csv"
+FORMAT = 1
+
+Images = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a file to the network's input, the same in training, evaluation and prediction."""
+
+    size: tuple[int, int]  # height and width in pixels
+    fit: Fit
+    mode: Mode
+    channels: int = 3
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `artefact.json` holds."""
+
+    network: str
+    width: float
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    figures: dict[str, Any] | None = None  # on held-out images
+    calibration: dict[str, Any] | None = None  # none fitted so far
+    completed: bool = True  # false where the run was interrupted
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write the card into an artefact's folder, atomically."""
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2)
+        temporary = folder / f".{CARD}.partial"
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / CARD)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Read the card of an artefact's folder.
+
+        Raises:
+            ArtefactError: If it is missing, torn, or of a later format.
+        """
+        path = folder / CARD
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            number = values.pop("format")
+            if number != FORMAT:
+                raise ArtefactError(
+                    f"{path}: format {number}, but this version reads {FORMAT}; upgrade "
+                    "keras-classics."
+                )
+            shape = values.pop("preprocessing")
+            shape["size"] = tuple(shape["size"])
+            values["class_names"] = tuple(values["class_names"])
+            return cls(preprocessing=Preprocessing(**shape), **values)
+        except ArtefactError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtefactError(
+                f"{path}: not the description of an artefact, or a torn one."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one image was called."""
+
+    path: Path
+    top: tuple[tuple[str, float], ...]  # class names and probabilities, the most probable first
+
+    @property
+    def class_name(self) -> str:
+        """The most probable class."""
+        return self.top[0][0]
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, from 0 to 1."""
+        return self.top[0][1]
+
+
+@dataclass(frozen=True)
+class Predictions(Sequence[Prediction]):
+    """Predictions in the order of the images, and the images that could not be read."""
+
+    items: tuple[Prediction, ...]
+    skipped: tuple[ImageError, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[index]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The judgement on a folder, and what was and was not part of it."""
+
+    judgement: Judgement
+    part: str  # which images of the folder, in words
+    skipped: tuple[ImageError, ...]
+
+
+class Classifier:
+    """A trained network with all that is needed to use it on pictures."""
+
+    def __init__(
+        self, model: keras.Model, card: Card, *, splits: Mapping[str, str] | None = None
+    ) -> None:
+        """A classifier from its parts; `load` makes one from an artefact.
+
+        Args:
+            model: From preprocessed images to probabilities.
+            card: What belongs to it.
+            splits: Which image of the run's folder was in which part, by its path there.
+        """
+        self.model = model
+        self.card = card
+        self.splits = splits or {}
+
+    def probabilities(self, images: Images, *, batch_size: int = 32) -> npt.NDArray[np.float32]:
+        """Class probabilities of decoded images: uint8 (n, h, w, 3) -> float32 (n, classes)."""
+        batches = [
+            self._on_batch(images[start : start + batch_size], batch_size)
+            for start in range(0, len(images), batch_size)
+        ]
+        return np.concatenate(batches) if batches else np.empty((0, len(self.card.class_names)))
+
+    def predict(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        top_k: int = 5,
+        batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> Predictions:
+        """Classify image files.
+
+        Args:
+            paths: Files, folders (all images inside, at any depth) and patterns.
+            top_k: How many classes to give for each image.
+            batch_size: Images that go through the network at a time.
+            progress: Called with the number of images done and their total.
+
+        Returns:
+            One prediction an image that can be read, in order, and the errors of the others.
+
+        Raises:
+            DataError: If a path does not exist, or no image can be read.
+            ValueError: If top_k or batch_size is less than 1.
+        """
+        if top_k < 1 or batch_size < 1:
+            raise ValueError(f"top_k={top_k}, batch_size={batch_size}: at least 1 is needed.")
+        files = find_images(paths)
+        items: list[Prediction] = []
+        skipped: list[ImageError] = []
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(files), batch_size):
+                chunk = files[start : start + batch_size]
+                read: list[tuple[Path, Images]] = []
+                for path, image in zip(chunk, pool.map(self._load, chunk), strict=True):
+                    if isinstance(image, ImageError):
+                        skipped.append(image)
+                    else:
+                        read.append((path, image))
+                if read:
+                    batch = self._on_batch(np.stack([image for _, image in read]), batch_size)
+                    items += [
+                        Prediction(path, self._top(row, top_k))
+                        for (path, _), row in zip(read, batch, strict=True)
+                    ]
+                if progress:
+                    progress(start + len(chunk), len(files))
+        if not items:
+            raise DataError(f"none of the {len(files)} images can be read; first {skipped[0]}")
+        return Predictions(tuple(items), tuple(skipped))
+
+    def evaluate(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        batch_size: int = 32,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Judge the classifier on a folder whose sub-folders are classes.
+
+        Args:
+            folder: Sub-folders named as the classes, within `train`, `val`, `test` or not.
+            split: "train", "val", "test" or "all". By default the test part, where the folder is
+                the one that the classifier was trained on or has such parts itself, else all.
+            batch_size: Images that go through the network at a time.
+            progress: Called with the number of images read and their total.
+
+        Raises:
+            DataError: If the folder is not one of images, holds classes that the classifier does
+                not know, or the part asked for is empty.
+        """
+        listing = scan(folder, classes=self.card.class_names)
+        chosen, part = self._part(listing, split)
+        decoded = decode_all(
+            listing.root,
+            chosen,
+            self.card.preprocessing.size,
+            self.card.preprocessing.fit,
+            progress=progress,
+        )
+        labels = np.array([item.label for item in decoded.items])
+        judgement = judge(
+            self.probabilities(decoded.images, batch_size=batch_size),
+            labels,
+            self.card.class_names,
+        )
+        return Evaluation(judgement, part, decoded.skipped)
+
+    def save(self, folder: Path) -> None:
+        """Write model and card into a folder that exists.
+
+        Raises:
+            OutputError: If they cannot be written.
+        """
+        try:
+            self.model.save(folder / MODEL)
+            self.card.write(folder)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot write: {error.strerror or error}.") from error
+
+    def _part(self, listing: Listing, split: str | None) -> tuple[list[Item], str]:
+        """The images to judge on, and in words which they are."""
+        if split not in (None, "train", "val", "test", "all"):
+            raise DataError(f"split={split!r}: one of train, val, test, all is needed.")
+        if split == "all":
+            return list(listing.items), "all images"
+        if self.splits and fingerprint(listing) == self.card.data.get("fingerprint"):
+            part_of = {item.path: self.splits[item.path.as_posix()] for item in listing.items}
+            whose = "of the run's own split"
+        else:
+            part_of = {item.path: item.split for item in listing.items if item.split}
+            whose = "of the folder's split"
+        wanted = split or "test"
+        chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
+        if not chosen and split is None and "val" not in part_of.values():
+            return list(listing.items), "all images"
+        if not chosen and split is None:
+            wanted = "val"
+            chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
+        if not chosen:
+            raise DataError(f"{listing.root}: has no {wanted} part; leave out --split, or use all.")
+        return chosen, f"the {wanted} part {whose}"
+
+    def _load(self, path: Path) -> Images | ImageError:
+        try:
+            return load_image(path, self.card.preprocessing.size, self.card.preprocessing.fit)
+        except ImageError as error:
+            return error
+
+    def _on_batch(self, images: Images, batch_size: int) -> npt.NDArray[np.float32]:
+        """One batch, filled up to its full size, so that compiled backends compile once."""
+        n = len(images)
+        inputs = preprocess(images, self.card.preprocessing.mode)
+        if n < batch_size:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], batch_size - n, axis=0)])
+        if channel_axis() == 1:
+            inputs = np.moveaxis(inputs, -1, 1)
+        outputs = keras.ops.convert_to_numpy(self.model.predict_on_batch(inputs))
+        return np.asarray(outputs[:n], dtype=np.float32)
+
+    def _top(self, row: npt.NDArray[np.float32], k: int) -> tuple[tuple[str, float], ...]:
+        best = np.argsort(-row, kind="stable")[:k]
+        return tuple((self.card.class_names[i], float(row[i])) for i in best)
+
+
+def load(folder: str | os.PathLike[str]) -> Classifier:
+    """Load the artefact of a run.
+
+    Raises:
+        ArtefactError: If the folder is not an artefact, or a torn one.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise ArtefactError(f"{folder}: no such artefact.")
+    if not (folder / CARD).is_file() or not (folder / MODEL).is_file():
+        raise ArtefactError(
+            f"{folder}: not an artefact: a folder with {MODEL} and {CARD} is needed, such as "
+            "`classics train` writes."
+        )
+    card = Card.read(folder)
+    splits = {}
+    if (folder / MANIFEST).is_file():
+        splits = {row["path"]: row["split"] for row in read_manifest(folder / MANIFEST)}
+    try:
+        # safe_mode refuses code in the file; compile=False, as nothing is trained.
+        model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the torn part of the file leads to
+        raise ArtefactError(f"{folder / MODEL}: torn or not a Keras model.") from error
+    if model.output_shape[-1] != len(card.class_names):
+        raise ArtefactError(
+            f"{folder}: the model has {model.output_shape[-1]} outputs, but {CARD} names "
+            f"{len(card.class_names)} classes."
+        )
+    return Classifier(model, card, splits=splits)

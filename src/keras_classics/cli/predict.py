@@ -1,0 +1,105 @@
+"""`classics predict`: the classes of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from keras_classics.artefact import Predictions
+
+
+def predict(
+    artefact: Annotated[Path, typer.Argument(help="Folder that `classics train` wrote.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders (all images inside) and patterns.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row an image.")] = False,
+) -> None:
+    """Classify images; those that cannot be read are named, counted and skipped."""
+    from keras_classics.artefact import load
+    from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.errors import ClassicsError
+
+    if as_json and as_csv:
+        raise ClassicsError("--json and --csv: choose one of the two.")
+    remarks = console(error=True)
+    with remarks.status("loading"):
+        classifier = load(artefact)
+    with counting(remarks, "images") as progress:
+        predictions = classifier.predict(paths, top_k=top, batch_size=batch_size, progress=progress)
+    if as_json:
+        typer.echo(_json(predictions))
+    elif as_csv:
+        typer.echo(_csv(predictions, min(top, len(classifier.card.class_names))), nl=False)
+    else:
+        _show(predictions)
+    if not as_json:
+        show_skipped(remarks, predictions.skipped)
+
+
+def _json(predictions: Predictions) -> str:
+    import json
+
+    return json.dumps(
+        {
+            "predictions": [
+                {
+                    "path": str(prediction.path),
+                    "class": prediction.class_name,
+                    "confidence": prediction.confidence,
+                    "top": [{"class": name, "probability": p} for name, p in prediction.top],
+                }
+                for prediction in predictions
+            ],
+            "skipped": [
+                {"path": str(error.path), "reason": error.reason} for error in predictions.skipped
+            ],
+        },
+        indent=2,
+    )
+
+
+def _csv(predictions: Predictions, top: int) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(
+        ["path", *(heading for k in range(1, top + 1) for heading in (f"class_{k}", f"p_{k}"))]
+    )
+    for prediction in predictions:
+        rows.writerow(
+            [
+                prediction.path,
+                *(value for name, p in prediction.top for value in (name, f"{p:.6f}")),
+            ]
+        )
+    return text.getvalue()
+
+
+def _show(predictions: Predictions) -> None:
+    from rich.text import Text
+
+    from keras_classics.cli.terminal import console, plain_table
+
+    table = plain_table()
+    table.add_column("image", overflow="fold")
+    table.add_column("class")
+    table.add_column("confidence", justify="right")
+    table.add_column("then")
+    for prediction in predictions:
+        others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
+        table.add_row(
+            Text(str(prediction.path)),
+            Text(prediction.class_name, style="bold"),
+            f"{prediction.confidence:.1%}",
+            Text(others, style="dim"),
+        )
+    console().print(table)

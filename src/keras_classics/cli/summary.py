@@ -1,0 +1,131 @@
+"""`classics summary`: a network's shapes, costs and receptive fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_classics.architectures.analysis import Analysis, Cost
+    from keras_classics.architectures.tree import Block
+
+
+def summary(
+    network: Annotated[
+        str, typer.Argument(help="A network of the catalog, an artefact, or a .keras file.")
+    ],
+    layers: Annotated[bool, typer.Option("--layers", help="One row a layer.")] = False,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="One row a block, blocks inside.")
+    ] = False,
+    size: Annotated[int | None, typer.Option(help="Height and width of the input, pixels.")] = None,
+    width: Annotated[float, typer.Option(help="Multiplies the number of filters.")] = 1.0,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+) -> None:
+    """Show shapes, parameters, multiply-adds, memory and receptive fields from the built graph.
+
+    Without --layers or --blocks: the outermost blocks.
+    """
+    from rich.text import Text
+
+    from keras_classics.architectures.analysis import analyse
+    from keras_classics.cli.terminal import console, plain_table, short
+    from keras_classics.errors import ClassicsError
+
+    if layers and blocks:
+        raise ClassicsError("--layers and --blocks: choose one of the two.")
+    screen = console()
+    with screen.status("building"):
+        model = _model(network, size=size, width=width, classes=classes)
+        analysis = analyse(model, size=size)
+
+    table = plain_table(
+        f"{model.name}, input {' x '.join(map(str, analysis.layers[0].output_shape))}"
+    )
+    table.add_column("layer" if layers else "block")
+    table.add_column("kind")
+    for heading in ("output", "parameters", "MACs", "activations", "receptive field", "stride"):
+        table.add_column(heading, justify="right")
+    rows = [(0, cost) for cost in analysis.layers] if layers else _rows(analysis, deep=blocks)
+    for depth, cost in rows:
+        table.add_row(Text("  " * depth + cost.name), *_cells(cost))
+    table.add_section()
+    table.add_row("total", *_cells(analysis.model), style="bold")
+    screen.print(table)
+    if any(cost.field and not cost.field.exact for _, cost in rows):
+        screen.print(
+            "≤ a bound: the branches see different regions, and this is the box around them."
+        )
+    trainable = analysis.model.trainable
+    screen.print(
+        f"{analysis.model.parameters:,} parameters, {trainable:,} trainable; "
+        f"{short(analysis.model.macs)} multiply-adds and "
+        f"{short(analysis.model.activation_bytes)}B of activations for one image."
+    )
+
+
+def _model(network: str, *, size: int | None, width: float, classes: int) -> keras.Model:
+    """A network of the catalog, or the model of a file."""
+    import keras
+
+    from keras_classics.architectures import catalog, frame
+    from keras_classics.artefact import load
+    from keras_classics.errors import ClassicsError
+
+    path = Path(network)
+    if path.is_dir():
+        return load(path).model
+    if path.suffix == ".keras":
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as error:  # Keras raises whatever the torn part of the file leads to
+            raise ClassicsError(f"{path}: no such file, torn, or not a Keras model.") from error
+    architecture = catalog.find(network)
+    shape = frame.with_channels((size, size), 3) if size else None
+    return frame.build(architecture, input_shape=shape, width=width, classes=classes)
+
+
+def _rows(analysis: Analysis, *, deep: bool) -> list[tuple[int, Cost]]:
+    """The blocks in the order of the graph, and the layers that are in none."""
+    of_block = {cost.name: cost for _, cost in analysis.blocks}
+    of_layer = {cost.name: cost for cost in analysis.layers}
+    rows: list[tuple[int, Cost]] = []
+
+    def add(block: Block, depth: int) -> None:
+        rows.append((depth, of_block[block.name]))
+        if deep:
+            for inner in block.blocks:
+                add(inner, depth + 1)
+
+    for member in analysis.tree.members:
+        if isinstance(member, str):
+            rows.append((0, of_layer[member]))
+        else:
+            add(member, 0)
+    return rows
+
+
+def _cells(cost: Cost) -> tuple[str, ...]:
+    from keras_classics.cli.terminal import short
+
+    field = stride = ""
+    if cost.field:
+        field = ("" if cost.field.exact else "≤ ") + _pair(cost.field.size)
+        stride = _pair(cost.field.stride)
+    return (
+        cost.kind,
+        " x ".join("?" if side is None else str(side) for side in cost.output_shape),
+        f"{cost.parameters:,}" if cost.parameters else "",
+        short(cost.macs) if cost.macs else "",
+        f"{short(cost.activation_bytes)}B",
+        field,
+        stride,
+    )
+
+
+def _pair(sides: tuple[int, int]) -> str:
+    return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"

@@ -1,0 +1,128 @@
+"""What the commands show in common: the console, figures, and the tables of a judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from keras_classics.errors import ImageError
+from keras_classics.evaluation.metrics import Judgement
+
+SHOWN = 5  # of many skipped images; the number of all is said
+WIDEST_CONFUSION = 20  # classes; beyond that only the commonest confusions fit a screen
+
+
+def console(*, error: bool = False) -> Console:
+    """The terminal, or standard error, where progress and remarks go when data go to output."""
+    return Console(stderr=error, highlight=False, soft_wrap=False)
+
+
+def short(number: float) -> str:
+    """A large number in three or four digits: 25.6 M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return (
+                f"{number / size:.3g} {unit}"
+                if number < 1000 * size
+                else f"{number / size:,.0f} {unit}"
+            )
+    return f"{number:,.0f}"
+
+
+def plain_table(title: str | None = None) -> Table:
+    """A table in the manner of all tables here."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+
+
+@contextmanager
+def counting(where: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over a known number of things; gone when done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=where, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
+    """Name and count the images that could not be read."""
+    if not skipped:
+        return
+    noun = "image" if len(skipped) == 1 else "images"
+    where.print(f"[yellow]skipped {len(skipped)} {noun} that cannot be read:[/]")
+    for error in skipped[:SHOWN]:
+        where.print(Text(f"  {error}"), overflow="fold")
+    if len(skipped) > SHOWN:
+        where.print(f"  and {len(skipped) - SHOWN} more")
+
+
+def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
+    """Accuracy, the table of the classes and the confusion matrix."""
+    right = sum(row[i] for i, row in enumerate(judgement.confusion))
+    where.print()
+    where.print(f"[bold]{title}[/]: {right:,} of {judgement.images:,} right")
+    where.print(f"accuracy [bold green]{judgement.accuracy:.1%}[/]", end="")
+    if judgement.top5_accuracy is not None:
+        where.print(f"   top-5 {judgement.top5_accuracy:.1%}", end="")
+    where.print(f"   log loss {judgement.log_loss:.3f}")
+    where.print()
+    table = plain_table()
+    table.add_column("class")
+    for heading in ("precision", "recall", "F1", "images"):
+        table.add_column(heading, justify="right")
+    for figures in judgement.classes:
+        table.add_row(
+            Text(figures.name),
+            f"{figures.precision:.1%}",
+            f"{figures.recall:.1%}",
+            f"{figures.f1:.1%}",
+            f"{figures.support:,}",
+        )
+    where.print(table)
+    names = [figures.name for figures in judgement.classes]
+    if len(names) <= WIDEST_CONFUSION:
+        where.print(_confusion_matrix(judgement, names))
+    else:
+        where.print(_confusions(judgement, names))
+
+
+def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:
+    table = plain_table("confusion matrix: rows are what it is, columns what it was called")
+    table.add_column("")
+    for name in names:
+        table.add_column(Text(name[:8]), justify="right", no_wrap=True)
+    for i, (name, row) in enumerate(zip(names, judgement.confusion, strict=True)):
+        cells = [
+            Text(str(n) if n else "·", style="bold green" if i == j else "red" if n else "dim")
+            for j, n in enumerate(row)
+        ]
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def _confusions(judgement: Judgement, names: Sequence[str]) -> Table:
+    table = plain_table("the commonest confusions")
+    table.add_column("it is")
+    table.add_column("was called")
+    table.add_column("times", justify="right")
+    wrong = [
+        (n, i, j)
+        for i, row in enumerate(judgement.confusion)
+        for j, n in enumerate(row)
+        if n and i != j
+    ]
+    for n, i, j in sorted(wrong, key=lambda found: (-found[0], found[1:]))[:WIDEST_CONFUSION]:
+        table.add_row(Text(names[i]), Text(names[j]), str(n))
+    return table

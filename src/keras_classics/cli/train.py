@@ -1,0 +1,171 @@
+"""`classics train`: from a folder of images to an artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keras_classics.training.events import EpochEnd, Event, Prepared
+
+
+def train(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Sub-folders are classes; folders named train, val and test are honoured at any "
+            "depth. Without a folder: the digits that come with scikit-learn.",
+            show_default=False,
+        ),
+    ] = None,
+    network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
+    width: Annotated[
+        float | None,
+        typer.Option(help="Multiplies the number of filters; 1 is the paper. [default: 0.25]"),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Height and width in pixels. [default: 64, digits 32, or the least]"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 15]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest of the schedule. [default: by network]")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to begin: imagenet, a file of weights, an artefact. [default: random]"
+        ),
+    ] = None,
+    preprocessing: Annotated[
+        Literal["tf", "torch", "caffe", "raw"] | None,
+        typer.Option(help="From pixels to inputs. [default: that of the weights, else tf]"),
+    ] = None,
+    fit: Annotated[
+        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
+    ] = "crop",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the artefact. [default: runs/DATA-NETWORK, numbered]"),
+    ] = None,
+) -> int:
+    """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
+    from keras_classics.cli.terminal import console, show_judgement
+    from keras_classics.training.run import TrainConfig
+    from keras_classics.training.run import train as run_training
+
+    screen = console()
+    config = TrainConfig(
+        folder=folder,
+        network=network,
+        width=width,
+        size=size,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weights=weights,
+        preprocessing=preprocessing,
+        fit=fit,
+        seed=seed,
+        out=out,
+    )
+    with _Display(screen) as display:
+        run = run_training(config, display.show)
+    if run.moved:
+        screen.print(f"[yellow]{run.moved} The artefact went elsewhere.[/]")
+    if run.judgement:
+        show_judgement(screen, run.judgement, "held-out images")
+        screen.print(
+            f"best epoch {run.best_epoch} of {run.epochs}, {_duration(run.seconds)} in all"
+        )
+    screen.print(f"artefact: [bold]{run.artefact}[/]", soft_wrap=True)
+    if run.interrupted:
+        screen.print(
+            f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out images."
+        )
+        return 130
+    screen.print(f"next: classics predict {run.artefact} IMAGES", soft_wrap=True)
+    return 0
+
+
+class _Display:
+    """Shows a run: what it is, a progress bar, and a line an epoch."""
+
+    def __init__(self, screen: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.screen = screen
+        self.epochs = 0
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=screen,
+            transient=True,
+        )
+        self.task = self.progress.add_task("looking at the data", total=None, rate="")
+
+    def __enter__(self) -> _Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        from keras_classics.training.events import EpochEnd, Prepared, Reading, Step
+
+        match event:
+            case Reading(done, total):
+                self._bar("reading images", done, total)
+            case Prepared():
+                self._prepared(event)
+            case Step(epoch, done, total, rate):
+                self._bar(f"epoch {epoch}/{self.epochs}", done, total, f"{rate:,.0f} images/s")
+            case EpochEnd():
+                self._epoch_end(event)
+
+    def _bar(self, what: str, done: int, total: int | None, rate: str = "") -> None:
+        self.progress.update(self.task, description=what, completed=done, total=total, rate=rate)
+
+    def _prepared(self, event: Prepared) -> None:
+        from keras_classics.cli.terminal import short, show_skipped
+
+        self.epochs = event.epochs
+        show_skipped(self.screen, event.skipped)
+        if event.ignored:
+            self.screen.print(f"{event.ignored:,} files are no images of a class: ignored")
+        self.screen.print(
+            f"[bold]{event.source}[/]: {event.classes} classes, {event.train:,} images to learn "
+            f"from, {event.val:,} to choose the epoch, {event.test:,} held out"
+        )
+        begins = f", begins with {event.weights}" if event.weights else ""
+        self.screen.print(
+            f"[bold]{event.network}[/], width {event.width:g}, {event.size} x {event.size} pixels, "
+            f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an "
+            f"image{begins}"
+        )
+        self.progress.reset(self.task, total=None, description="building the first step", rate="")
+
+    def _epoch_end(self, event: EpochEnd) -> None:
+        mark = " [green]best[/]" if event.best else ""
+        self.screen.print(
+            f"epoch {event.epoch:>3}/{self.epochs}  loss {event.loss:.3f}  "
+            f"accuracy {event.accuracy:6.1%}  validation {event.val_loss:.3f} "
+            f"{event.val_accuracy:6.1%}  {event.images_per_second:,.0f} images/s{mark}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,101 @@
+"""Images of any shape to the one size of a network, the same way wherever a model meets them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import cv2
+import numpy as np
+
+from keras_classics.data.decode import read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Fit = Literal["crop", "pad", "stretch"]
+"""What gives way when an image has another shape than the network's input: see `fit_image`."""
+
+
+def fit_image(image: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+    """Resize an image to a size, smoothly in both directions.
+
+    Args:
+        image: (h, w, 3) uint8.
+        size: height and width wanted, in pixels.
+        fit: "crop" fills the size and cuts what juts out, equally on both sides; "pad" shows the
+            whole image between black bars; "stretch" shows the whole image and distorts it.
+
+    Returns:
+        A new array (height, width, 3) uint8.
+
+    Raises:
+        ValueError: the image is not (h, w, 3) uint8, the size not positive, or the fit unknown.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1 pixel in height and width, got {size}")
+    if fit == "stretch":
+        return _resize(image, size)
+    if fit == "crop":
+        return _resize(_centre(image, size), size)
+    if fit == "pad":
+        return _pad(image, size)
+    raise ValueError(f"fit must be one of {', '.join(get_args(Fit))}; got {fit!r}")
+
+
+def load_image(path: Path | str, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+    """Read an image file at the size of a network: in training, evaluation and prediction alike.
+
+    Args:
+        path: an image file.
+        size: height and width wanted, in pixels.
+        fit: as in `fit_image`.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ImageError: the file cannot be decoded.
+        ValueError: as in `fit_image`.
+    """
+    return fit_image(read_image(path, at_least=max(size)), size, fit)
+
+
+def _centre(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The largest centred part of an image (h, w, 3) that has the proportions of `size`."""
+    # Cutting before resizing spares the work on what is thrown away.
+    height, width = image.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    cut_height = min(height, max(1, round(size[0] * scale)))
+    cut_width = min(width, max(1, round(size[1] * scale)))
+    top, left = (height - cut_height) // 2, (width - cut_width) // 2
+    return image[top : top + cut_height, left : left + cut_width]
+
+
+def _pad(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    inner = (
+        min(size[0], max(1, round(height * scale))),
+        min(size[1], max(1, round(width * scale))),
+    )
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    padded = np.zeros((*size, 3), np.uint8)
+    padded[top : top + inner[0], left : left + inner[1]] = _resize(image, inner)
+    return padded
+
+
+def _resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(h, w, 3) to (*size, 3), averaged over areas where it shrinks, linear where it grows."""
+    height, width = image.shape[:2]
+    # Where one side shrinks and the other grows, OpenCV's area filter would not smooth the first.
+    smaller = (min(size[0], height), min(size[1], width))
+    resized = image
+    if smaller != (height, width):
+        resized = cv2.resize(resized, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != size:
+        resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image.copy() if resized is image else resized

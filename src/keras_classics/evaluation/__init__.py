@@ -1,0 +1,1 @@
+"""Judgement of a classifier on images that it has not seen."""

@@ -1,0 +1,64 @@
+"""What a run tells while it goes on, for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_classics.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Images are being decoded."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All is ready; training begins."""
+
+    source: str  # the folder, or what stands in its place
+    classes: int
+    train: int  # images in each part
+    val: int
+    test: int
+    skipped: tuple[ImageError, ...]
+    ignored: int  # files that are no images
+    network: str
+    width: float
+    size: int
+    parameters: int
+    macs: int  # for one image
+    epochs: int
+    batch_size: int
+    weights: str | None  # what the network began with, in words
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step is done."""
+
+    epoch: int  # from 1
+    done: int  # steps of the whole run
+    total: int
+    images_per_second: float  # of the training alone, this epoch
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is over."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    best: bool  # the best so far on the validation part
+
+
+Event = Reading | Prepared | Step | EpochEnd
+Listener = Callable[[Event], None]

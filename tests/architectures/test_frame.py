@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, build
+from keras_classics.architectures.frame import input_shape_for
+
+WIDTH = 1 / 16
+MAIN = ("vgg16", "resnet50", "inception_v3")
+
+
+def small(network, **arguments):
+    return build(network, **{"weights": None, "width": WIDTH, "classes": 5, **arguments})
+
+
+def vgg_side(n):
+    return n // 32
+
+
+def resnet_side(n):
+    return -(-n // 32)
+
+
+def inception_side(n):
+    for kernel, stride in ((3, 2), (3, 1), (3, 2), (3, 1), (3, 2), (3, 2), (3, 2)):
+        n = (n - kernel) // stride + 1
+    return n
+
+
+SIDE = {"vgg16": vgg_side, "inception_v3": inception_side}
+
+
+@pytest.mark.parametrize("more", [(0, 0), (1, 31), (45, 2)])
+@pytest.mark.parametrize("network", CATALOG)
+def test_any_size_from_the_least_up(network, more, images, run):
+    least = CATALOG[network].least_size
+    height, width = least + more[0], least + more[1]
+    side = SIDE.get(network, resnet_side)
+    filters = {"vgg16": 512}.get(network, 2048)
+
+    model = small(network, include_top=False, input_shape=(height, width, 3))
+    maps = run(model, images(2, height, width, 3))
+    assert maps.shape == (2, side(height), side(width), filters * WIDTH)
+    assert np.isfinite(maps).all()
+
+    top = small(network, input_shape=(height, width, 3))
+    np.testing.assert_allclose(run(top, images(2, height, width, 3)).sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("network", CATALOG)
+def test_below_the_least_size_the_error_names_it(network, include_top):
+    least = CATALOG[network].least_size
+    for shape in ((least - 1, least, 3), (least, least - 1, 3), (None, least - 1, 3)):
+        with pytest.raises(ValueError, match=f"at least {least} x {least} pixels"):
+            small(network, include_top=include_top, input_shape=shape)
+
+
+@pytest.mark.parametrize("network", [name for name in CATALOG if name != "vgg16"])
+def test_open_size_with_the_top(network, images, run):
+    model = small(network, input_shape=(None, None, 3))
+    assert model.input_shape == (None, None, None, 3)
+    for shape in ((75, 81), (96, 77)):
+        fixed = small(network, input_shape=(*shape, 3))
+        fixed.set_weights(model.get_weights())
+        x = images(2, *shape, 3)
+        np.testing.assert_allclose(run(model, x), run(fixed, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (None, 64, 3), (64, None, 3)])
+def test_vgg_with_its_top_needs_a_known_size(shape):
+    with pytest.raises(ValueError, match=r"VGG16 needs a known height and width.*include_top=Fals"):
+        small("vgg16", input_shape=shape)
+    assert small("vgg16", input_shape=shape, include_top=False).input_shape == (None, *shape)
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_default_shapes(network):
+    record = CATALOG[network]
+    size = record.default_size
+    assert small(network).input_shape == (None, size, size, 3)
+    assert small(network, include_top=False).input_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("network", MAIN)
+def test_channels(network, channels, images, run):
+    model = small(network, input_shape=(75, 75, channels))
+    kernel = model.weights[0]
+    assert (kernel.name, kernel.shape[2]) == ("kernel", channels)
+    assert run(model, images(1, 75, 75, channels)).shape == (1, 5)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("network", MAIN)
+def test_data_formats_agree(network, data_format, randomise, images, run):
+    last = randomise(small(network, input_shape=(75, 90, 3), classifier_activation=None))
+    x = images(2, 75, 90, 3)
+    expected = run(last, x)
+    data_format("channels_first")
+    first = small(network, input_shape=(3, 75, 90), classifier_activation=None)
+    assert first.input_shape == (None, 3, 75, 90)
+    copy_across_data_formats(last, first)
+    np.testing.assert_allclose(run(first, x.transpose(0, 3, 1, 2)), expected, rtol=1e-3, atol=1e-5)
+
+
+def copy_across_data_formats(last, first):
+    """Only what follows a Flatten depends on the order of the channels."""
+    weights = last.get_weights()
+    for i, layer in enumerate(last.layers):
+        if isinstance(layer, keras.layers.Flatten):
+            rows, columns, channels = last.layers[i - 1].output.shape[1:]
+            dense = layer.output._keras_history.operation._outbound_nodes[0].operation
+            index = next(j for j, w in enumerate(last.weights) if w is dense.kernel)
+            kernel = weights[index].reshape(rows, columns, channels, -1)
+            weights[index] = kernel.transpose(2, 0, 1, 3).reshape(weights[index].shape)
+    first.set_weights(weights)
+
+
+@pytest.mark.parametrize("network", MAIN)
+def test_channels_first_without_the_top_and_with_least_size(network, data_format):
+    data_format("channels_first")
+    least = CATALOG[network].least_size
+    filters = (512 if network == "vgg16" else 2048) * WIDTH
+    assert small(network, include_top=False).output_shape == (None, filters, None, None)
+    assert small(network, include_top=False, pooling="avg").output_shape == (None, filters)
+    with pytest.raises(ValueError, match=f"at least {least} x {least}"):
+        small(network, input_shape=(3, least, least - 1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "compute", "variable"),
+    [
+        ("float32", "float32", "float32"),
+        ("float64", "float64", "float64"),
+        ("float16", "float16", "float16"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+        ("mixed_bfloat16", "bfloat16", "float32"),
+        ("mixed_float16", "float16", "float32"),
+    ],
+)
+@pytest.mark.parametrize("network", MAIN)
+def test_dtype_policies(network, policy, compute, variable, dtype_policy, images):
+    dtype_policy(policy)
+    model = small(network, input_shape=(75, 75, 3))
+    assert {weight.dtype for weight in model.weights} == {variable}
+    assert {layer.compute_dtype for layer in model.layers} == {compute}
+    outputs = model(keras.ops.convert_to_tensor(images(1, 75, 75, 3)), training=False)
+    assert keras.backend.standardize_dtype(outputs.dtype) == compute
+    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float64"))
+    np.testing.assert_allclose(values.sum(), 1, atol=2e-2)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+@pytest.mark.parametrize("network", MAIN)
+def test_pooling_without_the_top(network, pooling, images, run):
+    maps = small(network, include_top=False, input_shape=(107, 107, 3))
+    pooled = small(network, include_top=False, input_shape=(107, 107, 3), pooling=pooling)
+    pooled.set_weights(maps.get_weights())
+    x = images(2, 107, 107, 3)
+    reduce = {"avg": np.mean, "max": np.max}[pooling]
+    np.testing.assert_allclose(
+        run(pooled, x), reduce(run(maps, x), axis=(1, 2)), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_prefix_and_names(network):
+    plain, one, two = (small(network, prefix=prefix) for prefix in ("", "one_", "two_"))
+    names = [layer.name for layer in plain.layers]
+    assert len(set(names)) == len(names)
+    assert [layer.name for layer in one.layers][1:] == [f"one_{name}" for name in names[1:]]
+    assert one.layers[0].name == "one_input_layer"
+    both = keras.Model([*one.inputs, *two.inputs], [*one.outputs, *two.outputs])
+    assert len({layer.name for layer in both.layers}) == 2 * len(names)
+    assert plain.name == network
+    assert small(network, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("network", MAIN)
+def test_models_are_flat(network):
+    assert not [x for x in small(network).layers if isinstance(x, keras.Model)]
+
+
+@pytest.mark.parametrize("network", MAIN)
+def test_input_tensor(network, images, run):
+    inputs = keras.Input((150, 150, 4), name="mine")
+    before = keras.layers.Conv2D(3, 1, strides=2, name="before")(inputs)
+    model = small(network, input_tensor=before)
+    assert model.inputs[0] is inputs
+    assert model.layers[1].name == "before"
+    alone = small(network, input_shape=(75, 75, 3))
+    alone.set_weights(model.get_weights()[2:])
+    x = images(1, 150, 150, 4)
+    seen = run(keras.Model(inputs, before), x)
+    np.testing.assert_allclose(run(model, x), run(alone, seen), rtol=1e-5)
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_width_scales_every_layer(network):
+    full, half = (small(network, width=w, input_shape=(75, 75, 3)) for w in (1 / 8, 1 / 16))
+    for wide, narrow in zip(full.layers, half.layers, strict=True):
+        filters = getattr(wide, "filters", None)
+        if filters:
+            assert narrow.filters == round(filters / 2) or abs(narrow.filters - filters / 2) <= 0.5
+    assert full.layers[-1].units == half.layers[-1].units == 5
+    assert min(x.filters for x in small(network, width=1e-9).layers if hasattr(x, "filters")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": 0}, "classes=0: a whole number of at least 1"),
+        ({"classes": True}, "classes=True: a whole number"),
+        ({"classes": 2.0}, "classes=2.0: a whole number"),
+        ({"width": 0}, "width=0: a positive number"),
+        ({"width": -1.0}, "width=-1.0: a positive number"),
+        ({"width": float("nan")}, "width=nan: a positive number"),
+        ({"width": "1"}, "width='1': a positive number"),
+        ({"pooling": "mean"}, 'pooling=\'mean\': None, "avg" or "max"'),
+        ({"prefix": "a/b"}, "prefix='a/b': layer names"),
+        ({"input_shape": (64, 64)}, "three whole numbers"),
+        ({"input_shape": (64, 64.0, 3)}, "three whole numbers"),
+        ({"input_shape": (64, 64, True)}, "three whole numbers"),
+        ({"input_shape": (64, 64, None)}, "the number of channels must be known"),
+        ({"input_shape": (64, 64, 0)}, "the number of channels must be known"),
+        ({"input_tensor": np.zeros((1, 64, 64, 3))}, "input_tensor of type ndarray"),
+    ],
+)
+@pytest.mark.parametrize("network", MAIN)
+def test_arguments_out_of_range(network, arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        small(network, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_input_tensor_and_input_shape_must_agree():
+    with pytest.raises(ValueError, match="is not the shape of input_tensor"):
+        small("resnet50", input_tensor=keras.Input((64, 64, 3)), input_shape=(65, 64, 3))
+    with pytest.raises(ValueError, match="at least 32 x 32"):
+        small("resnet50", input_tensor=keras.Input((31, 64, 3)))
+
+
+def test_a_shape_that_fits_is_returned_as_it_is():
+    record = CATALOG["inception_v3"]
+    assert input_shape_for(record, (75, None, 4), include_top=True) == (75, None, 4)
+    assert input_shape_for(record, None, include_top=True) == (299, 299, 3)
+
+
+WITHOUT_THE_PACKAGE = """
+import json, sys
+sys.modules["keras_classics"] = None
+import keras, numpy as np
+for path in json.loads(sys.argv[1]):
+    model = keras.models.load_model(path + ".keras")
+    outputs = model(keras.ops.convert_to_tensor(np.load(path + ".x.npy")), training=False)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    np.savez(path + ".npz", *[keras.ops.convert_to_numpy(output) for output in outputs])
+try:
+    import keras_classics
+except ImportError:
+    print("keras_classics cannot be imported")
+"""
+
+
+@pytest.mark.backends
+def test_saved_models_open_with_plain_keras(tmp_path, randomise, images, run):
+    models = {
+        "vgg": VGG16(weights=None, width=WIDTH, input_shape=(40, 33, 3), classes=4, dropout=0.5),
+        "resnet": ResNet50(weights=None, width=WIDTH, input_shape=(None, None, 3), prefix="a_"),
+        "resnet_d": small("resnet50_d", include_top=False, input_shape=(40, 40, 3)),
+        "inception": InceptionV3(
+            weights=None, width=WIDTH, input_shape=(151, 151, 3), auxiliary=True
+        ),
+    }
+    inputs = {}
+    for name, model in models.items():
+        randomise(model).save(tmp_path / f"{name}.keras")
+        inputs[name] = images(2, *(side or 45 for side in model.input_shape[1:]))
+        np.save(tmp_path / f"{name}.x.npy", inputs[name])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE, json.dumps([str(tmp_path / n) for n in models])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "keras_classics cannot be imported" in done.stdout
+    for name, model in models.items():
+        expected = run(model, inputs[name])
+        expected = expected if isinstance(expected, list) else [expected]
+        with np.load(tmp_path / f"{name}.npz") as file:
+            for output, key in zip(expected, file, strict=True):
+                np.testing.assert_allclose(file[key], output, rtol=1e-6, atol=1e-7)

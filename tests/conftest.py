@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import gc
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+# Warnings of TensorFlow, JAX and Keras about each other, which no code of ours can avoid.
+FOREIGN_WARNINGS = (
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_configure(config):
+    for warning in FOREIGN_WARNINGS:
+        config.addinivalue_line("filterwarnings", warning)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="minutes long: runs with --slow"))
+
+
+@pytest.fixture
+def data_format():
+    """Sets Keras' image data format for the length of a test."""
+    import keras
+
+    before = keras.config.image_data_format()
+    yield keras.config.set_image_data_format
+    keras.config.set_image_data_format(before)
+
+
+@pytest.fixture
+def dtype_policy():
+    """Sets Keras' dtype policy for the length of a test."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def random_values(name, shape, rng):
+    """Values for a weight with which activations neither vanish nor explode."""
+    if name == "kernel":
+        return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+    if name in {"gamma", "moving_variance"}:
+        return rng.uniform(0.6, 1.2, shape)
+    return rng.normal(0, 0.1, shape)
+
+
+@pytest.fixture
+def randomise():
+    """Gives all weights of a model random values, the statistics of batch norm too."""
+
+    def randomise(model, seed=0):
+        rng = np.random.default_rng(seed)
+        for weight in model.weights:
+            weight.assign(random_values(weight.name, tuple(weight.shape), rng))
+        return model
+
+    return randomise
+
+
+@pytest.fixture
+def run():
+    """Runs a model in inference mode, from arrays to arrays."""
+    import keras
+
+    def run(model, x):
+        outputs = model(keras.ops.convert_to_tensor(x), training=False)
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+
+    return run
+
+
+@pytest.fixture
+def images():
+    """Random images of a shape."""
+
+    def images(*shape, seed=1):
+        return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+    return images
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_graphs_left_over():
+    """Keras keeps what it builds; full networks of one file should not weigh on the next."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def gradients():
+    """Gradients of a loss of a model's output, in inference mode.
+
+    The function returns one array for each trainable weight, and one for the input.
+    """
+    import keras
+
+    to_array = keras.ops.convert_to_numpy
+
+    def tensorflow(model, x, loss):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(model(x, training=False))
+        variables = [weight.value for weight in model.trainable_weights]
+        *of_weights, of_input = tape.gradient(value, [*variables, x])
+        return of_weights, of_input
+
+    def jax(model, x, loss):
+        import jax
+
+        def value(trainable, x):
+            state = [weight.value for weight in model.non_trainable_weights]
+            return loss(model.stateless_call(trainable, state, x, training=False)[0])
+
+        # Compiled as a whole: operation by operation takes far longer.
+        trainable = [weight.value for weight in model.trainable_weights]
+        return jax.jit(jax.grad(value, argnums=(0, 1)))(trainable, x)
+
+    def torch(model, x, loss):
+        x.requires_grad_()
+        model.zero_grad()
+        loss(model(x, training=False)).backward()
+        return [weight.value.grad for weight in model.trainable_weights], x.grad
+
+    compute = {"tensorflow": tensorflow, "jax": jax, "torch": torch}[keras.backend.backend()]
+
+    def gradients(model, x, loss):
+        of_weights, of_input = compute(model, keras.ops.convert_to_tensor(x), loss)
+        return [to_array(g) for g in of_weights], to_array(of_input)
+
+    return gradients

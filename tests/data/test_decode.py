@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_classics.data import decode
+from keras_classics.data.decode import IMAGE_SUFFIXES, read_image
+from keras_classics.errors import ImageError
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+# How an upright picture must be stored so that each orientation shows it upright again.
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def corners(width: int = 48, height: int = 32) -> Image.Image:
+    """A picture that looks different in each of the eight orientations."""
+    image = Image.new("RGB", (width, height), WHITE)
+    image.paste(RED, (0, 0, width // 2, height // 2))
+    image.paste(GREEN, (width // 2, 0, width, height // 2))
+    image.paste(BLUE, (0, height // 2, width // 2, height))
+    return image
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert caught.value.path == path
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_every_orientation_is_upright(tmp_path, suffix, orientation):
+    upright = corners()
+    turn = STORED[orientation]
+    stored = upright if turn is None else upright.transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x{suffix}"
+    stored.save(path, exif=exif, quality=95)
+    pixels = read_image(path)
+    assert pixels.shape == (32, 48, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels[8::16, 12::24].astype(int) - np.asarray(upright)[8::16, 12::24]).max() < 12
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_in_both_byte_orders(order):
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    entries = struct.pack(f"{order}HHIHH", 0x0100, 3, 1, 7, 0)
+    entries += struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0" + mark + struct.pack(f"{order}IH", 8, 2) + entries
+    assert decode._orientation(exif) == 6
+    assert decode._orientation(exif[:-8]) == 1
+    assert decode._orientation(exif.replace(b"\x06", b"\x09")) == 1
+
+
+def test_plain_colours_are_exact(tmp_path):
+    corners().save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), np.asarray(corners()))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".gif", ".webp", ".tiff", ".ppm"])
+def test_every_format(tmp_path, suffix):
+    path = tmp_path / f"x{suffix.upper()}"
+    corners().save(path)
+    assert suffix in IMAGE_SUFFIXES
+    difference = np.abs(
+        read_image(path)[4::24, 4::40].astype(int) - np.asarray(corners())[4::24, 4::40]
+    )
+    assert difference.max() < 12
+
+
+def test_contents_decide_the_format(tmp_path):
+    corners().save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.jpg"), np.asarray(corners()))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, WHITE),
+        ("L", 90, (90, 90, 90)),
+        ("LA", (0, 127), (128, 128, 128)),
+        ("RGBA", (255, 0, 0, 0), WHITE),
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("RGB", (1, 2, 3), (1, 2, 3)),
+    ],
+)
+def test_modes(tmp_path, mode, colour, expected):
+    Image.new(mode, (5, 4), colour).save(tmp_path / "x.png")
+    pixels = read_image(tmp_path / "x.png")
+    assert pixels.shape == (4, 5, 3)
+    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [list(expected)]
+
+
+@pytest.mark.parametrize("alpha", [0, bytes([0, 255, 128])])
+def test_palette_with_transparency_is_laid_on_white(tmp_path, alpha):
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    image.save(tmp_path / "x.png", transparency=alpha)
+    half = (127, 127, 255) if isinstance(alpha, bytes) else BLUE
+    assert read_image(tmp_path / "x.png")[0].tolist() == [list(WHITE), list(GREEN), list(half)]
+
+
+def test_transparent_colour_of_an_rgb_image(tmp_path):
+    corners().save(tmp_path / "x.png", transparency=RED)
+    assert read_image(tmp_path / "x.png")[0, 0].tolist() == list(WHITE)
+
+
+def test_cmyk(tmp_path):
+    Image.new("CMYK", (16, 16), (255, 0, 255, 0)).save(tmp_path / "x.jpg", quality=95)
+    red, green, blue = read_image(tmp_path / "x.jpg")[8, 8].astype(int)
+    assert green - max(red, blue) > 200
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f"x{suffix}")
+    assert read_image(tmp_path / f"x{suffix}")[0, :, 1].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0, 0.5, 1], [0, 128, 255]), ([0, 7, 300], [0, 7, 255])]
+)
+def test_float_grey(tmp_path, values, expected):
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
+    assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_first_frame_of_an_animation(tmp_path, suffix):
+    frames = [Image.new("RGB", (20, 10), colour) for colour in (RED, GREEN, BLUE)]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
+    pixels = read_image(tmp_path / f"x{suffix}")
+    assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [list(RED)]
+
+
+@pytest.mark.parametrize(
+    ("at_least", "side"), [(None, 800), (800, 800), (401, 800), (400, 400), (150, 200), (10, 100)]
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_are_decoded_smaller_but_large_enough(tmp_path, at_least, side, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    corners(1600, 800).save(tmp_path / "x.jpg", exif=exif)
+    shape = read_image(tmp_path / "x.jpg", at_least=at_least).shape
+    assert shape == ((side, 2 * side, 3) if orientation == 1 else (2 * side, side, 3))
+
+
+def test_at_least_leaves_other_formats_whole(tmp_path):
+    corners(400, 200).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png", at_least=10).shape == (200, 400, 3)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("This is no picture.")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    assert reason(tmp_path / "text.jpg") == "not an image"
+    assert reason(tmp_path / "empty.png") == "empty file"
+    assert "HEIC" in reason(tmp_path / "phone.jpg")
+    assert reason(tmp_path / "absent.jpg") == "no such file"
+    assert reason(tmp_path) == "a folder, not an image"
+
+
+@pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="the administrator may read all")
+def test_permission_denied(tmp_path):
+    corners().save(tmp_path / "x.png")
+    (tmp_path / "x.png").chmod(0)
+    assert reason(tmp_path / "x.png") == "permission denied"
+
+
+def test_permission_error_is_an_image_error(tmp_path, monkeypatch):
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert reason(tmp_path / "x.png") == "permission denied"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ppm"])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+def test_truncated_files_fail_by_name(tmp_path, suffix, part):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(12, int(part * len(whole)))])
+    assert reason(path) == "truncated" or reason(path).startswith("damaged (")
+    if suffix in {".jpg", ".png", ".bmp"} and part > 0.1:
+        assert reason(path) == "truncated"
+
+
+def test_no_damage_escapes_as_another_error(tmp_path):
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8))
+    outcomes = set()
+    for suffix in (".jpg", ".png", ".gif", ".webp", ".tif", ".bmp", ".ppm"):
+        path = tmp_path / f"x{suffix}"
+        noise.save(path, **({"compression": "tiff_lzw"} if suffix == ".tif" else {}))
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(40):
+            damaged = whole.copy()
+            damaged[rng.integers(8, min(300, len(damaged)), 6)] = rng.integers(0, 256, 6)
+            path.write_bytes(damaged.tobytes())
+            try:
+                outcomes.add(read_image(path).ndim)
+            except ImageError as error:
+                outcomes.add(error.reason.split(" ")[0])
+    assert outcomes >= {3, "truncated", "damaged"}
+
+
+def test_bombs_are_refused_unread(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(60_000, 60_000) + chunk(b"IDAT", zlib.compress(b"")))
+    assert reason(path) == "60000x60000 pixels, more than the limit of 178,956,970"
+
+
+def test_between_the_warning_and_the_limit_of_pillow_nothing_is_warned_of(tmp_path):
+    # Truncated, so that the test does not need the memory; Image.open would warn before that.
+    path = tmp_path / "large.png"
+    path.write_bytes(png_header(10_000, 10_000) + chunk(b"IDAT", zlib.compress(bytes(99))))
+    with pytest.warns(Image.DecompressionBombWarning), Image.open(path):
+        pass
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert reason(path) == "truncated"
+    assert caught == []
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_corrupt_exif_costs_nothing(tmp_path, suffix):
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x50\0" + bytes(range(60))
+    corners().save(tmp_path / f"x{suffix}", exif=exif)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert read_image(tmp_path / f"x{suffix}").shape == (32, 48, 3)
+    assert caught == []
+
+
+def test_tiff_with_odd_metadata_loads_without_warning_in_threads(tmp_path):
+    path = tmp_path / "x.tif"
+    corners().save(path)
+    data = bytearray(path.read_bytes())
+    # Claim two values for the tag of the samples in a pixel (277), of which there is one.
+    at = data.index(struct.pack("<HHI", 277, 3, 1))
+    data[at + 4] = 2
+    path.write_bytes(bytes(data))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Image.open(path):
+            pass
+        assert len(caught) == 1
+        caught.clear()
+        filters = list(warnings.filters)
+        with ThreadPoolExecutor(4) as pool:
+            shapes = set(pool.map(lambda _: read_image(path).shape, range(40)))
+        assert warnings.filters == filters
+    assert shapes == {(32, 48, 3)}
+    assert caught == []
+
+
+def test_metadata_is_cut_from_a_jpeg_and_its_colours_kept(tmp_path):
+    path = tmp_path / "x.jpg"
+    corners().save(path, exif=Image.Exif(), comment=b"kept", icc_profile=b"profile" * 99)
+    data = path.read_bytes()
+    rest, exif = decode._split_jpeg(data)
+    assert b"profile" in data
+    assert b"profile" not in rest
+    assert b"JFIF" in rest
+    assert exif.startswith(b"Exif")
+    assert exif not in rest
+    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
+
+
+def test_nothing_is_left_open_or_printed(tmp_path, capfd):
+    corners().save(tmp_path / "x.jpg")
+    (tmp_path / "y.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:300])
+    before = threading.active_count()
+    read_image(tmp_path / "x.jpg")
+    reason(tmp_path / "y.jpg")
+    assert capfd.readouterr() == ("", "")
+    assert threading.active_count() == before
