@@ -22,6 +22,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
+    config.addinivalue_line(
+        "markers", "requires_trainable_backend: stands on Keras' own tests, some of which run here"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -163,7 +163,8 @@ class Classifier:
             self._on_batch(images[start : start + batch_size], batch_size)
             for start in range(0, len(images), batch_size)
         ]
-        return np.concatenate(batches) if batches else np.empty((0, len(self.card.class_names)))
+        empty = np.empty((0, len(self.card.class_names)), np.float32)
+        return np.concatenate([empty, *batches])
 
     def predict(
         self,
@@ -235,7 +236,7 @@ class Classifier:
             DataError: If the folder is not one of images, holds classes that the classifier does
                 not know, or the part asked for is empty.
         """
-        listing = scan(folder, classes=self.card.class_names)
+        listing = scan(Path(folder), classes=self.card.class_names)
         chosen, part = self._part(listing, split)
         decoded = decode_all(
             listing.root,

@@ -262,6 +262,7 @@ _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 
 
 def _macs(layer: Any, output: KerasTensor) -> int:
     """Multiply-adds: every position of the output times every weight of a kernel."""
+    kernels: tuple[Any, ...]
     if isinstance(layer, layers.SeparableConv2D):
         kernels, positions = (layer.depthwise_kernel, layer.pointwise_kernel), _grid(output)
     elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
@@ -270,7 +271,7 @@ def _macs(layer: Any, output: KerasTensor) -> int:
         kernels, positions = (layer.kernel,), tuple(output.shape[1:-1])
     else:
         return 0
-    return math.prod(positions) * sum(math.prod(kernel.shape) for kernel in kernels)
+    return int(math.prod(positions) * sum(math.prod(kernel.shape) for kernel in kernels))
 
 
 def _called_again(first: Cost, second: Cost) -> Cost:

@@ -130,8 +130,8 @@ def build(
         x = input_tensor
     else:
         raise ClassicsError(
-            f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, such as "
-            "keras.Input(...) or the output of a layer."
+            f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, "
+            "such as keras.Input(...) or the output of a layer."
         )
     inputs = x if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 from typing import Annotated
 
 import click
@@ -20,7 +17,6 @@ from keras_classics.errors import ClassicsError
 
 USER_ERROR = 2
 INTERRUPTED = 128 + signal.SIGINT
-BACKENDS = ("tensorflow", "jax", "torch")
 
 app = typer.Typer(
     name="classics",
@@ -45,9 +41,8 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
-    version: Annotated[  # noqa: ARG001  the callback does it all
+    version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
@@ -55,46 +50,9 @@ def common(
     ] = False,
 ) -> None:
     """Options that go before the command."""
-    context.obj = {"debug": debug}
-    if context.invoked_subcommand:
-        choose_backend()
 
 
-def choose_backend() -> None:
-    """Let Keras use a backend that is installed, where the user has not chosen one.
-
-    Raises:
-        ClassicsError: If there is none.
-    """
-    # TensorFlow's remarks on the processor would stand between the lines that matter.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    wanted = os.environ.get("KERAS_BACKEND") or _configured_backend()
-    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    if wanted in installed:
-        return
-    if os.environ.get("KERAS_BACKEND"):
-        raise ClassicsError(
-            f"KERAS_BACKEND={wanted}: not installed; "
-            f'pip install "keras-classics[{wanted if wanted in BACKENDS else "tensorflow"}]".'
-        )
-    if not installed:
-        raise ClassicsError(
-            'Keras has no backend to run on: pip install "keras-classics[tensorflow]".'
-        )
-    os.environ["KERAS_BACKEND"] = installed[0]
-
-
-def _configured_backend() -> str:
-    """The backend of Keras' own configuration file."""
-    home = os.environ.get("KERAS_HOME")
-    folder = Path(home) if home else Path.home() / ".keras"
-    try:
-        return str(json.loads((folder / "keras.json").read_text()).get("backend", "tensorflow"))
-    except (OSError, ValueError, AttributeError):
-        return "tensorflow"
-
-
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind of ending
     """Run one command and give the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     debug = "--debug" in arguments
     try:

@@ -23,6 +23,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge an artefact on a folder: accuracy, table of the classes, confusion matrix."""
+    from keras_classics.cli.backend import start
+
+    start()
     import json
 
     from keras_classics.artefact import load

@@ -22,6 +22,9 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row an image.")] = False,
 ) -> None:
     """Classify images; those that cannot be read are named, counted and skipped."""
+    from keras_classics.cli.backend import start
+
+    start()
     from keras_classics.artefact import load
     from keras_classics.cli.terminal import console, counting, show_skipped
     from keras_classics.errors import ClassicsError
@@ -87,19 +90,17 @@ def _csv(predictions: Predictions, top: int) -> str:
 def _show(predictions: Predictions) -> None:
     from rich.text import Text
 
-    from keras_classics.cli.terminal import console, plain_table
+    from keras_classics.cli.terminal import console, new_table, show_table
 
-    table = plain_table()
-    table.add_column("image", overflow="fold")
-    table.add_column("class")
-    table.add_column("confidence", justify="right")
-    table.add_column("then")
+    table = new_table(["image", "class", "then"], ["confidence"])
+    table.columns[0].no_wrap = False
+    table.columns[0].overflow = "fold"  # a path that is cut cannot be copied
     for prediction in predictions:
         others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
         table.add_row(
             Text(str(prediction.path)),
             Text(prediction.class_name, style="bold"),
-            f"{prediction.confidence:.1%}",
             Text(others, style="dim"),
+            f"{prediction.confidence:.1%}",
         )
-    console().print(table)
+    show_table(console(), table)

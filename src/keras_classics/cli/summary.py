@@ -30,10 +30,13 @@ def summary(
 
     Without --layers or --blocks: the outermost blocks.
     """
+    from keras_classics.cli.backend import start
+
+    start()
     from rich.text import Text
 
     from keras_classics.architectures.analysis import analyse
-    from keras_classics.cli.terminal import console, plain_table, short
+    from keras_classics.cli.terminal import console, new_table, short, show_table
     from keras_classics.errors import ClassicsError
 
     if layers and blocks:
@@ -43,19 +46,18 @@ def summary(
         model = _model(network, size=size, width=width, classes=classes)
         analysis = analyse(model, size=size)
 
-    table = plain_table(
-        f"{model.name}, input {' x '.join(map(str, analysis.layers[0].output_shape))}"
+    table = new_table(
+        ["layer" if layers else "block", "kind"],
+        ["output", "parameters", "MACs", "memory", "field", "stride"],
+        title=f"{model.name}, input {'×'.join(map(str, analysis.layers[0].output_shape))}",
     )
-    table.add_column("layer" if layers else "block")
-    table.add_column("kind")
-    for heading in ("output", "parameters", "MACs", "activations", "receptive field", "stride"):
-        table.add_column(heading, justify="right")
     rows = [(0, cost) for cost in analysis.layers] if layers else _rows(analysis, deep=blocks)
     for depth, cost in rows:
         table.add_row(Text("  " * depth + cost.name), *_cells(cost))
     table.add_section()
     table.add_row("total", *_cells(analysis.model), style="bold")
-    screen.print(table)
+    show_table(screen, table)
+    screen.print("memory: all outputs for one image; field: the pixels that a position sees.")
     if any(cost.field and not cost.field.exact for _, cost in rows):
         screen.print(
             "≤ a bound: the branches see different regions, and this is the box around them."
@@ -63,8 +65,7 @@ def summary(
     trainable = analysis.model.trainable
     screen.print(
         f"{analysis.model.parameters:,} parameters, {trainable:,} trainable; "
-        f"{short(analysis.model.macs)} multiply-adds and "
-        f"{short(analysis.model.activation_bytes)}B of activations for one image."
+        f"{short(analysis.model.macs)} multiply-adds an image."
     )
 
 
@@ -118,7 +119,7 @@ def _cells(cost: Cost) -> tuple[str, ...]:
         stride = _pair(cost.field.stride)
     return (
         cost.kind,
-        " x ".join("?" if side is None else str(side) for side in cost.output_shape),
+        "×".join("?" if side is None else str(side) for side in cost.output_shape),
         f"{cost.parameters:,}" if cost.parameters else "",
         short(cost.macs) if cost.macs else "",
         f"{short(cost.activation_bytes)}B",
@@ -128,4 +129,4 @@ def _cells(cost: Cost) -> tuple[str, ...]:
 
 
 def _pair(sides: tuple[int, int]) -> str:
-    return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
+    return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]}×{sides[1]}"

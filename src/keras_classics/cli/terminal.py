@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -24,22 +25,37 @@ def console(*, error: bool = False) -> Console:
 
 
 def short(number: float) -> str:
-    """A large number in three or four digits: 25.6 M."""
+    """A large number in three digits: 25.6 M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return (
-                f"{number / size:.3g} {unit}"
-                if number < 1000 * size
-                else f"{number / size:,.0f} {unit}"
-            )
-    return f"{number:,.0f}"
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f} "
 
 
-def plain_table(title: str | None = None) -> Table:
-    """A table in the manner of all tables here."""
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
+    """A table of columns of words, cut where the terminal is narrow, and of whole figures."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
+    for i, name in enumerate(words):
+        table.add_column(name, overflow="ellipsis", no_wrap=i == 0)
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def show_table(where: Console, table: Table) -> None:
+    """Print a table; where it is too wide, words give way, names and figures do not."""
+    for i, column in enumerate(table.columns):
+        if i == 0 or column.justify == "right":
+            cells = [where.measure(cell).maximum for cell in column.cells]
+            column.min_width = min(max([*cells, cell_len(str(column.header))]), where.width // 2)
+    where.print(table)
 
 
 @contextmanager
@@ -78,10 +94,7 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
         where.print(f"   top-5 {judgement.top5_accuracy:.1%}", end="")
     where.print(f"   log loss {judgement.log_loss:.3f}")
     where.print()
-    table = plain_table()
-    table.add_column("class")
-    for heading in ("precision", "recall", "F1", "images"):
-        table.add_column(heading, justify="right")
+    table = new_table(["class"], ["precision", "recall", "F1", "images"])
     for figures in judgement.classes:
         table.add_row(
             Text(figures.name),
@@ -90,19 +103,20 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
             f"{figures.f1:.1%}",
             f"{figures.support:,}",
         )
-    where.print(table)
+    show_table(where, table)
     names = [figures.name for figures in judgement.classes]
     if len(names) <= WIDEST_CONFUSION:
-        where.print(_confusion_matrix(judgement, names))
+        show_table(where, _confusion_matrix(judgement, names))
     else:
-        where.print(_confusions(judgement, names))
+        show_table(where, _confusions(judgement, names))
 
 
 def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:
-    table = plain_table("confusion matrix: rows are what it is, columns what it was called")
-    table.add_column("")
-    for name in names:
-        table.add_column(Text(name[:8]), justify="right", no_wrap=True)
+    table = new_table(
+        [""],
+        [name[:8] for name in names],
+        title="confusion matrix: rows are what it is, columns what it was called",
+    )
     for i, (name, row) in enumerate(zip(names, judgement.confusion, strict=True)):
         cells = [
             Text(str(n) if n else "·", style="bold green" if i == j else "red" if n else "dim")
@@ -113,10 +127,7 @@ def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:
 
 
 def _confusions(judgement: Judgement, names: Sequence[str]) -> Table:
-    table = plain_table("the commonest confusions")
-    table.add_column("it is")
-    table.add_column("was called")
-    table.add_column("times", justify="right")
+    table = new_table(["it is", "was called"], ["times"], title="the commonest confusions")
     wrong = [
         (n, i, j)
         for i, row in enumerate(judgement.confusion)

@@ -31,7 +31,7 @@ def train(
         int | None,
         typer.Option(help="Height and width in pixels. [default: 64, digits 32, or the least]"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 15]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[default: 12]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest of the schedule. [default: by network]")
@@ -56,8 +56,11 @@ def train(
     ] = None,
 ) -> int:
     """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
+    from keras_classics.cli.backend import start
+
+    start()
     from keras_classics.cli.terminal import console, show_judgement
-    from keras_classics.training.run import TrainConfig
+    from keras_classics.training.config import TrainConfig
     from keras_classics.training.run import train as run_training
 
     screen = console()
@@ -158,11 +161,11 @@ class _Display:
         self.progress.reset(self.task, total=None, description="building the first step", rate="")
 
     def _epoch_end(self, event: EpochEnd) -> None:
-        mark = " [green]best[/]" if event.best else ""
         self.screen.print(
-            f"epoch {event.epoch:>3}/{self.epochs}  loss {event.loss:.3f}  "
-            f"accuracy {event.accuracy:6.1%}  validation {event.val_loss:.3f} "
-            f"{event.val_accuracy:6.1%}  {event.images_per_second:,.0f} images/s{mark}"
+            f"epoch {event.epoch:>3}/{self.epochs}   "
+            f"train {event.loss:.3f} {event.accuracy:6.1%}   "
+            f"validation {event.val_loss:.3f} {event.val_accuracy:6.1%}   "
+            f"{event.images_per_second:,.0f} images/s{'   [green]best[/]' if event.best else ''}"
         )
 
 

@@ -21,8 +21,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     """Batches of preprocessed images and one-hot labels, in an order that can be repeated exactly.
 
     The order and the augmentation follow from (seed, epoch, index of the image) alone: whether a
-    run was interrupted or not, and in whichever thread a batch is made, an epoch is the same. Keras' own
-    shuffling would spoil that, so call `fit` with `shuffle=False` and the callback `FollowEpochs`.
+    run was interrupted or not, and in whichever thread a batch is made, an epoch is the same.
+    Keras' own shuffling would spoil that, so call `fit` with `shuffle=False` and the callback
+    `FollowEpochs`.
 
     Args:
         images: (n, h, w, 3) uint8; not changed.

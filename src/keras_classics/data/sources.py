@@ -33,7 +33,7 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         elif path.exists():
             found[path] = None
         elif glob.has_magic(os.fspath(name)):
-            matches = _images(Path(match) for match in glob.iglob(os.fspath(name), recursive=True))
+            matches = _images(Path(match) for match in glob.iglob(os.fspath(name), recursive=True))  # noqa: PTH207
             if not matches:
                 raise DataError(f"{name}: matches no image.")
             found.update(dict.fromkeys(matches))

@@ -1,9 +1,9 @@
 """Batch norm's policy: the moving statistics must never lag behind the weights.
 
 With Keras' momentum of 0.99 they need some 500 steps to settle, which a small set of images takes
-many epochs to make: training accuracy rises and validation accuracy stays at chance. Two cures, both
-applied: a momentum fitted to the number of steps, and statistics re-estimated after training, as
-ResNet's authors did (https://github.com/KaimingHe/deep-residual-networks).
+many epochs to make: training accuracy rises and validation accuracy stays at chance. Two cures,
+both applied: a momentum fitted to the number of steps, and statistics re-estimated after training,
+as ResNet's authors did (https://github.com/KaimingHe/deep-residual-networks).
 """
 
 from __future__ import annotations
@@ -83,16 +83,21 @@ def _forward(model: keras.Model) -> Callable[[Any], None]:
         import tensorflow as tf
 
         traced = tf.function(lambda x: model(x, training=True), reduce_retracing=True)
-        return lambda x: traced(tf.convert_to_tensor(x)) and None
+
+        def traced_pass(x: Any) -> None:
+            traced(tf.convert_to_tensor(x))
+
+        return traced_pass
     if backend == "jax":
         import jax
 
-        @jax.jit
         def states(trainable: Any, fixed: Any, x: Any) -> Any:
             return model.stateless_call(trainable, fixed, x, training=True)[1]
 
+        compiled = jax.jit(states)
+
         def pass_through(x: Any) -> None:
-            new = states(
+            new = compiled(
                 [v.value for v in model.trainable_variables],
                 [v.value for v in model.non_trainable_variables],
                 x,

@@ -1,0 +1,65 @@
+"""The start of Keras: on a backend that is there, and without its remarks."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_classics.errors import ClassicsError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def start() -> None:
+    """Import Keras; every command that needs it begins with this.
+
+    Raises:
+        ClassicsError: If no backend is installed, or not the one that KERAS_BACKEND names.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    wanted = os.environ.get("KERAS_BACKEND")
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    if wanted is None and _configured() not in installed:
+        if not installed:
+            raise ClassicsError(
+                'Keras has no backend to run on: pip install "keras-classics[tensorflow]".'
+            )
+        os.environ["KERAS_BACKEND"] = installed[0]
+    elif wanted is not None and wanted not in installed:
+        extra = wanted if wanted in BACKENDS else "tensorflow"
+        raise ClassicsError(
+            f'KERAS_BACKEND={wanted}: not installed; pip install "keras-classics[{extra}]".'
+        )
+    with _silent():
+        importlib.import_module("keras")
+
+
+def _configured() -> str:
+    """The backend of Keras' own configuration file."""
+    home = os.environ.get("KERAS_HOME")
+    folder = Path(home) if home else Path.home() / ".keras"
+    try:
+        return str(json.loads((folder / "keras.json").read_text()).get("backend", "tensorflow"))
+    except (OSError, ValueError, AttributeError):
+        return "tensorflow"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep TensorFlow's remarks on processor and GPU, written past Python, off the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,159 @@
+"""Fitting: epochs until the last one or Ctrl-C, the best of them, and its batch-norm statistics."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.data.batches import Batches, FollowEpochs
+from keras_classics.errors import ClassicsError
+from keras_classics.training import batch_norm
+from keras_classics.training.events import EpochEnd, Listener, Step
+from keras_classics.training.images import Images
+from keras_classics.training.recipe import Recipe
+from keras_classics.training.start import StartingNetwork
+
+STATISTICS_BATCHES = 200  # as many as settle the estimates; more would only take time
+
+
+class NothingLearntError(ClassicsError):
+    """The run was interrupted before its first epoch was over."""
+
+
+@dataclass
+class Fitting:
+    """What fitting left: the history, and the best weights."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    weights: list[npt.NDArray[Any]]
+    interrupted: bool = False
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Tells what goes on and keeps the best weights."""
+
+    def __init__(self, steps: int, epochs: int, batch_size: int, tell: Listener) -> None:
+        super().__init__()
+        self.steps, self.total, self.batch_size = steps, steps * epochs, batch_size
+        self.tell = tell
+        self.fitting = Fitting(history=[], best_epoch=0, weights=[])
+        self._best = (-1.0, 0.0)  # validation accuracy, then the lower loss
+        self._began = self._spent = 0.0
+        self._seen = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self._began, self._spent, self._seen = time.monotonic(), 0.0, 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self._seen += self.batch_size
+        self._spent = time.monotonic() - self._began
+        epoch = len(self.fitting.history)
+        done = epoch * self.steps + batch + 1
+        self.tell(Step(epoch + 1, done, self.total, self._rate()))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        values = {key: float(value) for key, value in logs.items()}
+        rank = (values["val_accuracy"], -values["val_loss"])
+        best = rank > self._best
+        if best:
+            self._best = rank
+            self.fitting.best_epoch = epoch + 1
+            self.fitting.weights = self.model.get_weights()
+        self.fitting.history.append(values)
+        self.tell(
+            EpochEnd(
+                epoch=epoch + 1,
+                loss=values["loss"],
+                accuracy=values["accuracy"],
+                val_loss=values["val_loss"],
+                val_accuracy=values["val_accuracy"],
+                images_per_second=self._rate(),
+                best=best,
+            )
+        )
+
+    def _rate(self) -> float:
+        return self._seen / self._spent if self._spent else 0.0
+
+
+def fit(
+    network: StartingNetwork, recipe: Recipe, data: Images, seed: int, tell: Listener
+) -> Fitting:
+    """Train, until the last epoch or Ctrl-C."""
+    model, classes = network.model, len(data.listing.classes)
+    train = Batches(
+        *data.part("train"),
+        classes=classes,
+        batch_size=recipe.batch_size,
+        mode=network.mode,
+        augmentation=recipe.augmentation,
+        shuffle=True,
+        seed=seed,
+        drop_remainder=True,
+    )
+    # A class may have too few images for a validation part of its own; if all have, the training
+    # images stand in, as there is nothing else to choose the epoch by.
+    validation = data.part("val") if (data.parts == "val").any() else data.part("train")
+    val = Batches(*validation, classes=classes, batch_size=recipe.batch_size, mode=network.mode)
+    watch = _Watch(len(train), recipe.epochs, recipe.batch_size, tell)
+    frozen = batch_norm.batch_norms(model) if network.began_with else []
+    for layer in frozen:  # trained statistics are worth more than those of a small set
+        layer.trainable = False
+    try:
+        with batch_norm.momentum(model, lambda own: batch_norm.fitted_momentum(len(train), own)):
+            model.compile(
+                _optimizer(recipe, steps=len(train) * recipe.epochs),
+                keras.losses.CategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+                # XLA takes minutes to compile these networks for a CPU, and runs them no faster.
+                jit_compile=keras.backend.backend() == "jax",
+            )
+            # With its variables there beforehand, TensorFlow traces the step once, not twice.
+            model.optimizer.build(model.trainable_variables)
+            model.fit(
+                train,
+                epochs=recipe.epochs,
+                validation_data=val,
+                shuffle=False,
+                verbose=0,
+                callbacks=[FollowEpochs(train), watch],
+            )
+    except KeyboardInterrupt:
+        if not watch.fitting.history:
+            raise NothingLearntError(
+                "interrupted before the first epoch was over: nothing was learnt, nothing saved."
+            ) from None
+        watch.fitting.interrupted = True
+    finally:
+        for layer in frozen:
+            layer.trainable = True
+    model.set_weights(watch.fitting.weights)
+    if not frozen:
+        images, _ = data.part("train")
+        clean = Batches(
+            images, np.zeros(len(images), np.int64), classes=classes,
+            batch_size=recipe.batch_size, mode=network.mode, shuffle=True, seed=seed,
+            drop_remainder=True,
+        )  # fmt: skip
+        sample = range(min(len(clean), STATISTICS_BATCHES))
+        batch_norm.reestimate(model, (clean[i][0] for i in sample))
+    return watch.fitting
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.Optimizer:
+    warm_up = round(recipe.warm_up * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=recipe.learning_rate / 20,
+        decay_steps=max(1, steps - warm_up),
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
+    )
