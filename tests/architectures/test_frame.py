@@ -258,7 +258,6 @@ except ImportError:
 """
 
 
-@pytest.mark.backends
 def test_saved_models_open_with_plain_keras(tmp_path, randomise, images, run):
     models = {
         "vgg": VGG16(weights=None, width=WIDTH, input_shape=(40, 33, 3), classes=4, dropout=0.5),

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import keras
+import pytest
+
+from keras_classics import (
+    CATALOG,
+    InceptionV3,
+    block_tree,
+    build,
+    convolutional_block,
+    identity_block,
+    module_c,
+    vgg_block,
+)
+from keras_classics.architectures.tree import BlockKind, find_blocks
+
+RESNET = {
+    "stage": 4,
+    "convolutional_block": 4,
+    "identity_block": 12,
+    "max_pooling": 1,
+    "conv_bn": 53,
+}
+KINDS = {
+    "vgg16": {"vgg_block": 5},
+    "resnet50": RESNET,
+    "resnet50_v1_5": RESNET,
+    "resnet50_d": {**RESNET, "conv_bn": 55, "deep_stem": 1},
+    "inception_v3": {
+        "stem": 1,
+        "module_a": 3,
+        "module_b": 4,
+        "module_c": 2,
+        "grid_size_reduction": 2,
+        "branch": 3 * 2 + 4 * 2 + 2 * 2 + 2 * 2,
+        "conv_bn": 94,
+    },
+}
+
+
+def small(network, **arguments):
+    return build(network, **{"weights": None, "width": 1 / 16, **arguments})
+
+
+def kinds(tree):
+    return Counter(block.kind for block in tree.walk() if block.kind != "model")
+
+
+@pytest.mark.parametrize("prefix", ["", "a_", "my_net_"])
+@pytest.mark.parametrize("network", CATALOG)
+def test_kinds_and_counts(network, prefix):
+    model = small(network, prefix=prefix)
+    tree = block_tree(model)
+    assert kinds(tree) == KINDS[network]
+    assert (tree.name, tree.kind) == (network, "model")
+    layers = [layer.name for layer in model.layers]
+    assert sorted(tree.layers) == sorted(layers)  # each in exactly one place
+    assert all(block.name.startswith(prefix) for block in list(tree.walk())[1:])
+    assert all(block.source for block in list(tree.walk())[1:])
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_saved_and_loaded_the_tree_is_the_same(network, tmp_path):
+    model = small(network, prefix="a_")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert describe(block_tree(loaded)) == describe(block_tree(model))
+
+
+def describe(block):
+    """All of a tree; the members do not show in a block's repr."""
+    return (
+        block.name,
+        block.kind,
+        block.source,
+        [member if isinstance(member, str) else describe(member) for member in block.members],
+    )
+
+
+def test_without_top_and_with_auxiliary_head():
+    assert kinds(block_tree(small("resnet50", include_top=False))) == RESNET
+    model = InceptionV3(weights=None, width=1 / 16, auxiliary=True)
+    counts = kinds(block_tree(model))
+    assert counts["auxiliary_head"] == 1
+    assert counts["conv_bn"] == 96
+
+
+def test_stages_hold_their_blocks_in_order():
+    stages = [b for b in block_tree(small("resnet50")).blocks if b.kind == "stage"]
+    assert [len(stage.blocks) for stage in stages] == [3, 4, 6, 3]
+    for number, stage in enumerate(stages, start=2):
+        assert stage.name == f"conv{number}"
+        assert [block.kind for block in stage.blocks] == [
+            "convolutional_block",
+            *["identity_block"] * (len(stage.blocks) - 1),
+        ]
+        assert [b.name for b in stage.blocks] == [
+            f"conv{number}_block{i}" for i in range(1, len(stage.blocks) + 1)
+        ]
+        assert stage.end == f"{stage.blocks[-1].name}_out"
+
+
+@pytest.mark.parametrize("prefix", ["", "a_"])
+def test_the_published_name_mixed9_1_belongs_to_mixed10(prefix):
+    tree = block_tree(small("inception_v3", prefix=prefix))
+    blocks = {block.name: block for block in tree.walk()}
+    assert f"{prefix}mixed9_1" in blocks[f"{prefix}mixed10"].layers
+    assert f"{prefix}mixed9_1" not in blocks[f"{prefix}mixed9"].layers
+    assert f"{prefix}mixed9_0" in blocks[f"{prefix}mixed9"].layers
+    assert [block.name.removeprefix(prefix) for block in tree.blocks] == [
+        "stem", *(f"mixed{i}" for i in range(11)),
+    ]  # fmt: skip
+
+
+def test_blocks_in_a_model_of_ones_own():
+    inputs = keras.Input((32, 32, 3))
+    x = vgg_block(inputs, filters=4, convolutions=2, name="first")
+    x = convolutional_block(x, filters=2, name="second")
+    x = identity_block(x, filters=2, name="third")
+    x = module_c(x, width=1 / 64, name="fourth")
+    x = keras.layers.Conv2D(3, 1, name="loose_conv")(x)
+    tree = block_tree(keras.Model(inputs, x, name="mine"))
+    assert [(b.name, b.kind) for b in tree.blocks] == [
+        ("first", "vgg_block"),
+        ("second", "convolutional_block"),
+        ("third", "identity_block"),
+        ("fourth", "module_c"),
+    ]
+    assert tree.end == "loose_conv"
+
+
+def test_two_networks_in_one_model():
+    one, two = small("resnet50", prefix="one_"), small("vgg16", prefix="two_")
+    model = keras.Model([*one.inputs, *two.inputs], [*one.outputs, *two.outputs])
+    assert kinds(block_tree(model)) == {**RESNET, "vgg_block": 5}
+
+
+def test_find_blocks_by_their_parts():
+    pair = BlockKind("pair", parts=("a", "b"), source="nowhere")
+    tree = find_blocks(["in", "x_a", "x_b", "y_a", "z_misnamed", "x_c"], name="m", kinds=[pair])
+    assert [(b.name, b.layers) for b in tree.blocks] == [("x", ("x_a", "x_b", "x_c"))]
+    assert tree.members[0] == "in"
+    assert set(tree.layers) == {"in", "x_a", "x_b", "y_a", "z_misnamed", "x_c"}
+
+
+def test_an_alias_tells_the_block_of_a_layer():
+    pair = BlockKind("pair", parts=("a", "b"), source="nowhere")
+    tree = find_blocks(
+        ["x_a", "x_b", "odd"], name="m", kinds=[pair], aliases=[("odd", "x_odd")]
+    )
+    assert tree.blocks[0].layers == ("x_a", "x_b", "odd")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_dependencies_point_one_way():
+    command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 broken" in done.stdout
+
+
+def modules_after(statement):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import json, sys; {statement}; print(json.dumps([*sys.modules]))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_package_imports_no_backend_and_no_keras():
+    slow = {"keras", "tensorflow", "jax", "torch", "numpy", "cv2", "sklearn", "h5py"}
+    loaded = modules_after("import keras_classics")
+    assert "keras_classics" in loaded
+    assert loaded & slow == set()
+    assert modules_after("from keras_classics import ClassicsError") & slow == set()
+    assert "keras" in modules_after("from keras_classics import CATALOG")
+
+
+def test_every_public_name_is_there():
+    import keras_classics
+
+    assert sorted(keras_classics.__all__) == sorted(set(keras_classics.__all__))
+    for name in keras_classics.__all__:
+        assert getattr(keras_classics, name) is not None
+        assert name in dir(keras_classics)
