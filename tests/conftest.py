@@ -82,8 +82,21 @@ def run():
     """Runs a model in inference mode, from arrays to arrays."""
     import keras
 
+    def compiled(model, x):
+        """JAX takes far longer where it compiles operation by operation."""
+        import jax
+
+        @jax.jit
+        def outputs(trainable, others, x):
+            return model.stateless_call(trainable, others, x, training=False)[0]
+
+        trainable = [weight.value for weight in model.trainable_weights]
+        return outputs(trainable, [weight.value for weight in model.non_trainable_weights], x)
+
     def run(model, x):
-        outputs = model(keras.ops.convert_to_tensor(x), training=False)
+        x = keras.ops.convert_to_tensor(x)
+        on_jax = keras.backend.backend() == "jax"
+        outputs = compiled(model, x) if on_jax else model(x, training=False)
         return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 
     return run
@@ -150,3 +163,33 @@ def gradients():
         return [to_array(g) for g in of_weights], to_array(of_input)
 
     return gradients
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """A folder with 3 classes of 20 pictures."""
+    from pictures import write_pictures
+
+    return write_pictures(tmp_path_factory.mktemp("data") / "shapes", each=20)
+
+
+@pytest.fixture(scope="session")
+def artefact(shapes, tmp_path_factory):
+    """The artefact of a short run on the shapes."""
+    from keras_classics.training.config import TrainConfig
+    from keras_classics.training.run import train
+
+    out = tmp_path_factory.mktemp("runs") / "shapes"
+    train(
+        TrainConfig(
+            folder=shapes,
+            network="vgg16",
+            width=0.125,
+            size=32,
+            epochs=12,
+            batch_size=8,
+            learning_rate=1e-3,
+            out=out,
+        )
+    )
+    return out

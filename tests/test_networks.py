@@ -114,9 +114,9 @@ def test_gradients_reach_every_trainable_weight(name, randomise, images, gradien
     model = OURS[name](
         weights=None,
         input_shape=PARITY_SHAPE[name],
-        classes=10,
+        classes=5,
         classifier_activation=None,
-        width=1 / 4,
+        width=1 / 16,
     )
     randomise(model)
     of_weights, _ = gradients(
@@ -216,12 +216,12 @@ def test_constructors_of_the_variants():
 
 @pytest.mark.backends
 def test_the_auxiliary_head_is_a_plain_second_output(randomise, images, run):
-    arguments = {"weights": None, "width": 1 / 8, "classes": 6, "input_shape": (139, 160, 3)}
+    arguments = {"weights": None, "width": 1 / 16, "classes": 5, "input_shape": (139, 160, 3)}
     model = randomise(InceptionV3(auxiliary=True, **arguments))
-    assert model.output_shape == [(None, 6), (None, 6)]
+    assert model.output_shape == [(None, 5), (None, 5)]
     assert model.layers[-1].name in {"predictions", "auxiliary_predictions"}
     alone = keras_classics.without_auxiliary(model)
-    assert alone.output_shape == (None, 6)
+    assert alone.output_shape == (None, 5)
     assert [layer.name for layer in alone.layers if layer.name.startswith("auxiliary")] == []
     assert [layer.name for layer in alone.layers][1:] == [
         layer.name for layer in InceptionV3(**arguments).layers

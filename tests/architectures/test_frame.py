@@ -37,8 +37,13 @@ def inception_side(n):
 SIDE = {"vgg16": vgg_side, "inception_v3": inception_side}
 
 
-@pytest.mark.parametrize("more", [(0, 0), (1, 31), (45, 2)])
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize(
+    ("network", "more"),
+    [
+        *((network, (1, 31)) for network in CATALOG),
+        *((network, more) for network in MAIN for more in ((0, 0), (45, 2))),
+    ],
+)
 def test_any_size_from_the_least_up(network, more, images, run):
     least = CATALOG[network].least_size
     height, width = least + more[0], least + more[1]
@@ -63,15 +68,15 @@ def test_below_the_least_size_the_error_names_it(network, include_top):
             small(network, include_top=include_top, input_shape=shape)
 
 
-@pytest.mark.parametrize("network", [name for name in CATALOG if name != "vgg16"])
+@pytest.mark.parametrize("network", ["resnet50", "resnet50_d", "inception_v3"])
 def test_open_size_with_the_top(network, images, run):
     model = small(network, input_shape=(None, None, 3))
     assert model.input_shape == (None, None, None, 3)
-    for shape in ((75, 81), (96, 77)):
-        fixed = small(network, input_shape=(*shape, 3))
-        fixed.set_weights(model.get_weights())
-        x = images(2, *shape, 3)
-        np.testing.assert_allclose(run(model, x), run(fixed, x), rtol=1e-5)
+    assert run(model, images(2, 80, 75, 3)).shape == (2, 5)
+    fixed = small(network, input_shape=(96, 77, 3))
+    fixed.set_weights(model.get_weights())
+    x = images(2, 96, 77, 3)
+    np.testing.assert_allclose(run(model, x), run(fixed, x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(None, None, 3), (None, 64, 3), (64, None, 3)])
@@ -89,7 +94,7 @@ def test_default_shapes(network):
     assert small(network, include_top=False).input_shape == (None, None, None, 3)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("channels", [1, 4, 7])
 @pytest.mark.parametrize("network", MAIN)
 def test_channels(network, channels, images, run):
     model = small(network, input_shape=(75, 75, channels))
@@ -148,9 +153,8 @@ def test_dtype_policies(network, policy, compute, variable, dtype_policy, images
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 @pytest.mark.parametrize("network", MAIN)
 def test_pooling_without_the_top(network, pooling, images, run):
-    maps = small(network, include_top=False, input_shape=(107, 107, 3))
     pooled = small(network, include_top=False, input_shape=(107, 107, 3), pooling=pooling)
-    pooled.set_weights(maps.get_weights())
+    maps = keras.Model(pooled.inputs, pooled.layers[-2].output)
     x = images(2, 107, 107, 3)
     reduce = {"avg": np.mean, "max": np.max}[pooling]
     np.testing.assert_allclose(
@@ -158,7 +162,7 @@ def test_pooling_without_the_top(network, pooling, images, run):
     )
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", MAIN)
 def test_prefix_and_names(network):
     plain, one, two = (small(network, prefix=prefix) for prefix in ("", "one_", "two_"))
     names = [layer.name for layer in plain.layers]
@@ -273,7 +277,12 @@ def test_saved_models_open_with_plain_keras(tmp_path, randomise, images, run):
         inputs[name] = images(2, *(side or 45 for side in model.input_shape[1:]))
         np.save(tmp_path / f"{name}.x.npy", inputs[name])
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_THE_PACKAGE, json.dumps([str(tmp_path / n) for n in models])],
+        [
+            sys.executable,
+            "-c",
+            WITHOUT_THE_PACKAGE,
+            json.dumps([str(tmp_path / n) for n in models]),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -122,9 +122,7 @@ def test_the_auxiliary_head_has_the_parameters_of_torchvisions():
 
     assert trainable(model) - trainable(plain) == 3_326_696 - 128 - 768
     # The main part has one gamma less for each of its filters as well.
-    filters = sum(
-        layer.filters for layer in plain.layers if isinstance(layer, keras.layers.Conv2D)
-    )
+    filters = sum(layer.filters for layer in plain.layers if isinstance(layer, keras.layers.Conv2D))
     assert trainable(model) == 27_161_264 - 128 - 768 - filters
     assert model.get_layer("auxiliary_avg").output.shape == (None, 5, 5, 768)
     assert model.get_layer("auxiliary_2_conv").kernel_size == (5, 5)

@@ -32,9 +32,7 @@ def test_convolutional_block(variant, strides, sides):
     assert model.output_shape == (None, *sides, 24)
     pools = [x for x in model.layers if isinstance(x, keras.layers.AveragePooling2D)]
     assert len(pools) == (variant is D and strides == 2)
-    first, second, shortcut = (
-        model.get_layer(f"mine_{i}_conv").strides[0] for i in (1, 2, 0)
-    )
+    first, second, shortcut = (model.get_layer(f"mine_{i}_conv").strides[0] for i in (1, 2, 0))
     expected = {V1: (strides, 1, strides), V1_5: (1, strides, strides), D: (1, strides, 1)}
     assert (first, second, shortcut) == expected[variant]
     assert {x.use_bias for x in model.layers if hasattr(x, "use_bias")} == {variant is V1}
@@ -83,9 +81,7 @@ def torch_models(name, monkeypatch):
 
     with warnings.catch_warnings(), monkeypatch.context() as patch:
         warnings.simplefilter("ignore")
-        patch.setattr(
-            torch.library, "register_fake", lambda *_, **__: lambda function: function
-        )
+        patch.setattr(torch.library, "register_fake", lambda *_, **__: lambda function: function)
         return importlib.import_module(name)
 
 

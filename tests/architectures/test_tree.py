@@ -148,7 +148,5 @@ def test_find_blocks_by_their_parts():
 
 def test_an_alias_tells_the_block_of_a_layer():
     pair = BlockKind("pair", parts=("a", "b"), source="nowhere")
-    tree = find_blocks(
-        ["x_a", "x_b", "odd"], name="m", kinds=[pair], aliases=[("odd", "x_odd")]
-    )
+    tree = find_blocks(["x_a", "x_b", "odd"], name="m", kinds=[pair], aliases=[("odd", "x_odd")])
     assert tree.blocks[0].layers == ("x_a", "x_b", "odd")

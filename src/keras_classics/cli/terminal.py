@@ -106,17 +106,14 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     show_table(where, table)
     names = [figures.name for figures in judgement.classes]
     if len(names) <= WIDEST_CONFUSION:
+        where.print("[bold]confusion matrix[/]: rows are what it is, columns what it was called")
         show_table(where, _confusion_matrix(judgement, names))
     else:
         show_table(where, _confusions(judgement, names))
 
 
 def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:
-    table = new_table(
-        [""],
-        [name[:8] for name in names],
-        title="confusion matrix: rows are what it is, columns what it was called",
-    )
+    table = new_table([""], [name[:8] for name in names])
     for i, (name, row) in enumerate(zip(names, judgement.confusion, strict=True)):
         cells = [
             Text(str(n) if n else "·", style="bold green" if i == j else "red" if n else "dim")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from keras_classics import load
+from keras_classics.errors import ArtefactError, DataError
+from pictures import CLASSES, write_pictures
+
+
+@pytest.fixture
+def copy(artefact, tmp_path):
+    return shutil.copytree(artefact, tmp_path / "copy")
+
+
+def test_predict_gives_the_top_classes_in_order(artefact, shapes):
+    predictions = load(artefact).predict(shapes / "circle", top_k=2)
+    assert [p.path.name for p in predictions] == [f"{i:03d}.png" for i in range(20)]
+    for prediction in predictions:
+        (first, p), (_, q) = prediction.top
+        assert p >= q > 0
+        assert (prediction.class_name, prediction.confidence) == (first, p)
+        assert first in CLASSES
+
+
+def test_predictions_do_not_depend_on_the_batch(artefact, shapes):
+    classifier = load(artefact)
+    alone = [classifier.predict(path)[0] for path in sorted((shapes / "cross").iterdir())[:3]]
+    together = classifier.predict(shapes / "cross", batch_size=7)
+    for one, other in zip(alone, together, strict=False):
+        assert one.path == other.path
+        assert [name for name, _ in one.top] == [name for name, _ in other.top]
+        np.testing.assert_allclose([p for _, p in one.top], [p for _, p in other.top], atol=1e-5)
+
+
+def test_unreadable_images_are_skipped_and_the_rest_predicted(artefact, shapes, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    good = shapes / "circle" / "000.png"
+    predictions = load(artefact).predict([good, tmp_path / "text.jpg", good.with_name("001.png")])
+    assert [p.path.name for p in predictions] == ["000.png", "001.png"]
+    assert [error.path.name for error in predictions.skipped] == ["text.jpg"]
+
+
+def test_nothing_readable(artefact, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"none of the 1 images can be read.*text\.jpg"):
+        load(artefact).predict(tmp_path)
+
+
+def test_progress(artefact, shapes):
+    seen = []
+    load(artefact).predict(shapes, batch_size=25, progress=lambda *n: seen.append(n))
+    assert seen == [(25, 60), (50, 60), (60, 60)]
+
+
+def test_evaluate_on_the_run_s_own_folder_uses_the_held_out_part(artefact, shapes):
+    classifier = load(artefact)
+    evaluation = classifier.evaluate(shapes)
+    assert evaluation.part == "the test part of the run's own split"
+    assert evaluation.judgement.accuracy == pytest.approx(classifier.card.figures["accuracy"])
+    assert evaluation.judgement.log_loss == pytest.approx(
+        classifier.card.figures["log_loss"], rel=1e-3
+    )
+    assert classifier.evaluate(shapes, split="train").judgement.images == 42
+    assert classifier.evaluate(shapes, split="all").judgement.images == 60
+
+
+def test_evaluate_on_another_folder_uses_all_of_it(artefact, tmp_path):
+    data = write_pictures(tmp_path / "new", each=3, classes=("stripes", "circle"), seed=9)
+    evaluation = load(artefact).evaluate(data)
+    assert evaluation.part == "all images"
+    assert [c.support for c in evaluation.judgement.classes] == [3, 0, 3]
+    with pytest.raises(DataError, match="has no test part"):
+        load(artefact).evaluate(data, split="test")
+
+
+def test_evaluate_uses_the_folder_s_test_part(artefact, tmp_path):
+    for part, each in (("train", 2), ("test", 3)):
+        write_pictures(tmp_path / part, each=each, seed=each)
+    evaluation = load(artefact).evaluate(tmp_path)
+    assert evaluation.part == "the test part of the folder's split"
+    assert evaluation.judgement.images == 9
+
+
+def test_evaluate_refuses_classes_that_it_does_not_know(artefact, tmp_path):
+    data = write_pictures(tmp_path / "new", each=2)
+    (data / "cross").rename(data / "crosses")
+    with pytest.raises(DataError, match="crosses"):
+        load(artefact).evaluate(data)
+
+
+def test_no_such_artefact(tmp_path):
+    with pytest.raises(ArtefactError, match="no such artefact"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(ArtefactError, match=r"not an artefact.*model\.keras"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"x"', "{}", '{"format": 1}', '{"format": 1, "preprocessing": 3}']
+)
+def test_a_torn_card(copy, text):
+    (copy / "artefact.json").write_text(text)
+    with pytest.raises(ArtefactError, match=r"artefact\.json: not the description"):
+        load(copy)
+
+
+def test_a_later_format(copy):
+    card = json.loads((copy / "artefact.json").read_text())
+    (copy / "artefact.json").write_text(json.dumps({**card, "format": 99}))
+    with pytest.raises(ArtefactError, match="format 99.*upgrade"):
+        load(copy)
+
+
+@pytest.mark.parametrize("size", [0, 100, -1000])
+def test_a_torn_model(copy, size):
+    data = (copy / "model.keras").read_bytes()
+    (copy / "model.keras").write_bytes(data[:size])
+    with pytest.raises(ArtefactError, match=r"model\.keras: torn or not a Keras model"):
+        load(copy)
+
+
+def test_a_model_of_other_classes(copy):
+    card = json.loads((copy / "artefact.json").read_text())
+    card["class_names"] = ["a", "b"]
+    (copy / "artefact.json").write_text(json.dumps(card))
+    with pytest.raises(ArtefactError, match="3 outputs.*names 2 classes"):
+        load(copy)
+
+
+def test_arguments_out_of_range(artefact, shapes):
+    with pytest.raises(ValueError, match="top_k=0"):
+        load(artefact).predict(shapes, top_k=0)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import pytest
+from keras_classics.errors import OutputError
+from keras_classics.training.output import check_space, free_name, staging
+
+
+def test_published_only_when_whole(tmp_path):
+    out = tmp_path / "deep" / "run"
+    with staging(out) as stage:
+        (stage.folder / "file").write_text("whole")
+        assert not out.exists()
+        stage.publish()
+    assert (out / "file").read_text() == "whole"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_an_error_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt), staging(tmp_path / "run") as stage:
+        (stage.folder / "file").write_text("torn")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_taken_a_full_one_may_not(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with staging(out) as stage:
+        (stage.folder / "file").write_text("1")
+        stage.publish()
+    with pytest.raises(OutputError, match=r"run: exists.*--out"), staging(out):
+        pass
+    assert (out / "file").read_text() == "1"
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(OutputError, match="exists"), staging(tmp_path / "run"):
+        pass
+    with pytest.raises(OutputError, match="cannot be written"), staging(tmp_path / "run" / "deeper"):
+        pass
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc refuses even the superuser")
+def test_no_permission():
+    with pytest.raises(OutputError, match=r"/proc/run: cannot be written"), staging_at("/proc/run"):
+        pass
+
+
+def staging_at(place):
+    from pathlib import Path
+
+    return staging(Path(place))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_without_write_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot be written"), staging(tmp_path / "run"):
+        pass
+    tmp_path.chmod(0o700)
+
+
+def test_too_little_space_is_said_in_figures(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    check_space(tmp_path, free // 2)
+    with pytest.raises(OutputError, match=r"needs [\d,]+ MB, [\d,]+ MB are free"):
+        check_space(tmp_path, free * 2)
+
+
+def test_safety_is_elsewhere_and_publishes_there(tmp_path):
+    with staging(tmp_path / "run") as stage:
+        stage.move_to_safety()
+        (stage.folder / "file").write_text("saved")
+        stage.publish()
+    try:
+        assert stage.out.parent != tmp_path
+        assert stage.out.name == "run"
+        assert (stage.out / "file").read_text() == "saved"
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        shutil.rmtree(stage.out.parent)
+
+
+def test_free_names_are_numbered(tmp_path):
+    assert free_name(tmp_path, "run") == tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert free_name(tmp_path, "run") == tmp_path / "run-3"

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras_classics import load
+from keras_classics.data.folder import read_manifest
+from keras_classics.errors import ClassicsError, DataError, OutputError, WeightsError
+from keras_classics.training import fitting
+from keras_classics.training.config import TrainConfig
+from keras_classics.training.events import EpochEnd, Prepared, Reading, Step
+from keras_classics.training.run import train
+from PIL import Image
+from pictures import CLASSES, picture, state, write_pictures
+
+SMALL = {"network": "vgg16", "width": 0.0625, "size": 32, "epochs": 1}
+
+
+def weights_of(model):
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+
+
+def test_the_default_run_learns_the_digits(tmp_path):
+    run = train(TrainConfig(out=tmp_path / "digits"))
+    assert run.judgement.accuracy >= 0.97
+    assert run.judgement.images == 269
+    # Batch norm's statistics do not lag: validation follows training from the third epoch on.
+    for epoch in run.classifier.card.history[2:]:
+        assert epoch["val_accuracy"] > epoch["accuracy"] - 0.15
+    # The momentum that training needed is not that of the network.
+    assert {layer.momentum for layer in run.classifier.model.layers if "_bn" in layer.name} == {0.99}
+
+
+def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact, shapes):
+    card = json.loads((artefact / "artefact.json").read_text())
+    assert card["class_names"] == list(CLASSES)
+    assert card["preprocessing"] == {"size": [32, 32], "fit": "crop", "mode": "tf", "channels": 3}
+    assert card["network"] == "vgg16"
+    assert card["width"] == 0.125
+    assert card["recipe"]["epochs"] == len(card["history"]) == 12
+    assert card["data"]["images"] == {"train": 42, "val": 9, "test": 9}
+    assert len(card["data"]["fingerprint"]) == 64
+    assert card["completed"] is True
+    assert card["figures"]["images"] == 9
+    assert card["figures"]["accuracy"] >= 0.75
+    assert card["versions"]["keras"] == keras.__version__
+    assert sorted(path.name for path in artefact.iterdir()) == [
+        "artefact.json",
+        "model.keras",
+        "split.csv",
+    ]
+    rows = read_manifest(artefact / "split.csv")
+    assert len(rows) == 60
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+
+
+def test_the_model_opens_with_plain_keras_and_gives_probabilities(artefact, shapes, tmp_path):
+    image = next((shapes / "circle").iterdir())
+    ours = load(artefact).predict(image, top_k=3)[0]
+    script = """
+import sys
+sys.modules["keras_classics"] = None
+import keras, numpy as np
+from PIL import Image
+model = keras.models.load_model(sys.argv[1])
+assert getattr(model, "optimizer", None) is None
+image = np.asarray(Image.open(sys.argv[2]).convert("RGB").resize((32, 32)), "float32") / 127.5 - 1
+print(*model.predict(image[None], verbose=0)[0].tolist())
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, artefact / "model.keras", image],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plain = [float(number) for number in result.stdout.split()]
+    assert sum(plain) == pytest.approx(1)
+    assert CLASSES[int(np.argmax(plain))] == ours.class_name
+
+
+def test_events_tell_the_whole_run(shapes, tmp_path):
+    events = []
+    train(TrainConfig(folder=shapes, **SMALL | {"epochs": 2}, out=tmp_path / "run"), events.append)
+    kinds = [type(event) for event in events]
+    assert kinds == [Reading] * 60 + [Prepared] + ([Step] * 1 + [EpochEnd]) * 2
+    assert events[59] == Reading(60, 60)
+    prepared = events[60]
+    assert (prepared.train, prepared.val, prepared.test, prepared.classes) == (42, 9, 9, 3)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [(step.epoch, step.done, step.total) for step in steps] == [(1, 1, 2), (2, 2, 2)]
+    assert all(step.images_per_second > 0 for step in steps)
+    assert [e.best for e in events if isinstance(e, EpochEnd)][0] is True
+
+
+def test_nothing_is_written_into_the_data_folder(shapes, tmp_path):
+    before = state(shapes)
+    train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
+    assert state(shapes) == before
+
+
+def test_split_folders_are_honoured(tmp_path):
+    for part, each, seed in (("train", 10, 0), ("val", 4, 1), ("test", 5, 2)):
+        write_pictures(tmp_path / "data" / part, each=each, seed=seed)
+    run = train(TrainConfig(folder=tmp_path / "data", **SMALL, out=tmp_path / "run"))
+    assert run.judgement.images == 15
+    rows = read_manifest(run.artefact / "split.csv")
+    assert all(row["path"].startswith(row["split"] + "/") for row in rows)
+
+
+def test_the_seed_decides_split_and_weights(shapes, tmp_path):
+    def run(seed, out):
+        return train(TrainConfig(folder=shapes, **SMALL, seed=seed, out=tmp_path / out))
+
+    one, again, other = run(1, "a"), run(1, "b"), run(2, "c")
+    manifests = [read_manifest(r.artefact / "split.csv") for r in (one, again, other)]
+    assert manifests[0] == manifests[1] != manifests[2]
+    for first, second in zip(
+        weights_of(one.classifier.model), weights_of(again.classifier.model), strict=True
+    ):
+        np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+def test_unreadable_images_are_named_counted_and_skipped(shapes, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    (data / "circle" / "text.png").write_text("no image")
+    whole = (data / "cross" / "000.png").read_bytes()
+    (data / "cross" / "torn.png").write_bytes(whole[: len(whole) // 2])
+    (data / "cross" / "empty.jpg").write_bytes(b"")
+    events = []
+    run = train(TrainConfig(folder=data, **SMALL, out=tmp_path / "run"), events.append)
+    skipped = next(event for event in events if isinstance(event, Prepared)).skipped
+    assert [error.path.name for error in skipped] == ["text.png", "empty.jpg", "torn.png"]
+    assert len(run.classifier.card.data["skipped"]) == 3
+    assert len(read_manifest(run.artefact / "split.csv")) == 60
+
+
+def test_a_class_whose_images_are_all_torn(tmp_path):
+    data = write_pictures(tmp_path / "data", each=4, classes=("circle", "cross"))
+    (data / "broken").mkdir()
+    for i in range(3):
+        (data / "broken" / f"{i}.png").write_text("no image")
+    with pytest.raises(DataError, match="no image of the class 'broken' can be read"):
+        train(TrainConfig(folder=data, **SMALL, out=tmp_path / "run"))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_two_images_a_class_are_enough(tmp_path):
+    data = write_pictures(tmp_path / "data", each=2)
+    run = train(TrainConfig(folder=data, **SMALL, out=tmp_path / "run"))
+    assert run.judgement.images == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 16}, "size=16: VGG16 takes 32 to 4096 pixels"),
+        ({"size": 100_000}, "size=100000"),
+        ({"network": "inception_v3", "size": 64}, "InceptionV3 takes 75"),
+        ({"network": "resnet5"}, "did you mean 'resnet50'"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"width": 0.0}, "width=0.0"),
+        ({"weights": "nowhere.h5"}, "no such file"),
+        ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
+        ({"weights": "imagenet", "width": None, "network": "resnet50_d"}, "no published weights"),
+    ],
+)
+def test_arguments_out_of_their_range(shapes, tmp_path, changes, message):
+    with pytest.raises(ClassicsError, match=message) as caught:
+        train(TrainConfig(folder=shapes, **SMALL | changes, out=tmp_path / "run"))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_an_artefact(artefact, shapes, tmp_path):
+    data = write_pictures(tmp_path / "data", each=8, classes=("circle", "cross"), seed=5)
+    config = TrainConfig(
+        folder=data, network="vgg16", size=32, epochs=1, weights=str(artefact), learning_rate=1e-7
+    )
+    run = train(config_with(config, out=tmp_path / "run"))
+    old, new = load(artefact).model, run.classifier.model
+    assert run.classifier.card.width == 0.125
+    np.testing.assert_allclose(
+        weights_of(old.get_layer("block3_conv1"))[0],
+        weights_of(new.get_layer("block3_conv1"))[0],
+        atol=1e-4,
+    )
+    assert new.output_shape == (None, 2)
+    with pytest.raises(WeightsError, match="holds vgg16, not resnet50"):
+        train(config_with(config, network="resnet50", out=tmp_path / "other"))
+    with pytest.raises(WeightsError, match=r"has width 0.125, not 0.5"):
+        train(config_with(config, width=0.5, out=tmp_path / "other"))
+
+
+def config_with(config, **changes):
+    from dataclasses import replace
+
+    return replace(config, **changes)
+
+
+def test_trained_batch_norm_keeps_its_statistics(shapes, tmp_path):
+    small = {"network": "resnet50", "width": 0.0625, "size": 32, "epochs": 1}
+    first = train(TrainConfig(folder=shapes, **small, out=tmp_path / "first"))
+    second = train(
+        TrainConfig(folder=shapes, **small, weights=str(first.artefact), out=tmp_path / "second")
+    )
+    one, two = (run.classifier.model.get_layer("conv3_block1_2_bn") for run in (first, second))
+    np.testing.assert_array_equal(weights_of(one)[2], weights_of(two)[2])
+    np.testing.assert_array_equal(weights_of(one)[3], weights_of(two)[3])
+    assert two.trainable
+
+
+def test_interrupted_after_an_epoch_the_best_is_saved(shapes, tmp_path):
+    def interrupt(event):
+        if isinstance(event, Step) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    run = train(
+        TrainConfig(folder=shapes, **SMALL | {"epochs": 5}, out=tmp_path / "run"), interrupt
+    )
+    assert run.interrupted
+    assert run.judgement is None
+    assert run.epochs == 2
+    classifier = load(run.artefact)
+    assert classifier.card.completed is False
+    assert len(classifier.card.history) == 2
+    assert len(classifier.predict(shapes / "circle")) == 20
+
+
+def test_interrupted_in_the_first_epoch_nothing_is_left(shapes, tmp_path):
+    def interrupt(event):
+        if isinstance(event, Step):
+            raise KeyboardInterrupt
+
+    with pytest.raises(fitting.NothingLearntError, match="nothing saved"):
+        train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"), interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_during_training_loses_nothing(shapes, tmp_path, monkeypatch):
+    from keras_classics.artefact import Classifier
+
+    place = tmp_path / "run"
+    save, calls = Classifier.save, []
+
+    def full_the_second_time(self, folder):
+        calls.append(folder)
+        if len(calls) == 2:
+            (folder / "model.keras").write_bytes(b"torn")
+            raise OutputError(f"{folder}: cannot write: No space left on device.")
+        save(self, folder)
+
+    monkeypatch.setattr(Classifier, "save", full_the_second_time)
+    run = train(TrainConfig(folder=shapes, **SMALL, out=place))
+    try:
+        assert "No space left" in run.moved
+        assert run.artefact != place
+        assert load(run.artefact).card.completed
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        shutil.rmtree(run.artefact.parent)
+
+
+def test_no_space_is_said_before_training(shapes, tmp_path, monkeypatch):
+    free = shutil._ntuple_diskusage(10**12, 10**12 - 10**5, 10**5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    events = []
+    with pytest.raises(OutputError, match=r"needs \d+ MB, 0 MB are free"):
+        train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"), events.append)
+    assert not any(isinstance(event, Step) for event in events)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exif_orientation_is_seen_alike_in_training_and_prediction(artefact, tmp_path):
+    upright = picture("stripes", np.random.default_rng(3), size=64)
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    one, two = load(artefact).predict([tmp_path / "upright.png", tmp_path / "turned.png"])
+    assert one.top == two.top
+
+
+def test_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = train(TrainConfig(folder=write_pictures(tmp_path / "some data", each=3), **SMALL))
+    assert run.artefact == Path("runs/some data-vgg16")

@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import re
+import urllib.error
+import warnings
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import applications
+from keras.src.utils import file_utils
+
+from keras_classics import (
+    CATALOG,
+    VGG16,
+    InceptionV3,
+    ResNet50,
+    build,
+    vgg16_sequential,
+    without_auxiliary,
+)
+from keras_classics.errors import WeightsError
+from keras_classics.weights import records
+from keras_classics.weights.loading import adapt_stem, load_weights
+
+FORMATS = (".weights.h5", ".keras", ".h5")
+OURS = {"VGG16": VGG16, "ResNet50": ResNet50, "InceptionV3": InceptionV3}
+ARGUMENTS = {"weights": None, "width": 1 / 16, "classes": 5, "input_shape": (75, 75, 3)}
+X_SHAPE = (2, 75, 75, 3)
+
+
+def small(network, **arguments):
+    return build(network, **{**ARGUMENTS, **arguments})
+
+
+def write(model, folder, ending):
+    path = folder / f"file{ending}"
+    path.unlink(missing_ok=True)
+    (model.save_weights if ending == ".weights.h5" else model.save)(path)
+    return str(path)
+
+
+def assert_same_weights(one, other):
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def refused(path, network, **arguments):
+    """The error with which a file is refused: one line that names the file."""
+    with pytest.raises(WeightsError) as caught:
+        small(network, weights=str(path), **arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("network", ["vgg16", "resnet50_d", "inception_v3"])
+def test_round_trip(network, ending, tmp_path, randomise):
+    model = randomise(small(network))
+    path = write(model, tmp_path, ending)
+    assert_same_weights(small(network, weights=path), model)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_prefix_makes_no_difference(ending, tmp_path, randomise):
+    plain, prefixed = (randomise(small("resnet50", prefix=prefix)) for prefix in ("", "a_"))
+    path = write(plain, tmp_path, ending)
+    assert_same_weights(small("resnet50", weights=path, prefix="b_"), plain)
+    path = write(prefixed, tmp_path, ending)
+    assert_same_weights(small("resnet50", weights=path, prefix="a_"), prefixed)
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_round_trip_in_other_types(policy, ending, tmp_path, randomise, dtype_policy):
+    dtype_policy(policy)
+    model = randomise(small("vgg16"))
+    path = write(model, tmp_path, ending)
+    again = small("vgg16", weights=path)
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a.astype("float32"), b.astype("float32"))
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("name", OURS)
+def test_files_of_keras_applications(name, ending, tmp_path, randomise, images, run):
+    arguments = {"input_shape": (75, 75, 3), "classes": 4}
+    theirs = randomise(getattr(applications, name)(weights=None, **arguments))
+    path = write(theirs, tmp_path, ending)
+    ours = OURS[name](weights=path, **arguments)
+    assert_same_weights(ours, theirs)
+    expected = run(theirs, images(*X_SHAPE))
+    np.testing.assert_allclose(run(ours, images(*X_SHAPE)), expected, rtol=1e-3, atol=1e-6)
+    headless = OURS[name](weights=path, include_top=False, input_shape=(75, 75, 3))
+    assert_same_weights(headless, keras.Model(theirs.inputs, before_the_top(theirs)))
+
+
+def before_the_top(model):
+    """The last feature maps of a network with its top."""
+    ends = {"vgg16": "block5_pool", "resnet50": "conv5_block3_out", "inception_v3": "mixed10"}
+    return model.get_layer(ends[model.name]).output
+
+
+@pytest.mark.parametrize("network", ["vgg16", "resnet50"])
+def test_without_the_top_and_with_a_prefix_from_a_file_with_one(network, tmp_path, randomise):
+    model = randomise(small(network))
+    path = write(model, tmp_path, ".weights.h5")
+    headless = small(network, weights=path, include_top=False, prefix="a_")
+    assert_same_weights(headless, keras.Model(model.inputs, before_the_top(model)))
+
+
+def test_with_the_top_from_a_file_without_one(tmp_path):
+    path = write(small("resnet50", include_top=False), tmp_path, ".weights.h5")
+    assert "predictions is missing" in refused(path, "resnet50")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_layers_before_the_network_are_left_alone(ending, tmp_path, randomise):
+    model = randomise(small("resnet50"))
+    path = write(model, tmp_path, ending)
+    inputs = keras.Input((150, 150, 4))
+    x = keras.layers.Conv2D(3, 3, strides=2, padding="same", name="before")(inputs)
+    x = keras.layers.BatchNormalization(name="before_bn")(x)
+    before = keras.Model(inputs, x).get_weights()
+    longer = small("resnet50", weights=path, input_tensor=x, input_shape=None)
+    assert len(longer.get_weights()) == len(before) + len(model.get_weights())
+    for a, b in zip(longer.get_weights(), before + model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_sequential_and_functional_files_are_alike(ending, tmp_path, randomise):
+    arguments = {k: v for k, v in ARGUMENTS.items() if k != "weights"}
+    model = randomise(vgg16_sequential(**arguments))
+    path = write(model, tmp_path, ending)
+    assert_same_weights(small("vgg16", weights=path), model)
+
+
+def test_with_the_auxiliary_head(tmp_path, randomise):
+    model = randomise(InceptionV3(auxiliary=True, **ARGUMENTS))
+    path = write(model, tmp_path, ".weights.h5")
+    again = InceptionV3(auxiliary=True, **{**ARGUMENTS, "weights": path})
+    assert_same_weights(again, model)
+    plain = write(without_auxiliary(model), tmp_path, ".keras")
+    with pytest.raises(WeightsError, match="auxiliary_1_conv is missing"):
+        InceptionV3(auxiliary=True, **{**ARGUMENTS, "weights": plain})
+
+
+@pytest.mark.parametrize(
+    ("network", "ending"),
+    [("vgg16", ".weights.h5"), ("resnet50", ".keras"), ("inception_v3", ".h5")],
+)
+def test_one_channel_gives_what_three_equal_ones_gave(
+    network, ending, tmp_path, randomise, images, run
+):
+    model = randomise(small(network, classifier_activation=None))
+    path = write(model, tmp_path, ending)
+    grey = small(network, weights=path, classifier_activation=None, input_shape=(75, 75, 1))
+    g = images(2, 75, 75, 1)
+    expected = run(model, np.repeat(g, 3, axis=-1))
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(run(grey, g), expected, rtol=1e-3, atol=1e-4 * expected.std())
+
+
+@pytest.mark.parametrize("network", ["vgg16", "resnet50", "inception_v3"])
+def test_a_fourth_channel_is_ignored_at_first(network, tmp_path, randomise, images, run):
+    model = randomise(small(network, classifier_activation=None))
+    path = write(model, tmp_path, ".weights.h5")
+    four = small(network, weights=path, classifier_activation=None, input_shape=(75, 75, 4))
+    x = images(2, 75, 75, 4)
+    expected = run(model, x[..., :3])
+    np.testing.assert_allclose(run(four, x), expected, rtol=1e-3, atol=1e-4 * expected.std())
+    assert {tuple(w.shape) for w in four.trainable_weights[:1]} == {
+        (*model.weights[0].shape[:2], 4, model.weights[0].shape[3])
+    }
+
+
+def test_other_numbers_of_channels_are_refused(tmp_path):
+    path = write(small("vgg16"), tmp_path, ".weights.h5")
+    message = refused(path, "vgg16", input_shape=(75, 75, 7))
+    assert "block1_conv1/kernel has shape (3, 3, 3, 4), needs (3, 3, 7, 4)" in message
+    with pytest.raises(WeightsError, match="7 channels: weights for 3 can be adapted to 1 or 4"):
+        adapt_stem(np.zeros((3, 3, 3, 4)), 7)
+
+
+def test_adapted_stems():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4))
+    np.testing.assert_allclose(adapt_stem(kernel, 1)[:, :, 0], kernel.sum(2))
+    assert adapt_stem(kernel, 3) is kernel
+    four = adapt_stem(kernel, 4)
+    np.testing.assert_array_equal(four[:, :, :3], kernel)
+    assert not four[:, :, 3].any()
+
+
+@pytest.fixture(scope="module")
+def variant():
+    """The ResNets of 50 layers, each built once, with the top or without."""
+
+    @functools.cache
+    def variant(network, include_top):
+        return small(network, include_top=include_top)
+
+    yield variant
+    variant.cache_clear()
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    ("source", "target"),
+    list(itertools.permutations(["resnet50", "resnet50_v1_5", "resnet50_d"], 2)),
+)
+def test_variants_never_take_each_others_weights(
+    source, target, ending, include_top, tmp_path, variant
+):
+    path = write(variant(source, True), tmp_path, ending)
+    model = variant(target, include_top)
+    before = model.get_weights()
+    with pytest.raises(WeightsError, match=f"not the weights of this {target}: ") as caught:
+        load_weights(model, path, architecture=CATALOG[target])
+    assert path in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_constructors_of_variants_check_the_file(tmp_path, variant):
+    path = write(variant("resnet50", True), tmp_path, ".h5")
+    assert "conv1_conv has 2 tensors, needs 1" in refused(path, "resnet50_v1_5")
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "culprit"),
+    [
+        ("resnet50", {"width": 1 / 8}, "conv1_conv/kernel has shape (7, 7, 3, 8), needs (7, 7, 3"),
+        ("resnet50", {"classes": 6}, "predictions/kernel has shape (128, 6), needs (128, 5)"),
+        ("vgg16", {}, "conv1_conv is missing"),
+        ("inception_v3", {}, "conv1_conv is missing"),
+    ],
+)
+def test_other_networks_are_refused(source, arguments, culprit, tmp_path):
+    path = write(small(source, **arguments), tmp_path, ".weights.h5")
+    assert culprit in refused(path, "resnet50")
+
+
+def test_a_vgg_top_of_another_image_size_is_refused(tmp_path):
+    path = write(small("vgg16", input_shape=(96, 96, 3)), tmp_path, ".weights.h5")
+    assert "fc1/kernel has shape (288, 256), needs (128, 256)" in refused(path, "vgg16")
+
+
+def test_three_culprits_are_named_and_the_rest_counted(tmp_path):
+    path = write(small("resnet50", width=1 / 8), tmp_path, ".weights.h5")
+    message = refused(path, "resnet50")
+    assert message.count("has shape") == 3
+    more = int(re.search(r"and (\d+) more\.$", message).group(1))
+    # Kernels, biases and four tensors of batch norm for 53 units, and the classifier's kernel.
+    assert more + 3 == 53 * 6 + 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "value"), [(".weights.h5", np.nan), (".keras", np.inf), (".h5", np.nan)]
+)
+def test_values_that_are_not_finite_are_refused(ending, value, tmp_path, randomise):
+    model = randomise(small("resnet50"))
+    variance = model.get_layer("conv3_block1_2_bn").moving_variance
+    values = np.ones(variance.shape)
+    values[1] = value
+    variance.assign(values)
+    path = write(model, tmp_path, ending)
+    message = refused(path, "resnet50")
+    assert message.endswith("conv3_block1_2_bn/moving_variance has values that are not finite.")
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
+def test_torn_files_are_refused(share, ending, tmp_path):
+    path = write(small("vgg16"), tmp_path, ending)
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: int(share * len(whole))])
+    assert "not a complete file of weights made by Keras" in refused(path, "vgg16")
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
+def test_files_with_a_torn_inside_are_refused(ending, tmp_path):
+    """Bytes that are overwritten in the tables of an HDF5 file, not at its end."""
+    path = tmp_path / f"file{ending}"
+    whole = np.fromfile(write(small("vgg16"), tmp_path, ending), dtype="uint8")
+    generator = np.random.default_rng(0)
+    outcomes = set()
+    model = small("vgg16")
+    before = model.get_weights()
+    for _ in range(40):
+        damaged = whole.copy()
+        places = generator.integers(100, 3000, 20)
+        damaged[places] = generator.integers(0, 256, 20)
+        damaged.tofile(path)
+        try:
+            load_weights(model, path, architecture=CATALOG["vgg16"])
+        except WeightsError as error:
+            outcomes.add("refused")
+            assert "\n" not in str(error)
+            for a, b in zip(before, model.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+        else:
+            outcomes.add("no harm done")
+            model.set_weights(before)
+    assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5", ".txt"])
+def test_text_is_no_file_of_weights(ending, tmp_path):
+    path = tmp_path / f"notes{ending}"
+    path.write_text("these are not weights\n" * 100)
+    assert "not a complete file of weights made by Keras" in refused(path, "resnet50")
+
+
+def test_an_hdf5_file_of_something_else(tmp_path):
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w") as file:
+        file["measurements"] = np.arange(5)
+    assert "not a complete file of weights made by Keras" in refused(path, "resnet50")
+
+
+@pytest.mark.parametrize("path", ["missing.weights.h5", "."])
+def test_a_path_without_a_file(path, tmp_path):
+    message = refused(tmp_path / path, "resnet50")
+    assert message.endswith("no such file; use None, 'imagenet' or a path.")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "culprit"),
+    [
+        ("strides", 1, "conv3_block1_1_conv has strides=(1, 1), needs (2, 2)"),
+        ("padding", "valid", None),  # without a meaning for 1x1
+    ],
+)
+def test_a_keras_file_of_other_behaviour_is_refused(key, value, culprit, tmp_path):
+    """All names and shapes agree; the file's configuration alone tells the difference."""
+    model = small("resnet50")
+
+    def changed(layer):
+        config = layer.get_config()
+        if layer.name in {"conv3_block1_1_conv", "conv3_block1_0_conv"}:
+            config[key] = value
+        return type(layer).from_config(config)
+
+    other = keras.models.clone_model(model, clone_function=changed)
+    path = write(other, tmp_path, ".keras")
+    if culprit is None:
+        assert_same_weights(small("resnet50", weights=path), other)
+    else:
+        assert culprit in refused(path, "resnet50")
+
+
+def test_a_keras_file_with_other_norm_or_padding_is_refused(tmp_path):
+    def changed(layer):
+        config = layer.get_config()
+        if layer.name == "conv1_bn":
+            config["epsilon"] = 1e-3
+        if layer.name == "conv1_conv":
+            config["padding"] = "same"
+        return type(layer).from_config(config)
+
+    other = keras.models.clone_model(small("resnet50"), clone_function=changed)
+    message = refused(write(other, tmp_path, ".keras"), "resnet50")
+    assert "conv1_conv has padding=same, needs valid" in message
+    assert message.endswith("conv1_bn has epsilon=0.001, needs 1.001e-05.")
+
+
+def test_two_layers_in_each_others_place_are_refused(tmp_path):
+    inputs = keras.Input((75, 75, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="block1_conv2")(inputs)
+    path = write(keras.Model(inputs, x), tmp_path, ".h5")
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="block1_conv1")(inputs))
+    with pytest.raises(WeightsError, match="block1_conv1 is missing; block1_conv2 is left over"):
+        load_weights(model, path, architecture=CATALOG["vgg16"])
+
+
+def test_skip_top_leaves_the_top_as_it_is(tmp_path, randomise):
+    source = randomise(small("resnet50", classes=7))
+    model = small("resnet50")
+    top = model.layers[-1].get_weights()
+    load_weights(
+        model, write(source, tmp_path, ".keras"), architecture=CATALOG["resnet50"], skip_top=True
+    )
+    for a, b in zip(model.get_weights(), source.get_weights()[:-2] + top, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of Keras, on a machine without a network."""
+
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(home))
+    monkeypatch.setattr(keras.config, "keras_home", lambda: str(home), raising=False)
+    monkeypatch.setattr(file_utils, "urlretrieve", offline)
+    return home / "models"
+
+
+def publish(path, record, monkeypatch):
+    """Makes a file the published one of a record."""
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    published = tuple(
+        dataclasses.replace(r, md5=md5) if r is record else r for r in records.IMAGENET
+    )
+    monkeypatch.setattr(records, "IMAGENET", published)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("name", ["ResNet50", "InceptionV3"])
+def test_the_published_weights_from_the_cache(name, include_top, cache, monkeypatch, randomise):
+    theirs = randomise(getattr(applications, name)(weights=None, include_top=include_top))
+    record = records.imagenet(theirs.name, include_top=include_top)
+    path = cache / record.file_name
+    theirs.save(path)
+    publish(path, record, monkeypatch)
+    ours = OURS[name](include_top=include_top, input_shape=(80, 80, 3))
+    assert_same_weights(ours, theirs)
+    grey = OURS[name](include_top=include_top, input_shape=(80, 80, 1), prefix="a_")
+    assert grey.weights[0].shape[2] == 1
+    np.testing.assert_array_equal(grey.get_weights()[1], theirs.get_weights()[1])
+
+
+def test_the_published_weights_with_an_auxiliary_head(cache, monkeypatch, randomise):
+    theirs = randomise(applications.InceptionV3(weights=None))
+    record = records.imagenet("inception_v3", include_top=True)
+    theirs.save(cache / record.file_name)
+    publish(cache / record.file_name, record, monkeypatch)
+    ours = InceptionV3(auxiliary=True)
+    assert len(ours.outputs) == 2
+    assert_same_weights(without_auxiliary(ours), theirs)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_offline_the_error_says_which_file_belongs_where(name, cache):
+    with pytest.raises(WeightsError) as caught:
+        OURS[name](include_top=False)
+    message = str(caught.value)
+    record = records.imagenet(CATALOG[name.lower().replace("v3", "_v3")].name, include_top=False)
+    assert "\n" not in message
+    assert message.startswith(f"cannot download {record.url}; ")
+    assert record.md5 in message
+    assert str(cache / record.file_name) in message
+
+
+def test_a_wrong_file_in_the_cache_is_not_loaded(cache):
+    record = records.imagenet("resnet50", include_top=False)
+    (cache / record.file_name).write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="cannot download"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ResNet50(include_top=False)
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        ("resnet50", {"classes": 10}, 'classes=10: weights="imagenet" with the top have 1000'),
+        ("vgg16", {"width": 0.5}, 'width=0.5: weights="imagenet" fit width=1.0 only'),
+        ("resnet50", {"classifier_activation": "relu"}, "classifier_activation='relu': loaded"),
+        ("resnet50_d", {}, "no published weights are known for resnet50_d"),
+        ("resnet50_v1_5", {}, "no published weights are known for resnet50_v1_5"),
+    ],
+)
+def test_requests_that_cannot_be_served_fail_before_any_download(
+    network, arguments, message, monkeypatch
+):
+    def download(*_, **__):
+        raise AssertionError("a download began")
+
+    monkeypatch.setattr(keras.utils, "get_file", download)
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        build(network, weights="imagenet", **arguments)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_both_activations_of_the_top_take_weights(activation, tmp_path, randomise):
+    model = randomise(small("vgg16"))
+    path = write(model, tmp_path, ".keras" if activation else ".weights.h5")
+    assert_same_weights(small("vgg16", weights=path, classifier_activation=activation), model)
