@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from keras_classics import load
 from keras_classics.errors import ArtefactError, DataError
 from pictures import CLASSES, write_pictures
@@ -110,7 +111,7 @@ def test_a_torn_card(copy, text):
 def test_a_later_format(copy):
     card = json.loads((copy / "artefact.json").read_text())
     (copy / "artefact.json").write_text(json.dumps({**card, "format": 99}))
-    with pytest.raises(ArtefactError, match="format 99.*upgrade"):
+    with pytest.raises(ArtefactError, match=r"format 99.*upgrade"):
         load(copy)
 
 
@@ -126,7 +127,7 @@ def test_a_model_of_other_classes(copy):
     card = json.loads((copy / "artefact.json").read_text())
     card["class_names"] = ["a", "b"]
     (copy / "artefact.json").write_text(json.dumps(card))
-    with pytest.raises(ArtefactError, match="3 outputs.*names 2 classes"):
+    with pytest.raises(ArtefactError, match=r"3 outputs.*names 2 classes"):
         load(copy)
 
 

@@ -116,7 +116,7 @@ def test_gradients_reach_every_trainable_weight(name, randomise, images, gradien
         input_shape=PARITY_SHAPE[name],
         classes=5,
         classifier_activation=None,
-        width=1 / 16,
+        width=1 / 8,
     )
     randomise(model)
     of_weights, _ = gradients(

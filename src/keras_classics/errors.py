@@ -34,5 +34,9 @@ class WeightsError(ClassicsError):
     """Weights that do not belong to the network that should load them."""
 
 
+class NothingLearntError(ClassicsError):
+    """A run was interrupted before its first epoch was over."""
+
+
 class OutputError(ClassicsError):
     """A place where nothing can be written: permission, space, or something in the way."""

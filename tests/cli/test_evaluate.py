@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from keras_classics import load
 from keras_classics.cli import app
 
@@ -28,7 +29,7 @@ def test_json(capsys, artefact, shapes):
     assert printed["skipped"] == []
 
 
-def test_a_part_that_is_not_there(capsys, artefact, shapes, tmp_path):
+def test_a_part_that_is_not_there(capsys, artefact, tmp_path):
     from pictures import write_pictures
 
     data = write_pictures(tmp_path / "new", each=2)

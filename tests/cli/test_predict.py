@@ -5,6 +5,7 @@ import io
 import json
 
 import pytest
+
 from keras_classics import load
 from keras_classics.cli import app
 

@@ -6,7 +6,7 @@ from pictures import write_pictures
 
 
 def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "200")
     data = write_pictures(tmp_path / "data", each=8)
     out = tmp_path / "out"
     arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "2"]
@@ -26,6 +26,7 @@ def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
 
 def test_many_classes_show_the_commonest_confusions(capsys):
     import numpy as np
+
     from keras_classics.cli.terminal import console, show_judgement
     from keras_classics.evaluation.metrics import judge
 

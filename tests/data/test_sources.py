@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from keras_classics.data.sources import find_images
 from keras_classics.errors import DataError
 

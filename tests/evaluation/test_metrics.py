@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from keras_classics.errors import DataError
 from keras_classics.evaluation.metrics import judge
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+
 from keras_classics.training import batch_norm
 
 
@@ -43,9 +44,7 @@ def test_reestimated_statistics_are_the_population_s():
     for batch in batches:
         own = (batch - batch.mean((0, 1, 2))) / np.sqrt(batch.var((0, 1, 2)) + 1e-3)
         outputs.append(
-            sum(
-                own[:, i : i + 2, j : j + 2] @ kernel[i, j] for i in range(3) for j in range(3)
-            )
+            sum(own[:, i : i + 2, j : j + 2] @ kernel[i, j] for i in range(3) for j in range(3))
         )
     expected = np.concatenate(outputs)
     second = model.get_layer("second")

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+
 from keras_classics.errors import OutputError
 from keras_classics.training.output import check_space, free_name, staging
 
@@ -41,7 +42,10 @@ def test_a_file_in_the_way(tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(OutputError, match="exists"), staging(tmp_path / "run"):
         pass
-    with pytest.raises(OutputError, match="cannot be written"), staging(tmp_path / "run" / "deeper"):
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        staging(tmp_path / "run" / "deeper"),
+    ):
         pass
     assert (tmp_path / "run").read_text() == "mine"
 

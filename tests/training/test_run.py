@@ -9,14 +9,20 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+
 from keras_classics import load
 from keras_classics.data.folder import read_manifest
-from keras_classics.errors import ClassicsError, DataError, OutputError, WeightsError
-from keras_classics.training import fitting
+from keras_classics.errors import (
+    ClassicsError,
+    DataError,
+    NothingLearntError,
+    OutputError,
+    WeightsError,
+)
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import EpochEnd, Prepared, Reading, Step
 from keras_classics.training.run import train
-from PIL import Image
 from pictures import CLASSES, picture, state, write_pictures
 
 SMALL = {"network": "vgg16", "width": 0.0625, "size": 32, "epochs": 1}
@@ -34,10 +40,12 @@ def test_the_default_run_learns_the_digits(tmp_path):
     for epoch in run.classifier.card.history[2:]:
         assert epoch["val_accuracy"] > epoch["accuracy"] - 0.15
     # The momentum that training needed is not that of the network.
-    assert {layer.momentum for layer in run.classifier.model.layers if "_bn" in layer.name} == {0.99}
+    assert {layer.momentum for layer in run.classifier.model.layers if "_bn" in layer.name} == {
+        0.99
+    }
 
 
-def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact, shapes):
+def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact):
     card = json.loads((artefact / "artefact.json").read_text())
     assert card["class_names"] == list(CLASSES)
     assert card["preprocessing"] == {"size": [32, 32], "fit": "crop", "mode": "tf", "channels": 3}
@@ -60,7 +68,7 @@ def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact, shapes):
     assert {row["split"] for row in rows} == {"train", "val", "test"}
 
 
-def test_the_model_opens_with_plain_keras_and_gives_probabilities(artefact, shapes, tmp_path):
+def test_the_model_opens_with_plain_keras_and_gives_probabilities(artefact, shapes):
     image = next((shapes / "circle").iterdir())
     ours = load(artefact).predict(image, top_k=3)[0]
     script = """
@@ -95,7 +103,7 @@ def test_events_tell_the_whole_run(shapes, tmp_path):
     steps = [event for event in events if isinstance(event, Step)]
     assert [(step.epoch, step.done, step.total) for step in steps] == [(1, 1, 2), (2, 2, 2)]
     assert all(step.images_per_second > 0 for step in steps)
-    assert [e.best for e in events if isinstance(e, EpochEnd)][0] is True
+    assert next(e for e in events if isinstance(e, EpochEnd)).best
 
 
 def test_nothing_is_written_into_the_data_folder(shapes, tmp_path):
@@ -180,7 +188,7 @@ def test_arguments_out_of_their_range(shapes, tmp_path, changes, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_of_an_artefact(artefact, shapes, tmp_path):
+def test_weights_of_an_artefact(artefact, tmp_path):
     data = write_pictures(tmp_path / "data", each=8, classes=("circle", "cross"), seed=5)
     config = TrainConfig(
         folder=data, network="vgg16", size=32, epochs=1, weights=str(artefact), learning_rate=1e-7
@@ -240,7 +248,7 @@ def test_interrupted_in_the_first_epoch_nothing_is_left(shapes, tmp_path):
         if isinstance(event, Step):
             raise KeyboardInterrupt
 
-    with pytest.raises(fitting.NothingLearntError, match="nothing saved"):
+    with pytest.raises(NothingLearntError, match="nothing saved"):
         train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"), interrupt)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import re
 import urllib.error
-import warnings
 from pathlib import Path
 
 import h5py
@@ -302,16 +301,17 @@ def test_files_with_a_torn_inside_are_refused(ending, tmp_path):
         places = generator.integers(100, 3000, 20)
         damaged[places] = generator.integers(0, 256, 20)
         damaged.tofile(path)
+        message = ""
         try:
             load_weights(model, path, architecture=CATALOG["vgg16"])
         except WeightsError as error:
-            outcomes.add("refused")
-            assert "\n" not in str(error)
+            message = str(error)
+        outcomes.add("refused" if message else "no harm done")
+        assert "\n" not in message
+        if message:
             for a, b in zip(before, model.get_weights(), strict=True):
                 np.testing.assert_array_equal(a, b)
-        else:
-            outcomes.add("no harm done")
-            model.set_weights(before)
+        model.set_weights(before)
     assert "refused" in outcomes
 
 
@@ -459,8 +459,7 @@ def test_offline_the_error_says_which_file_belongs_where(name, cache):
 def test_a_wrong_file_in_the_cache_is_not_loaded(cache):
     record = records.imagenet("resnet50", include_top=False)
     (cache / record.file_name).write_bytes(b"something else")
-    with pytest.raises(WeightsError, match="cannot download"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.raises(WeightsError, match="cannot download"):
         ResNet50(include_top=False)
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import signal
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-import click
 import typer
 
 from keras_classics import __version__
 from keras_classics.cli import evaluate, networks, predict, summary, train
-from keras_classics.errors import ClassicsError
-
-USER_ERROR = 2
-INTERRUPTED = 128 + signal.SIGINT
+from keras_classics.errors import ClassicsError, NothingLearntError
 
 app = typer.Typer(
     name="classics",
@@ -26,16 +23,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(predict.predict)
-app.command()(networks.networks)
-app.command()(summary.summary)
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, in a shape that Typer lets through: it would end in silence."""
+
+
+def _add(command: Callable[..., object]) -> None:
+    @functools.wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> object:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            raise _InterruptedError from None
+
+    app.command()(guarded)
+
+
+for command in (
+    train.train,
+    evaluate.evaluate,
+    predict.predict,
+    networks.networks,
+    summary.summary,
+):
+    _add(command)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        click.echo(f"keras-classics {__version__}")
+        typer.echo(f"keras-classics {__version__}")
         raise typer.Exit
 
 
@@ -52,35 +69,30 @@ def common(
     """Options that go before the command."""
 
 
-def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind of ending
+def run(arguments: list[str]) -> int:
     """Run one command and give the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     debug = "--debug" in arguments
     try:
         result = app(arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except ClassicsError as error:
-        return _fail(str(error), USER_ERROR, debug=debug)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted.", INTERRUPTED, debug=debug)
+    except (ClassicsError, _InterruptedError, KeyboardInterrupt) as error:
+        interrupted = not isinstance(error, ClassicsError) or isinstance(error, NothingLearntError)
+        return _fail(str(error) or "interrupted.", 130 if interrupted else 2, debug=debug)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # a bug: told in a line all the same
+    except Exception as error:
+        # Typer brings its own copy of Click or takes the installed one, so the errors of parsing
+        # are told by what they can do.
+        if hasattr(error, "format_message"):
+            return _fail(f"{error.format_message().rstrip('.')}. See --help.", 2, debug=debug)
         message = " ".join(str(error).split())[:300]
-        return _fail(
-            f"{type(error).__name__}: {message} (this is a bug; --debug shows where)",
-            1,
-            debug=debug,
-        )
+        bug = f"{type(error).__name__}: {message} (this is a bug; --debug shows where)"
+        return _fail(bug, 1, debug=debug)
     return result if isinstance(result, int) else 0
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
     return code

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -16,6 +15,7 @@ from keras_classics.errors import ImageError
 from keras_classics.evaluation.metrics import Judgement
 
 SHOWN = 5  # of many skipped images; the number of all is said
+NARROWEST = 6  # characters that a column of words keeps
 WIDEST_CONFUSION = 20  # classes; beyond that only the commonest confusions fit a screen
 
 
@@ -51,11 +51,16 @@ def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | No
 
 def show_table(where: Console, table: Table) -> None:
     """Print a table; where it is too wide, words give way, names and figures do not."""
-    for i, column in enumerate(table.columns):
-        if i == 0 or column.justify == "right":
-            cells = [where.measure(cell).maximum for cell in column.cells]
-            column.min_width = min(max([*cells, cell_len(str(column.header))]), where.width // 2)
-    where.print(table)
+    needed = 0
+    for column in table.columns:
+        widest = max(where.measure(cell).maximum for cell in (column.header, *column.cells))
+        if column.no_wrap:
+            column.width = widest
+        needed += 2 + (widest if column.no_wrap else min(widest, NARROWEST))
+    terminal = where.width
+    where.width = max(terminal, needed)  # a line that runs over is better than half a figure
+    where.print(table, crop=False)
+    where.width = terminal
 
 
 @contextmanager
@@ -67,9 +72,19 @@ def counting(where: Console, what: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=where, transient=True) as progress:
+    with running(Progress(*columns, console=where, transient=True)) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def running(progress: Progress) -> Iterator[Progress]:
+    """Show a progress bar where somebody watches; a log file gets none of it."""
+    if progress.console.is_interactive:
+        with progress:
+            yield progress
+    else:
+        yield progress
 
 
 def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
@@ -79,7 +94,7 @@ def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
     noun = "image" if len(skipped) == 1 else "images"
     where.print(f"[yellow]skipped {len(skipped)} {noun} that cannot be read:[/]")
     for error in skipped[:SHOWN]:
-        where.print(Text(f"  {error}"), overflow="fold")
+        where.print(Text(f"  {error}"), soft_wrap=True)  # a path that is cut cannot be copied
     if len(skipped) > SHOWN:
         where.print(f"  and {len(skipped) - SHOWN} more")
 

@@ -59,7 +59,7 @@ def train(
     from keras_classics.cli.backend import start
 
     start()
-    from keras_classics.cli.terminal import console, show_judgement
+    from keras_classics.cli.terminal import console, running, show_judgement
     from keras_classics.training.config import TrainConfig
     from keras_classics.training.run import train as run_training
 
@@ -78,7 +78,8 @@ def train(
         seed=seed,
         out=out,
     )
-    with _Display(screen) as display:
+    display = _Display(screen)
+    with running(display.progress):
         run = run_training(config, display.show)
     if run.moved:
         screen.print(f"[yellow]{run.moved} The artefact went elsewhere.[/]")
@@ -116,13 +117,6 @@ class _Display:
             transient=True,
         )
         self.task = self.progress.add_task("looking at the data", total=None, rate="")
-
-    def __enter__(self) -> _Display:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
 
     def show(self, event: Event) -> None:
         """Show one event."""

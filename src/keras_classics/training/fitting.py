@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
-from keras_classics.errors import ClassicsError
+from keras_classics.errors import NothingLearntError
 from keras_classics.training import batch_norm
 from keras_classics.training.events import EpochEnd, Listener, Step
 from keras_classics.training.images import Images
@@ -19,10 +19,6 @@ from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import StartingNetwork
 
 STATISTICS_BATCHES = 200  # as many as settle the estimates; more would only take time
-
-
-class NothingLearntError(ClassicsError):
-    """The run was interrupted before its first epoch was over."""
 
 
 @dataclass
