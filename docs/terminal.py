@@ -28,9 +28,7 @@ def main(out: Path, command: list[str]) -> None:
         "FORCE_COLOR": "1",
         "TTY_INTERACTIVE": "0",
     }
-    result = subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=True
-    )
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w"))  # noqa: SIM115
     console.print(Text.from_ansi(result.stdout.strip("\n")))
     # The fonts that Rich names are fetched from another host; every system has a monospace one.

@@ -20,9 +20,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # Graphs are many small objects: with Python's usual threshold, a third of the time is spent
-    # looking for garbage among them.
-    gc.set_threshold(200_000, 20, 100)
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
     config.addinivalue_line(

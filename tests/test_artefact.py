@@ -16,6 +16,7 @@ def copy(artefact, tmp_path):
     return shutil.copytree(artefact, tmp_path / "copy")
 
 
+@pytest.mark.backends
 def test_predict_gives_the_top_classes_in_order(artefact, shapes):
     predictions = load(artefact).predict(shapes / "circle", top_k=2)
     assert [p.path.name for p in predictions] == [f"{i:03d}.png" for i in range(20)]

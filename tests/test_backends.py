@@ -10,30 +10,46 @@ import keras
 import pytest
 
 TESTS = Path(__file__).parent
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_on_each_backend_in_a_process_of_its_own(backend, request):
-    """The tests marked `backends`; those of the current backend run in this process anyway."""
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """The tests marked `backends`, begun at once on each backend that is not the current one."""
+    running = {}
+    for backend in set(BACKENDS) - {keras.backend.backend()}:
+        if importlib.util.find_spec(backend) is None:
+            continue
+        output = tmp_path_factory.mktemp(backend) / "output.txt"
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-q", "-m", "backends", "-p", "no:cacheprovider"],
+                cwd=TESTS.parent,
+                env={
+                    **os.environ,
+                    "KERAS_BACKEND": backend,
+                    # Thousands of small operations are compiled and run once.
+                    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+                },
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        running[backend] = process, output
+    yield running
+    for process, _ in running.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_on_each_backend_in_a_process_of_its_own(backend, processes):
     if backend == keras.backend.backend():
-        assert request.session.items, "this process runs them itself"
-        return
-    if importlib.util.find_spec(backend) is None:
+        return  # this very process runs the marked tests on it
+    if backend not in processes:
         pytest.fail(f"{backend} is not installed: pip install 'keras-classics[{backend}]'")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "backends", "-p", "no:cacheprovider", TESTS],
-        cwd=TESTS.parent,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            # The tests compile thousands of small operations once and run each once.
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
-    assert " passed" in output, output
-    assert " skipped" not in output, output
+    process, output = processes[backend]
+    code = process.wait()
+    text = output.read_text()
+    assert code == 0, text
+    assert " passed" in text, text
+    assert " skipped" not in text, text

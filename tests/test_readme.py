@@ -6,8 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-import keras_classics
 import pytest
+
+import keras_classics
 from keras_classics import CATALOG, analyse, build
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +71,7 @@ def test_the_files_that_it_names_exist():
 
 def test_the_commands_that_it_names_exist():
     import typer
+
     from keras_classics.cli.app import app
 
     commands = typer.main.get_command(app).commands

@@ -157,11 +157,21 @@ class Classifier:
         self.card = card
         self.splits = splits or {}
 
-    def probabilities(self, images: Images, *, batch_size: int = 32) -> npt.NDArray[np.float32]:
-        """Class probabilities of decoded images: uint8 (n, h, w, 3) -> float32 (n, classes)."""
+    def probabilities(
+        self,
+        images: Images,
+        indices: npt.NDArray[np.integer[Any]] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> npt.NDArray[np.float32]:
+        """Class probabilities of decoded images: uint8 (n, h, w, 3) -> float32 (n, classes).
+
+        With indices, of those images alone, without a copy of them all.
+        """
+        chosen = np.arange(len(images)) if indices is None else indices
         batches = [
-            self._on_batch(images[start : start + batch_size], batch_size)
-            for start in range(0, len(images), batch_size)
+            self._on_batch(images[chosen[start : start + batch_size]], batch_size)
+            for start in range(0, len(chosen), batch_size)
         ]
         empty = np.empty((0, len(self.card.class_names)), np.float32)
         return np.concatenate([empty, *batches])

@@ -7,12 +7,12 @@ from pictures import write_pictures
 
 def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    data = write_pictures(tmp_path / "data", each=8)
-    out = tmp_path / "out"
+    data = write_pictures(tmp_path / "data[1]", each=8)
+    out = tmp_path / "out[bold]"
     arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "2"]
     assert app.run(["train", str(data), *arguments, "--seed", "3", "--out", str(out)]) == 0
     output = capsys.readouterr().out
-    assert "3 classes, 18 images to learn from, 3 to choose the epoch, 3 held out" in output
+    assert "data[1]: 3 classes, 18 images to learn from, 3 to choose" in output
     assert "VGG16, width 0.0625, 32 x 32 pixels" in output
     assert "epoch   1/2" in output
     assert "images/s" in output

@@ -88,18 +88,21 @@ def test_round_trip_in_other_types(policy, ending, tmp_path, randomise, dtype_po
         np.testing.assert_array_equal(a.astype("float32"), b.astype("float32"))
 
 
-@pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("name", OURS)
-def test_files_of_keras_applications(name, ending, tmp_path, randomise, images, run):
+def test_files_of_keras_applications(name, tmp_path, randomise, images, run):
     arguments = {"input_shape": (75, 75, 3), "classes": 4}
     theirs = randomise(getattr(applications, name)(weights=None, **arguments))
-    path = write(theirs, tmp_path, ending)
-    ours = OURS[name](weights=path, **arguments)
-    assert_same_weights(ours, theirs)
+    theirs_headless = keras.Model(theirs.inputs, before_the_top(theirs))
+    ours = OURS[name](weights=None, **arguments)
+    headless = OURS[name](weights=None, include_top=False, input_shape=(75, 75, 3))
+    for seed, ending in enumerate(FORMATS):
+        randomise(theirs, seed=seed)  # each format brings weights that the last one did not
+        path = write(theirs, tmp_path, ending)
+        for model, expected in ((ours, theirs), (headless, theirs_headless)):
+            load_weights(model, path, architecture=CATALOG[ours.name])
+            assert_same_weights(model, expected)
     expected = run(theirs, images(*X_SHAPE))
     np.testing.assert_allclose(run(ours, images(*X_SHAPE)), expected, rtol=1e-3, atol=1e-6)
-    headless = OURS[name](weights=path, include_top=False, input_shape=(75, 75, 3))
-    assert_same_weights(headless, keras.Model(theirs.inputs, before_the_top(theirs)))
 
 
 def before_the_top(model):
@@ -419,19 +422,17 @@ def publish(path, record, monkeypatch):
     monkeypatch.setattr(records, "IMAGENET", published)
 
 
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("name", ["ResNet50", "InceptionV3"])
+@pytest.mark.parametrize(
+    ("name", "include_top"), [("ResNet50", True), ("ResNet50", False), ("InceptionV3", False)]
+)
 def test_the_published_weights_from_the_cache(name, include_top, cache, monkeypatch, randomise):
     theirs = randomise(getattr(applications, name)(weights=None, include_top=include_top))
     record = records.imagenet(theirs.name, include_top=include_top)
     path = cache / record.file_name
     theirs.save(path)
     publish(path, record, monkeypatch)
-    ours = OURS[name](include_top=include_top, input_shape=(80, 80, 3))
+    ours = OURS[name](include_top=include_top, input_shape=(80, 80, 3), prefix="a_")
     assert_same_weights(ours, theirs)
-    grey = OURS[name](include_top=include_top, input_shape=(80, 80, 1), prefix="a_")
-    assert grey.weights[0].shape[2] == 1
-    np.testing.assert_array_equal(grey.get_weights()[1], theirs.get_weights()[1])
 
 
 def test_the_published_weights_with_an_auxiliary_head(cache, monkeypatch, randomise):

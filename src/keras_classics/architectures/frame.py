@@ -133,7 +133,7 @@ def build(
             f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, "
             "such as keras.Input(...) or the output of a layer."
         )
-    inputs = x if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    sources = [x] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
 
     x = architecture.features(x, width=width, prefix=prefix)
     if include_top:
@@ -144,7 +144,9 @@ def build(
         x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(name=f"{prefix}max_pool")(x)
-    return keras.Model(inputs, x, name=name or architecture.name)
+    return keras.Model(
+        sources[0] if len(sources) == 1 else sources, x, name=name or architecture.name
+    )
 
 
 def input_shape_for(

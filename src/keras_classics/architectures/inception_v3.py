@@ -195,7 +195,7 @@ def with_auxiliary(
         width=width,
         name=f"{prefix}auxiliary",
     )
-    return keras.Model(model.inputs, [*model.outputs, side], name=model.name)
+    return keras.Model(model.input, [*model.outputs, side], name=model.name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
@@ -209,7 +209,7 @@ def without_auxiliary(model: keras.Model) -> keras.Model:
             f"model {model.name!r} has {len(model.outputs)} output(s); only one built with "
             "auxiliary=True has a second one to detach."
         )
-    return keras.Model(model.inputs, model.outputs[0], name=model.name)
+    return keras.Model(model.input, model.outputs[0], name=model.name)
 
 
 INCEPTION_V3 = Architecture(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -103,7 +104,7 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     """Accuracy, the table of the classes and the confusion matrix."""
     right = sum(row[i] for i, row in enumerate(judgement.confusion))
     where.print()
-    where.print(f"[bold]{title}[/]: {right:,} of {judgement.images:,} right")
+    where.print(f"[bold]{escape(title)}[/]: {right:,} of {judgement.images:,} right")
     where.print(f"accuracy [bold green]{judgement.accuracy:.1%}[/]", end="")
     if judgement.top5_accuracy is not None:
         where.print(f"   top-5 {judgement.top5_accuracy:.1%}", end="")

@@ -59,6 +59,8 @@ def train(
     from keras_classics.cli.backend import start
 
     start()
+    from rich.markup import escape
+
     from keras_classics.cli.terminal import console, running, show_judgement
     from keras_classics.training.config import TrainConfig
     from keras_classics.training.run import train as run_training
@@ -82,19 +84,19 @@ def train(
     with running(display.progress):
         run = run_training(config, display.show)
     if run.moved:
-        screen.print(f"[yellow]{run.moved} The artefact went elsewhere.[/]")
+        screen.print(f"[yellow]{escape(run.moved)} The artefact went elsewhere.[/]")
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
         screen.print(
             f"best epoch {run.best_epoch} of {run.epochs}, {_duration(run.seconds)} in all"
         )
-    screen.print(f"artefact: [bold]{run.artefact}[/]", soft_wrap=True)
+    screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
     if run.interrupted:
         screen.print(
             f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out images."
         )
         return 130
-    screen.print(f"next: classics predict {run.artefact} IMAGES", soft_wrap=True)
+    screen.print(f"next: classics predict {escape(str(run.artefact))} IMAGES", soft_wrap=True)
     return 0
 
 
@@ -136,6 +138,8 @@ class _Display:
         self.progress.update(self.task, description=what, completed=done, total=total, rate=rate)
 
     def _prepared(self, event: Prepared) -> None:
+        from rich.markup import escape
+
         from keras_classics.cli.terminal import short, show_skipped
 
         self.epochs = event.epochs
@@ -143,10 +147,11 @@ class _Display:
         if event.ignored:
             self.screen.print(f"{event.ignored:,} files are no images of a class: ignored")
         self.screen.print(
-            f"[bold]{event.source}[/]: {event.classes} classes, {event.train:,} images to learn "
+            f"[bold]{escape(event.source)}[/]: {event.classes} classes, "
+            f"{event.train:,} images to learn "
             f"from, {event.val:,} to choose the epoch, {event.test:,} held out"
         )
-        begins = f", begins with {event.weights}" if event.weights else ""
+        begins = f", begins with {escape(event.weights)}" if event.weights else ""
         self.screen.print(
             f"[bold]{event.network}[/], width {event.width:g}, {event.size} x {event.size} pixels, "
             f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an "

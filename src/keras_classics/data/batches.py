@@ -26,8 +26,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     `FollowEpochs`.
 
     Args:
-        images: (n, h, w, 3) uint8; not changed.
+        images: (n, h, w, 3) uint8; not changed, and not copied, as they may be mapped from a file.
         labels: (n,) integers from 0 to classes - 1.
+        indices: of the images to give out; None for all.
         classes: number of classes, the width of the one-hot labels.
         batch_size: images in a batch.
         mode: as in `preprocess`.
@@ -46,6 +47,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
         images: NDArray[np.uint8],
         labels: NDArray[np.integer],
         *,
+        indices: NDArray[np.integer] | None = None,
         classes: int,
         batch_size: int,
         mode: Mode,
@@ -59,6 +61,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
         super().__init__(workers=1)
         _check(images, labels, classes, batch_size)
         self.images = images
+        self.indices = np.arange(len(images)) if indices is None else indices
         self.labels = labels
         self.classes = classes
         self.batch_size = batch_size
@@ -77,14 +80,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._epoch = epoch
-        self._order = np.arange(len(self.images))
+        self._order = self.indices
         if self.shuffle:
             # The key keeps these numbers apart from those of every image's augmentation.
             seeds = np.random.SeedSequence((self.seed, epoch), spawn_key=(1,))
             self._order = np.random.Generator(np.random.PCG64(seeds)).permutation(self._order)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.images), self.batch_size)
+        full, rest = divmod(len(self.indices), self.batch_size)
         return full if full and self.drop_remainder else full + bool(rest)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
@@ -83,20 +83,22 @@ def fit(
 ) -> Fitting:
     """Train, until the last epoch or Ctrl-C."""
     model, classes = network.model, len(data.listing.classes)
-    train = Batches(
-        *data.part("train"),
+    batches = partial(
+        Batches,
+        data.images,
+        data.labels,
         classes=classes,
         batch_size=recipe.batch_size,
         mode=network.mode,
-        augmentation=recipe.augmentation,
-        shuffle=True,
         seed=seed,
-        drop_remainder=True,
     )
-    # A class may have too few images for a validation part of its own; if all have, the training
-    # images stand in, as there is nothing else to choose the epoch by.
-    validation = data.part("val") if (data.parts == "val").any() else data.part("train")
-    val = Batches(*validation, classes=classes, batch_size=recipe.batch_size, mode=network.mode)
+    learn, choose = data.part("train"), data.part("val")
+    train = batches(
+        indices=learn, augmentation=recipe.augmentation, shuffle=True, drop_remainder=True
+    )
+    # Where no class has enough images for a validation part, the training images stand in, as there
+    # is nothing else to choose the epoch by.
+    val = batches(indices=choose if len(choose) else learn)
     watch = _Watch(len(train), recipe.epochs, recipe.batch_size, tell)
     frozen = batch_norm.batch_norms(model) if network.began_with else []
     for layer in frozen:  # trained statistics are worth more than those of a small set
@@ -133,12 +135,7 @@ def fit(
             layer.trainable = True
     model.set_weights(watch.fitting.weights)
     if not frozen:
-        images, _ = data.part("train")
-        clean = Batches(
-            images, np.zeros(len(images), np.int64), classes=classes,
-            batch_size=recipe.batch_size, mode=network.mode, shuffle=True, seed=seed,
-            drop_remainder=True,
-        )  # fmt: skip
+        clean = batches(indices=learn, shuffle=True, drop_remainder=True)
         sample = range(min(len(clean), STATISTICS_BATCHES))
         batch_norm.reestimate(model, (clean[i][0] for i in sample))
     return watch.fitting

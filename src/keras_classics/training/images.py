@@ -28,10 +28,9 @@ class Images:
     listing: Listing
     skipped: tuple[ImageError, ...]
 
-    def part(self, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Images and labels of one part."""
-        chosen = self.parts == name
-        return self.images[chosen], self.labels[chosen]
+    def part(self, name: str) -> npt.NDArray[np.int64]:
+        """The indices of the images of one part."""
+        return np.flatnonzero(self.parts == name)
 
 
 def list_images(config: TrainConfig) -> Listing:

@@ -93,9 +93,9 @@ def _finish(
     classifier.model = _with_probabilities(classifier.model)
     judgement = None
     if not fitting.interrupted:
-        images, labels = data.part("test")
-        probabilities = classifier.probabilities(images, batch_size=batch_size)
-        judgement = judge(probabilities, labels, data.listing.classes)
+        held_out = data.part("test")
+        probabilities = classifier.probabilities(data.images, held_out, batch_size=batch_size)
+        judgement = judge(probabilities, data.labels[held_out], data.listing.classes)
     classifier.card = dataclasses.replace(
         classifier.card,
         history=fitting.history,
@@ -125,7 +125,7 @@ def _finish(
 def _with_probabilities(model: keras.Model) -> keras.Model:
     """The same layers with probabilities as outputs, without the optimiser and what was traced."""
     model.get_layer("predictions").activation = keras.activations.softmax
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _write(classifier: Classifier, data: Images, stage: Staging) -> None:
