@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 
 import pytest
 
 from keras_classics.errors import OutputError
-from keras_classics.training.output import check_space, free_name, staging
+from keras_classics.training.output import check_space, free_name, interrupts_held, staging
 
 
 def test_published_only_when_whole(tmp_path):
@@ -89,6 +90,15 @@ def test_safety_is_elsewhere_and_publishes_there(tmp_path):
         assert list(tmp_path.iterdir()) == []
     finally:
         shutil.rmtree(stage.out.parent)
+
+
+def test_ctrl_c_is_held_for_a_short_while_only():
+    with interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        finished = True
+    assert finished
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_free_names_are_numbered(tmp_path):

@@ -105,7 +105,8 @@ def test_events_tell_the_whole_run(shapes, tmp_path):
     assert (prepared.train, prepared.val, prepared.test, prepared.classes) == (42, 9, 9, 3)
     steps = [event for event in events if isinstance(event, Step)]
     assert [(step.epoch, step.done, step.total) for step in steps] == [(1, 1, 2), (2, 2, 2)]
-    assert all(step.images_per_second > 0 for step in steps)
+    assert steps[0].images_per_second == 0.0  # building the first step says nothing of speed
+    assert steps[1].images_per_second > 0
     assert next(e for e in events if isinstance(e, EpochEnd)).best
 
 
@@ -113,6 +114,29 @@ def test_nothing_is_written_into_the_data_folder(shapes, tmp_path):
     before = state(shapes)
     train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     assert state(shapes) == before
+
+
+def test_a_place_inside_the_data_folder_is_refused(tmp_path, monkeypatch):
+    data = write_pictures(tmp_path / "data", each=3)
+    before = state(data)
+    with pytest.raises(OutputError, match="lies in the folder of the images"):
+        train(TrainConfig(folder=data, **SMALL, out=data / "deep" / "run"))
+    monkeypatch.chdir(data)
+    with pytest.raises(OutputError, match=r"runs.*--out"):
+        train(TrainConfig(folder=Path(), **SMALL))
+    assert state(data) == before
+
+
+def test_interrupted_while_judging_the_model_is_saved(shapes, tmp_path, monkeypatch):
+    from keras_classics.training import run as module
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "judge", interrupt)
+    run = train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
+    assert run.interrupted
+    assert load(run.artefact).card.completed is False
 
 
 def test_split_folders_are_honoured(tmp_path):

@@ -130,7 +130,7 @@ class _Display:
             case Prepared():
                 self._prepared(event)
             case Step(epoch, done, total, rate):
-                self._bar(f"epoch {epoch}/{self.epochs}", done, total, f"{rate:,.0f} images/s")
+                self._bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
             case EpochEnd():
                 self._epoch_end(event)
 
@@ -164,8 +164,12 @@ class _Display:
             f"epoch {event.epoch:>3}/{self.epochs}   "
             f"train {event.loss:.3f} {event.accuracy:6.1%}   "
             f"validation {event.val_loss:.3f} {event.val_accuracy:6.1%}   "
-            f"{event.images_per_second:,.0f} images/s{'   [green]best[/]' if event.best else ''}"
+            f"{_throughput(event.images_per_second)}{'   [green]best[/]' if event.best else ''}"
         )
+
+
+def _throughput(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f} images/s" if images_per_second else ""
 
 
 def _duration(seconds: float) -> str:

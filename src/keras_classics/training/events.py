@@ -44,7 +44,7 @@ class Step:
     epoch: int  # from 1
     done: int  # steps of the whole run
     total: int
-    images_per_second: float  # of the training alone, this epoch
+    images_per_second: float  # this epoch, without building the first step; 0: not known yet
 
 
 @dataclass(frozen=True)

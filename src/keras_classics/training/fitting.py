@@ -15,6 +15,7 @@ from keras_classics.errors import NothingLearntError
 from keras_classics.training import batch_norm
 from keras_classics.training.events import EpochEnd, Listener, Step
 from keras_classics.training.images import Images
+from keras_classics.training.output import interrupts_held
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import StartingNetwork
 
@@ -42,13 +43,17 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self._best = (-1.0, 0.0)  # validation accuracy, then the lower loss
         self._began = self._spent = 0.0
         self._seen = 0
+        self._built = False  # the first step of all is built before it is taken
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self._began, self._spent, self._seen = time.monotonic(), 0.0, 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self._seen += self.batch_size
-        self._spent = time.monotonic() - self._began
+        if self._built:
+            self._seen += self.batch_size
+            self._spent = time.monotonic() - self._began
+        else:
+            self._built, self._began = True, time.monotonic()
         epoch = len(self.fitting.history)
         done = epoch * self.steps + batch + 1
         self.tell(Step(epoch + 1, done, self.total, self._rate()))
@@ -137,7 +142,8 @@ def fit(
     if not frozen:
         clean = batches(indices=learn, shuffle=True, drop_remainder=True)
         sample = range(min(len(clean), STATISTICS_BATCHES))
-        batch_norm.reestimate(model, (clean[i][0] for i in sample))
+        with interrupts_held():  # half-made statistics would spoil what was learnt
+            batch_norm.reestimate(model, (clean[i][0] for i in sample))
     return watch.fitting
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,31 @@ def free_name(parent: Path, stem: str) -> Path:
     """The first of `stem`, `stem-2`, `stem-3`... that does not exist in the parent."""
     names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
     return next(parent / name for name in names if not (parent / name).exists())
+
+
+def check_outside(out: Path, data: Path) -> None:
+    """Refuse to write into the folder of the images.
+
+    Raises:
+        OutputError: If the one lies in the other.
+    """
+    if out.resolve().is_relative_to(data.resolve()):
+        raise OutputError(
+            f"{out}: lies in the folder of the images, where nothing is written; choose --out."
+        )
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let a short piece of work finish: Ctrl-C in it is ignored, as its end is at hand."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Staging:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,14 @@ from keras_classics.training.config import TrainConfig, input_size, recipe_for
 from keras_classics.training.events import Listener, Prepared
 from keras_classics.training.fitting import Fitting, fit
 from keras_classics.training.images import Images, decode_images, list_images
-from keras_classics.training.output import Staging, check_space, free_name, staging
+from keras_classics.training.output import (
+    Staging,
+    check_outside,
+    check_space,
+    free_name,
+    interrupts_held,
+    staging,
+)
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import StartingNetwork, start_network
 
@@ -66,6 +74,8 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     recipe = recipe_for(config, architecture)
     name = "digits" if config.folder is None else config.folder.resolve().name
     out = config.out or free_name(Path("runs"), f"{name}-{architecture.name}")
+    if config.folder is not None:
+        check_outside(out, config.folder)
     listing = list_images(config)
     with staging(out) as stage:
         data = decode_images(listing, size, config, stage.folder, tell)
@@ -92,23 +102,19 @@ def _finish(
     """Judge once on the held-out images, and write the artefact."""
     classifier.model = _with_probabilities(classifier.model)
     judgement = None
-    if not fitting.interrupted:
-        held_out = data.part("test")
-        probabilities = classifier.probabilities(data.images, held_out, batch_size=batch_size)
-        judgement = judge(probabilities, data.labels[held_out], data.listing.classes)
+    held_out = data.part("test")
+    with suppress(KeyboardInterrupt):
+        if not fitting.interrupted:
+            probabilities = classifier.probabilities(data.images, held_out, batch_size=batch_size)
+            judgement = judge(probabilities, data.labels[held_out], data.listing.classes)
     classifier.card = dataclasses.replace(
         classifier.card,
         history=fitting.history,
         figures=judgement.to_dict() if judgement else None,
-        completed=not fitting.interrupted,
+        completed=judgement is not None,
     )
-    moved = None
-    try:
-        _write(classifier, data, stage)
-    except OutputError as error:  # the disk is full, but hours of training are in memory
-        moved = str(error)
-        stage.move_to_safety()
-        _write(classifier, data, stage)
+    with interrupts_held():
+        moved = _write_somewhere(classifier, data, stage)
     classifier.splits = {i.path.as_posix(): str(i.split) for i in data.listing.items}
     return Run(
         artefact=stage.out,
@@ -117,7 +123,7 @@ def _finish(
         epochs=len(fitting.history),
         best_epoch=fitting.best_epoch,
         seconds=time.monotonic() - began,
-        interrupted=fitting.interrupted,
+        interrupted=judgement is None,
         moved=moved,
     )
 
@@ -126,6 +132,17 @@ def _with_probabilities(model: keras.Model) -> keras.Model:
     """The same layers with probabilities as outputs, without the optimiser and what was traced."""
     model.get_layer("predictions").activation = keras.activations.softmax
     return keras.Model(model.input, model.output, name=model.name)
+
+
+def _write_somewhere(classifier: Classifier, data: Images, stage: Staging) -> str | None:
+    """Write the artefact, in the system's temporary folder if need be; why there, if there."""
+    try:
+        _write(classifier, data, stage)
+    except OutputError as error:  # the disk is full, but hours of training are in memory
+        stage.move_to_safety()
+        _write(classifier, data, stage)
+        return str(error)
+    return None
 
 
 def _write(classifier: Classifier, data: Images, stage: Staging) -> None:
