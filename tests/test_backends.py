@@ -10,14 +10,15 @@ import keras
 import pytest
 
 TESTS = Path(__file__).parent
-BACKENDS = ("tensorflow", "jax", "torch")
+# The tests of the current backend run in this very process.
+OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != keras.backend.backend()]
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
     """The tests marked `backends`, begun at once on each backend that is not the current one."""
     running = {}
-    for backend in set(BACKENDS) - {keras.backend.backend()}:
+    for backend in OTHERS:
         if importlib.util.find_spec(backend) is None:
             continue
         output = tmp_path_factory.mktemp(backend) / "output.txt"
@@ -41,10 +42,8 @@ def processes(tmp_path_factory):
         process.wait()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", OTHERS)
 def test_on_each_backend_in_a_process_of_its_own(backend, processes):
-    if backend == keras.backend.backend():
-        return  # this very process runs the marked tests on it
     if backend not in processes:
         pytest.fail(f"{backend} is not installed: pip install 'keras-classics[{backend}]'")
     process, output = processes[backend]
