@@ -69,6 +69,30 @@ def test_evaluate_on_the_run_s_own_folder_uses_the_held_out_part(artefact, shape
     assert classifier.evaluate(shapes, split="all").judgement.images == 60
 
 
+def test_evaluate_leaves_out_what_was_learnt_from_though_the_folder_changed(tmp_path):
+    from keras_classics.training.config import TrainConfig
+    from keras_classics.training.run import train
+
+    data = write_pictures(tmp_path / "data", each=8)
+    (data / "cross" / "torn.png").write_bytes(b"")
+    run = train(
+        TrainConfig(
+            folder=data, network="vgg16", width=0.0625, size=32, epochs=1, out=tmp_path / "run"
+        )
+    )
+    held_out = run.judgement.images
+    again = load(run.artefact).evaluate(data)
+    assert again.judgement.images == held_out == 3
+    assert len(again.skipped) == 1
+    shutil.copy(data / "cross" / "000.png", data / "cross" / "new.png")
+    assert load(run.artefact).evaluate(data).judgement.images == held_out + 1
+    data.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "cross" / "new.png").unlink()
+    moved = load(run.artefact).evaluate(tmp_path / "moved")
+    assert moved.judgement.images == held_out
+    assert "run's own split" in moved.part
+
+
 def test_evaluate_on_another_folder_uses_all_of_it(artefact, tmp_path):
     data = write_pictures(tmp_path / "new", each=3, classes=("stripes", "circle"), seed=9)
     evaluation = load(artefact).evaluate(data)
@@ -106,6 +130,26 @@ def test_no_such_artefact(tmp_path):
 def test_a_torn_card(copy, text):
     (copy / "artefact.json").write_text(text)
     with pytest.raises(ArtefactError, match=r"artefact\.json: not the description"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mode", "x"), ("fit", "x"), ("size", [0, 32]), ("size", [32])],
+)
+def test_values_that_cannot_be(copy, key, value):
+    card = json.loads((copy / "artefact.json").read_text())
+    card["preprocessing"][key] = value
+    (copy / "artefact.json").write_text(json.dumps(card))
+    with pytest.raises(ArtefactError, match="not the description"):
+        load(copy)
+
+
+def test_another_size_than_the_model_s(copy):
+    card = json.loads((copy / "artefact.json").read_text())
+    card["preprocessing"]["size"] = [64, 64]
+    (copy / "artefact.json").write_text(json.dumps(card))
+    with pytest.raises(ArtefactError, match="64 x 64 pixels"):
         load(copy)
 
 

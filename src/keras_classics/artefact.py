@@ -8,21 +8,28 @@ versions. No pickle, no code.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.architectures.layers import channel_axis
 from keras_classics.data.fit import Fit, load_image
-from keras_classics.data.folder import Item, Listing, fingerprint, read_manifest, scan
+from keras_classics.data.folder import (
+    Item,
+    Listing,
+    fingerprint,
+    read_manifest,
+    scan,
+    write_manifest,
+)
 from keras_classics.data.pixels import decode_all
 from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.sources import find_images
@@ -66,7 +73,7 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write the card into an artefact's folder, atomically."""
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2)
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2, allow_nan=False)
         temporary = folder / f".{CARD}.partial"
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(folder / CARD)
@@ -82,7 +89,7 @@ class Card:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             number = values.pop("format")
-            if number != FORMAT:
+            if isinstance(number, int) and number > FORMAT:
                 raise ArtefactError(
                     f"{path}: format {number}, but this version reads {FORMAT}; upgrade "
                     "keras-classics."
@@ -90,13 +97,28 @@ class Card:
             shape = values.pop("preprocessing")
             shape["size"] = tuple(shape["size"])
             values["class_names"] = tuple(values["class_names"])
-            return cls(preprocessing=Preprocessing(**shape), **values)
+            card = cls(preprocessing=Preprocessing(**shape), **values)
+            _check(card, number)
+            return card
         except ArtefactError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
                 f"{path}: not the description of an artefact, or a torn one."
             ) from error
+
+
+def _check(card: Card, number: object) -> None:
+    """Raise what `Card.read` takes for a torn card, where a value cannot be."""
+    height, width = card.preprocessing.size
+    if (
+        number != FORMAT
+        or card.preprocessing.fit not in get_args(Fit)
+        or card.preprocessing.mode not in get_args(Mode)
+        or not all(isinstance(side, int) and side > 0 for side in (height, width))
+        or not all(isinstance(name, str) for name in card.class_names)
+    ):
+        raise ValueError
 
 
 @dataclass(frozen=True)
@@ -170,7 +192,7 @@ class Classifier:
         """
         chosen = np.arange(len(images)) if indices is None else indices
         batches = [
-            self._on_batch(images[chosen[start : start + batch_size]], batch_size)
+            self._on_batch(images[chosen[start : start + batch_size]], min(batch_size, len(chosen)))
             for start in range(0, len(chosen), batch_size)
         ]
         empty = np.empty((0, len(self.card.class_names)), np.float32)
@@ -214,7 +236,9 @@ class Classifier:
                     else:
                         read.append((path, image))
                 if read:
-                    batch = self._on_batch(np.stack([image for _, image in read]), batch_size)
+                    batch = self._on_batch(
+                        np.stack([image for _, image in read]), min(batch_size, len(files))
+                    )
                     items += [
                         Prediction(path, self._top(row, top_k))
                         for (path, _), row in zip(read, batch, strict=True)
@@ -263,26 +287,17 @@ class Classifier:
         )
         return Evaluation(judgement, part, decoded.skipped)
 
-    def save(self, folder: Path) -> None:
-        """Write model and card into a folder that exists.
-
-        Raises:
-            OutputError: If they cannot be written.
-        """
-        try:
-            self.model.save(folder / MODEL)
-            self.card.write(folder)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot write: {error.strerror or error}.") from error
-
     def _part(self, listing: Listing, split: str | None) -> tuple[list[Item], str]:
         """The images to judge on, and in words which they are."""
         if split not in (None, "train", "val", "test", "all"):
             raise DataError(f"split={split!r}: one of train, val, test, all is needed.")
         if split == "all":
             return list(listing.items), "all images"
-        if self.splits and fingerprint(listing) == self.card.data.get("fingerprint"):
-            part_of = {item.path: self.splits[item.path.as_posix()] for item in listing.items}
+        if self._is_own(listing):
+            # An image that is new since the run, or could not be read then, was not learnt from.
+            part_of = {
+                item.path: self.splits.get(item.path.as_posix(), "test") for item in listing.items
+            }
             whose = "of the run's own split"
         else:
             part_of = {item.path: item.split for item in listing.items if item.split}
@@ -298,6 +313,14 @@ class Classifier:
             raise DataError(f"{listing.root}: has no {wanted} part; leave out --split, or use all.")
         return chosen, f"the {wanted} part {whose}"
 
+    def _is_own(self, listing: Listing) -> bool:
+        """Whether a folder is that of the run, moved or changed since, but not both."""
+        data = self.card.data
+        return bool(self.splits) and (
+            data.get("folder") == folder_id(listing.root)
+            or data.get("fingerprint") == fingerprint(listing)
+        )
+
     def _load(self, path: Path) -> Images | ImageError:
         try:
             return load_image(path, self.card.preprocessing.size, self.card.preprocessing.fit)
@@ -310,7 +333,7 @@ class Classifier:
         inputs = preprocess(images, self.card.preprocessing.mode)
         if n < batch_size:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], batch_size - n, axis=0)])
-        if channel_axis() == 1:
+        if self.model.input_shape[1] == 3 and self.model.input_shape[3] != 3:  # channels first
             inputs = np.moveaxis(inputs, -1, 1)
         outputs = keras.ops.convert_to_numpy(self.model.predict_on_batch(inputs))
         return np.asarray(outputs[:n], dtype=np.float32)
@@ -318,6 +341,30 @@ class Classifier:
     def _top(self, row: npt.NDArray[np.float32], k: int) -> tuple[tuple[str, float], ...]:
         best = np.argsort(-row, kind="stable")[:k]
         return tuple((self.card.class_names[i], float(row[i])) for i in best)
+
+
+def write_artefact(folder: Path, model: keras.Model, card: Card, listing: Listing) -> None:
+    """Write an artefact into a folder that exists; a torn one is left if it cannot be written.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    try:
+        model.save(folder / MODEL)
+        card.write(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write: {error.strerror or error}.") from error
+    write_manifest(listing, folder / MANIFEST)
+
+
+def splits_of(listing: Listing) -> dict[str, str]:
+    """Which image is in which part, by its path."""
+    return {item.path.as_posix(): str(item.split) for item in listing.items}
+
+
+def folder_id(folder: str | os.PathLike[str]) -> str:
+    """A folder's place on this machine, hashed: an artefact need not tell where it was made."""
+    return hashlib.sha256(os.fsencode(Path(folder).resolve())).hexdigest()
 
 
 def load(folder: str | os.PathLike[str]) -> Classifier:
@@ -347,5 +394,12 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
         raise ArtefactError(
             f"{folder}: the model has {model.output_shape[-1]} outputs, but {CARD} names "
             f"{len(card.class_names)} classes."
+        )
+    height, width = card.preprocessing.size
+    fits = [(height, width, 3), (3, height, width), (None, None, 3), (3, None, None)]
+    if tuple(model.input_shape[1:]) not in fits:
+        raise ArtefactError(
+            f"{folder}: the model takes {model.input_shape[1:]}, but {CARD} says "
+            f"{height} x {width} pixels."
         )
     return Classifier(model, card, splits=splits)

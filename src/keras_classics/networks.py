@@ -233,9 +233,13 @@ def InceptionV3(
     )
     if auxiliary:
         model = inception_v3.with_auxiliary(
-            model, classes=classes, activation=classifier_activation, width=width, prefix=prefix
+            model,
+            classes=int(classes),
+            activation=classifier_activation,
+            width=width,
+            prefix=prefix,
         )
-    if late:
+    if late and weights is not None:
         load_requested(
             model,
             inception_v3.INCEPTION_V3,

@@ -9,6 +9,7 @@ import pytest
 
 from keras_classics import CATALOG, InceptionV3, analyse, build, identity_block, vgg16_sequential
 from keras_classics.architectures.analysis import Field, Span
+from keras_classics.errors import ClassicsError
 
 # Giga multiply-adds and parameters of the full networks at their default size.
 PUBLISHED = {
@@ -283,3 +284,196 @@ def test_branches_that_see_different_regions_give_an_upper_bound():
     square = keras.layers.Conv2D(2, 5, padding="same")(inputs)
     field = analyse(keras.Model(inputs, keras.layers.Add()([row, square]))).model.field
     assert (field.size, field.exact) == ((5, 5), True)
+
+
+@pytest.mark.parametrize("built_as", ["channels_first", "channels_last"])
+def test_the_axis_of_the_channels_is_the_models_own(built_as, data_format):
+    """A model from a file keeps its format, whatever Keras is set to when it is measured."""
+
+    def measured():
+        data_format(built_as)
+        shape = (3, 64, 96) if built_as == "channels_first" else (64, 96, 3)
+        model = small("resnet50_d", include_top=False, input_shape=shape)
+        open_shape = tuple(n if n == 3 else None for n in shape)
+        open_model = small("resnet50_d", include_top=False, input_shape=open_shape)
+        own = analyse(model)
+        data_format({"channels_first": "channels_last"}.get(built_as, "channels_first"))
+        return own, analyse(model), analyse(open_model, size=(64, 96))
+
+    own, other, filled = measured()
+    assert own.model.macs > 0
+    assert own.model.field.stride == (32, 32)
+    assert other.layers == own.layers
+    assert filled.layers[1:] == own.layers[1:]
+
+
+def test_layers_of_the_other_format_are_counted_in_their_own():
+    inputs = keras.Input((8, 9, 3))
+    x = keras.layers.Conv2D(2, 1, data_format="channels_last")(inputs)
+    x = keras.layers.Conv2D(5, (3, 1), data_format="channels_first", name="first")(x)
+    cost = layer_cost(analyse(keras.Model(inputs, x)), "first")
+    assert cost.output_shape == (5, 7, 2)
+    assert cost.macs == 7 * 2 * 3 * 8 * 5
+    assert cost.field is None
+
+
+def test_a_model_inside_a_model_is_refused():
+    inner = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(2, 3)], name="inner")
+    outer = keras.Sequential([keras.Input((16, 16, 3)), inner, keras.layers.Flatten()], name="o")
+    with pytest.raises(ClassicsError, match="layer 'inner' of 'o' is itself a model: only flat"):
+        analyse(outer)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "macs"),
+    [
+        ((9, 4), keras.layers.Conv1D(5, 3), 7 * 3 * 4 * 5),
+        ((9, 4), keras.layers.Conv1D(6, 3, groups=2), 7 * 3 * 2 * 6),
+        ((9, 4), keras.layers.DepthwiseConv1D(3, padding="same"), 9 * 3 * 4),
+        ((9, 4), keras.layers.SeparableConv1D(5, 3), 7 * (3 * 4 + 4 * 5)),
+        ((9, 4), keras.layers.Conv1DTranspose(5, 3, strides=2), 9 * 3 * 4 * 5),
+        ((4, 5, 2), keras.layers.Conv2DTranspose(3, 2, strides=2), 4 * 5 * 2 * 2 * 2 * 3),
+        ((4, 5, 6, 2), keras.layers.Conv3D(3, (2, 1, 3)), 3 * 5 * 4 * 6 * 2 * 3),
+        ((4, 5, 6, 2), keras.layers.Conv3DTranspose(3, 2, strides=2), 120 * 8 * 2 * 3),
+        ((9, 4), keras.layers.Dense(3), 9 * 4 * 3),
+        ((9, 4), keras.layers.LSTM(3), 0),
+        ((9, 4), keras.layers.EinsumDense("abc,cd->abd", output_shape=(None, 3)), None),
+    ],
+)
+def test_multiply_adds_of_each_kind_of_layer(shape, layer, macs):
+    model = keras.Sequential([keras.Input(shape), layer])
+    if macs is None:  # the layer itself leaves a size open
+        with pytest.raises(ClassicsError, match=r"leaves a size open"):
+            analyse(model)
+        return
+    analysis = analyse(model)
+    assert analysis.model.macs == macs
+    assert analysis.model.parameters == model.count_params()
+    if len(shape) != 3:
+        assert analysis.model.field is None
+
+
+def behind_a_convolution(*more):
+    inputs = keras.Input((12, 12, 4))
+    x = keras.layers.Conv2D(4, 3, padding="same", data_format="channels_last")(inputs)
+    for layer in more:
+        x = layer(x)
+    return analyse(keras.Model(inputs, x)).model.field
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Activation("softmax"),  # over the channels
+        keras.layers.LeakyReLU(),
+        keras.layers.SpatialDropout2D(0.2),
+        keras.layers.Rescaling(2.0),
+        keras.layers.LayerNormalization(),
+        keras.layers.Softmax(axis=3),
+        keras.layers.Dense(3),
+        keras.layers.Identity(),
+        lambda x: x + x,
+        lambda x: keras.ops.relu(2 * x - 1) / 3,
+        lambda x: keras.ops.concatenate([x, x], axis=-1),
+        lambda x: keras.layers.Concatenate()([x, x]),
+    ],
+)
+def test_pointwise_layers_keep_the_field(layer):
+    assert behind_a_convolution(layer).size == (3, 3)
+
+
+class Blur(keras.layers.Layer):
+    def call(self, x):
+        return (x + keras.ops.roll(x, 1, axis=1)) / 2
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+class Add(Blur):
+    """Called as an operation of Keras is."""
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Blur(),
+        Add(),
+        keras.layers.Lambda(lambda x: x[:, ::-1]),
+        keras.layers.Permute((2, 1, 3)),
+        keras.layers.LayerNormalization(axis=(1, 2, 3)),
+        keras.layers.GroupNormalization(2),
+        keras.layers.Softmax(axis=1),
+        keras.layers.Activation(lambda x: keras.ops.flip(x, axis=1)),
+        keras.layers.Conv2D(4, 1, activation=lambda x: keras.ops.flip(x, axis=1)),
+        keras.layers.Conv2D(4, 1, data_format="channels_first", activation="softmax"),
+        keras.layers.Conv2DTranspose(4, 3, padding="same"),
+        keras.layers.EinsumDense("abcd,be->aecd", output_shape=(12, 12, 4)),
+        lambda x: keras.ops.flip(x, axis=1),
+        lambda x: keras.ops.concatenate([x, x], axis=1),
+        lambda x: keras.layers.Concatenate(axis=1)([x, x]),
+        lambda x: x * keras.layers.GlobalAveragePooling2D(keepdims=True)(x),
+    ],
+)
+def test_the_field_behind_layers_that_may_mix_positions_is_not_known(layer):
+    assert behind_a_convolution(layer) is None
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Dense(4), keras.layers.Activation("softmax")])
+def test_channels_first_layers_over_the_last_axis_mix_positions(layer):
+    inputs = keras.Input((4, 12, 12))
+    x = keras.layers.MaxPooling2D(2, data_format="channels_first", name="pool")(inputs)
+    analysis = analyse(keras.Model(inputs, layer(x)))
+    assert layer_cost(analysis, "pool").field.size == (2, 2)
+    assert analysis.model.field is None
+
+
+def test_cropping_moves_the_field():
+    field = behind_a_convolution(
+        keras.layers.MaxPooling2D(2, data_format="channels_last"),
+        keras.layers.Cropping2D(((1, 2), (2, 0)), data_format="channels_last"),
+    )
+    assert (field.rows, field.columns) == (Span(1, 4, 2), Span(3, 6, 2))
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        (
+            lambda: keras.Sequential([keras.Input((None, 16)), keras.layers.Conv1D(2, 3)]),
+            None,
+            "the input of shape (None, None, 16) leaves more open than the height and width",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((8, 8, None)), keras.layers.ReLU()]),
+            8,
+            "the input of shape (None, 8, 8, None) leaves more open",
+        ),
+        (
+            lambda: keras.Sequential([keras.layers.Dense(2)], name="s"),
+            None,
+            "model 's' is not built",
+        ),
+        (Subclassed, None, "model of type Subclassed: a Functional or Sequential model"),
+        (lambda: "vgg16", None, "model of type str: a Functional or Sequential model"),
+        *(
+            (lambda: small("vgg16", include_top=False), size, f"size={size!r}: one whole number")
+            for size in (0, -3, True, 64.0, "64", (), (64,), (1, 2, 3), (64, None), (64, 0))
+        ),
+        (lambda: small("vgg16", include_top=False), 20, "layer 'block5_pool' "),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_line(model, size, message):
+    with pytest.raises(ClassicsError, match="^" + re.escape(message)) as caught:
+        analyse(model(), size=size)
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_of_numpy():
+    model = small("vgg16", include_top=False)
+    assert analyse(model, size=np.int64(64)).model == analyse(model, size=64).model

@@ -11,6 +11,7 @@ import pytest
 
 from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, build
 from keras_classics.architectures.frame import input_shape_for
+from keras_classics.errors import ClassicsError
 
 WIDTH = 1 / 16
 MAIN = ("vgg16", "resnet50", "inception_v3")
@@ -216,7 +217,16 @@ def test_width_scales_every_layer(network):
         ({"width": float("nan")}, "width=nan: a positive number"),
         ({"width": "1"}, "width='1': a positive number"),
         ({"pooling": "mean"}, 'pooling=\'mean\': None, "avg" or "max"'),
+        ({"width": True}, "width=True: a positive number"),
+        ({"width": np.float32("inf")}, "a positive number"),
         ({"prefix": "a/b"}, "prefix='a/b': layer names"),
+        ({"prefix": None}, "prefix=None: a string is needed"),
+        ({"classes": np.bool_(True)}, "a whole number"),
+        ({"classes": np.int64(0)}, "a whole number"),
+        ({"classes": np.float64(3)}, "a whole number"),
+        ({"input_shape": 5}, "input_shape=5: three whole numbers"),
+        ({"input_shape": "abc"}, "input_shape='abc': three whole numbers"),
+        ({"input_shape": np.array([64.0, 64, 3])}, "three whole numbers"),
         ({"input_shape": (64, 64)}, "three whole numbers"),
         ({"input_shape": (64, 64.0, 3)}, "three whole numbers"),
         ({"input_shape": (64, 64, True)}, "three whole numbers"),
@@ -232,7 +242,25 @@ def test_arguments_out_of_range(network, arguments, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("network", MAIN)
+def test_numbers_of_numpy(network, tmp_path):
+    plain = small(network, input_shape=(80, 96, 3), width=0.0625, classes=7)
+    shape = (np.int64(80), np.int32(96), np.uint8(3))
+    for input_shape in (shape, list(shape), np.array([80, 96, 3])):
+        model = small(
+            network, input_shape=input_shape, width=np.float32(0.0625), classes=np.int64(7)
+        )
+        assert [w.shape for w in model.weights] == [w.shape for w in plain.weights]
+        assert [type(n) for n in model.input_shape[1:]] == [int] * 3
+    model.save(tmp_path / "file.keras")
+    assert keras.models.load_model(tmp_path / "file.keras").output_shape == (None, 7)
+
+
 def test_input_tensor_and_input_shape_must_agree():
+    given = {"input_tensor": keras.Input((64, 64, 3))}
+    assert small("resnet50", **given, input_shape=[64, np.int64(64), 3]).output_shape == (None, 5)
+    with pytest.raises(ClassicsError, match="input_shape=5: three whole numbers"):
+        small("resnet50", **given, input_shape=5)
     with pytest.raises(ValueError, match="is not the shape of input_tensor"):
         small("resnet50", input_tensor=keras.Input((64, 64, 3)), input_shape=(65, 64, 3))
     with pytest.raises(ValueError, match="at least 32 x 32"):

@@ -39,7 +39,8 @@ def test_bounds_are_marked(capsys):
     assert "a bound" in output
 
 
-def test_an_artefact_and_a_file(capsys, artefact):
+def test_an_artefact_and_a_file(capsys, artefact, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     _, of_artefact = rows(capsys, str(artefact))
     _, of_file = rows(capsys, str(artefact / "model.keras"))
     assert of_artefact["block5"] == of_file["block5"]
@@ -55,6 +56,7 @@ def test_an_artefact_and_a_file(capsys, artefact):
         (["nowhere.keras"], "no such file"),
         (["resnet50", "--width", "0"], "width=0.0"),
         (["resnet50", "--classes", "0"], "classes=0"),
+        (["resnet50", "--size", "0"], "--size"),
     ],
 )
 def test_errors(capsys, arguments, message):

@@ -18,7 +18,7 @@ def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
     assert "images/s" in output
     for word in ("held-out images", "accuracy", "precision", "confusion matrix", "circle"):
         assert word in output
-    assert f"classics predict {out}" in output.replace("\n", "")
+    assert f"classics predict '{out}' IMAGES" in output
     card = load(out).card
     assert card.recipe["seed"] == 3
     assert f"accuracy {card.figures['accuracy']:.1%}" in output

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_classics.data.digits import load_digits_images
+from keras_classics.errors import DataError
 
 
 def test_digits_at_their_own_size_are_those_of_scikit_learn():
@@ -34,3 +35,12 @@ def test_enlarged_digits_are_smooth():
 def test_the_size_is_checked():
     with pytest.raises(ValueError, match="size must be at least 1"):
         load_digits_images(0)
+
+
+@pytest.mark.parametrize("size", [513, 2048])
+def test_a_size_that_would_fill_the_memory_is_refused(size):
+    with pytest.raises(DataError) as caught:
+        load_digits_images(size)
+    assert str(caught.value) == (
+        f"size={size}: the digits can be at most 512 x 512 pixels; choose a smaller size"
+    )

@@ -13,6 +13,8 @@ from keras_classics.data.folder import (
     Listing,
     assign_splits,
     fingerprint,
+    image_files,
+    one_line,
     read_manifest,
     scan,
     write_manifest,
@@ -226,6 +228,87 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         scan(tmp_path)
 
 
+def test_a_name_that_cannot_be_looked_up_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"x: cannot be read \(File name too long\)$"):
+        scan(tmp_path / ("x" * 300))
+    with pytest.raises(DataError, match=r"cannot be read \(.*null (byte|character).*\)$"):
+        scan(f"{tmp_path}/a\0b")
+
+    def refuse(_path, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DataError, match=r"^photos: cannot be read \(Permission denied\)$"):
+        scan("photos")
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(make(tmp_path, "cat/1.jpg", "dog/1.jpg"))
+    with pytest.raises(DataError, match=r"^an empty path names no file or folder; give"):
+        scan("")
+    assert len(scan(".").items) == len(scan(Path()).items) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ([], "contains no images"),
+        (["1.jpg"], "has 1 images but no class"),
+        (["ca\nt/1.jpg"], r"only one class, 'ca\nt'"),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/c/x\r1.jpg"], r"(test/c/x\r1.jpg)"),
+        (
+            ["train/a/1\n.jpg", "b/x\x1b[31m.jpg"],
+            r"train/a/1\n.jpg is in a split folder but b/x\x1b",
+        ),
+    ],
+)
+def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path, files, words):
+    root = make(tmp_path / "my\nset", *files)
+    root.mkdir(exist_ok=True)
+    with pytest.raises(DataError) as caught:
+        scan(root)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/my\\nset: ")
+    assert words in message
+    assert message.isprintable()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")
+def test_every_other_error_is_one_line_too(tmp_path):
+    root = tmp_path / "a\nb"
+    make(root, "file", "one/cat/1.jpg")
+    lonely = replace(listing_of({"a": 1}), root=root)
+    untrained = replace(
+        together(listing_of({"a": 0}, "train"), listing_of({"a": 2}, "test")), root=root
+    )
+    failures = [
+        lambda: scan(root / "absent"),
+        lambda: scan(root / "file"),
+        lambda: scan(root / "one", classes=("dog",)),
+        lambda: assign_splits(lonely, seed=0),
+        lambda: assign_splits(untrained, seed=0),
+        lambda: write_manifest(lonely, root / "absent" / "m.csv"),
+        lambda: read_manifest(root / "absent.csv"),
+        lambda: read_manifest(root / "file"),
+    ]
+    for fail in failures:
+        with pytest.raises((DataError, OutputError), match=r"a\\nb") as caught:
+            fail()
+        assert str(caught.value).isprintable()
+
+
+def test_one_line_keeps_what_can_be_printed():
+    assert one_line("caf\u00e9 \u4e2d\u3000\\ a\tb\u2028\x85\udce9") == (
+        "caf\u00e9 \u4e2d\u3000\\ a\\tb\\u2028\\x85\\udce9"
+    )
+
+
+def test_image_files_are_relative_sorted_and_visible(tmp_path):
+    make(tmp_path, "b/2.PNG", "b.jpg", "a/notes.txt", "a/._x.jpg", "__MACOSX/x.jpg")
+    assert image_files(tmp_path) == ([Path("b.jpg"), Path("b/2.PNG")], [Path("a/notes.txt")])
+
+
 @pytest.mark.parametrize(
     ("files", "labels"),
     [
@@ -252,6 +335,17 @@ def test_evaluation_refuses_unknown_classes(tmp_path):
     )
     with pytest.raises(DataError, match="the class 'zebra'; it knows"):
         scan(make(tmp_path / "one", "zebra/deep/1.jpg"), classes=("cat", "dog"))
+
+
+def test_of_many_known_classes_ten_are_named(tmp_path):
+    root = make(tmp_path, "zebra/1.jpg")
+    known = [f"c{number}" for number in range(1000)]
+    with pytest.raises(DataError) as caught:
+        scan(root, classes=known)
+    assert "it knows 'c0', 'c1', " in str(caught.value)
+    assert str(caught.value).endswith(", 'c9' and 990 more; rename or remove the folder")
+    with pytest.raises(DataError, match="'c9'; rename"):
+        scan(root, classes=known[:10])
 
 
 def test_nothing_is_written_in_the_folder(tmp_path):
@@ -366,6 +460,22 @@ def test_manifest_round_trip(tmp_path):
     )
     assert path.read_text("utf-8").startswith("path,label,split\n")
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\r\nb", "\r", "a\nb", "a,b", 'a"b"', '"\r,\n', " a'"])
+def test_manifest_keeps_any_name(tmp_path, name):
+    items = (
+        Item(Path("y/1.jpg"), 1, "train"),
+        Item(Path(name) / "1.jpg", 0, "train"),
+        Item(Path("y") / name, 1, None),
+    )
+    write_manifest(Listing(tmp_path, (name, "y"), items), tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv") == (
+        {"path": "y/1.jpg", "label": "y", "split": "train"},
+        {"path": f"{name}/1.jpg", "label": name, "split": "train"},
+        {"path": f"y/{name}", "label": "y", "split": ""},
+    )
+    assert (tmp_path / "m.csv").read_bytes().startswith(b"path,label,split\ny/1.jpg,y,train\n")
 
 
 def test_a_name_that_is_not_unicode_survives(tmp_path):

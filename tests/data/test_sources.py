@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from keras_classics.data.folder import scan
 from keras_classics.data.sources import find_images
 from keras_classics.errors import DataError
 
@@ -57,3 +61,63 @@ def test_errors_name_what_was_given(tree, given, message):
 def test_nothing_named():
     with pytest.raises(DataError, match="no images named"):
         find_images([])
+
+
+def test_a_folder_has_the_images_that_scan_sees(tree):
+    for name in ("b/._2.png", ".thumbs/1.png", "__MACOSX/b/1.png"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"x")
+    (tree / "c.tif").unlink()
+    found = find_images(tree)
+    assert names(found, tree) == ["a/deep/x.jpeg", "b/1.JPG", "b/2.png"]
+    assert found == [tree / item.path for item in scan(tree).items]
+    assert find_images(tree / "b/._2.png") == [tree / "b/._2.png"]
+    assert names(find_images(f"{tree}/b/*"), tree) == ["b/1.JPG", "b/2.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_linked_folders_are_followed_but_not_in_circles(tree):
+    (tree / "set").mkdir()
+    (tree / "set" / "link").symlink_to(tree / "b")
+    (tree / "b" / "again").symlink_to(tree / "set")
+    assert names(find_images(tree / "set"), tree) == ["set/link/1.JPG", "set/link/2.png"]
+
+
+@pytest.mark.parametrize("given", ["", [""], ["c.tif", ""]])
+def test_an_empty_path_is_not_the_current_folder(tree, monkeypatch, given):
+    monkeypatch.chdir(tree)
+    with pytest.raises(DataError, match=r"^an empty path names no file or folder; give"):
+        find_images(given)
+    assert len(find_images(".")) == len(find_images(Path())) == 4
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a\0b/*.png"])
+def test_a_name_that_no_file_can_have_is_refused(tree, name):
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        find_images(tree / name)
+    assert str(caught.value).isprintable()
+
+
+def test_a_pattern_may_be_longer_than_a_name(tree):
+    assert names(find_images(f"{tree}/b/[{'2' * 300}].png"), tree) == ["b/2.png"]
+
+
+def test_what_may_not_be_looked_at_is_named(tree, monkeypatch):
+    def refuse(_path, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for given in ("locked/x.jpg", "locked/*.jpg", str(tree / "b/*.png")):
+        with pytest.raises(DataError) as caught:
+            find_images(given)
+        assert "cannot be read (Permission denied)" in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")
+@pytest.mark.parametrize("given", ["a\nb", "a\nb*", "dir\r"])
+def test_errors_are_one_line(tree, given):
+    (tree / "dir\r").mkdir()
+    with pytest.raises(DataError) as caught:
+        find_images(tree / given)
+    assert str(caught.value).isprintable()
+    assert given.replace("\n", "\\n").replace("\r", "\\r") in str(caught.value)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 
 import pytest
 
 from keras_classics.errors import OutputError
-from keras_classics.training.output import check_space, free_name, interrupts_held, staging
+from keras_classics.training.output import check_space, free_name, staging
 
 
 def test_published_only_when_whole(tmp_path):
@@ -92,13 +91,31 @@ def test_safety_is_elsewhere_and_publishes_there(tmp_path):
         shutil.rmtree(stage.out.parent)
 
 
-def test_ctrl_c_is_held_for_a_short_while_only():
-    with interrupts_held():
-        signal.raise_signal(signal.SIGINT)
-        finished = True
-    assert finished
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+def test_folders_made_on_the_way_go_with_an_unpublished_run(tmp_path):
+    with pytest.raises(KeyboardInterrupt), staging(tmp_path / "a" / "b" / "run"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_an_empty_folder_is_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with staging(tmp_path / "link") as stage:
+        (stage.folder / "file").write_text("whole")
+        stage.publish()
+    assert (tmp_path / "real" / "file").read_text() == "whole"
+    assert stage.out == tmp_path / "link"
+
+
+def test_places_that_are_no_folder_of_a_run(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="current folder"), staging(Path()):
+        pass
+    with pytest.raises(OutputError, match="cannot be written"), staging(tmp_path / ("x" * 300)):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_free_names_are_numbered(tmp_path):

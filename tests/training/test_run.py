@@ -181,7 +181,7 @@ def test_a_class_whose_images_are_all_torn(tmp_path):
     (data / "broken").mkdir()
     for i in range(3):
         (data / "broken" / f"{i}.png").write_text("no image")
-    with pytest.raises(DataError, match="no image of the class 'broken' can be read"):
+    with pytest.raises(DataError, match="no image of the class 'broken' to learn from can be read"):
         train(TrainConfig(folder=data, **SMALL, out=tmp_path / "run"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -203,6 +203,7 @@ def test_two_images_a_class_are_enough(tmp_path):
         ({"batch_size": 0}, "batch_size=0"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"width": 0.0}, "width=0.0"),
+        ({"seed": 2**32}, "seed=4294967296"),
         ({"weights": "nowhere.h5"}, "no such file"),
         ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
         ({"weights": "imagenet", "width": None, "network": "resnet50_d"}, "no published weights"),
@@ -282,27 +283,60 @@ def test_interrupted_in_the_first_epoch_nothing_is_left(shapes, tmp_path):
 
 
 def test_a_disk_that_fills_up_during_training_loses_nothing(shapes, tmp_path, monkeypatch):
-    from keras_classics.artefact import Classifier
+    from keras_classics.training import run as module
 
-    place = tmp_path / "run"
-    save, calls = Classifier.save, []
+    write, calls = module.write_artefact, []
 
-    def full_the_second_time(self, folder):
+    def full_the_second_time(folder, *parts):
         calls.append(folder)
         if len(calls) == 2:
             (folder / "model.keras").write_bytes(b"torn")
             raise OutputError(f"{folder}: cannot write: No space left on device.")
-        save(self, folder)
+        write(folder, *parts)
 
-    monkeypatch.setattr(Classifier, "save", full_the_second_time)
-    run = train(TrainConfig(folder=shapes, **SMALL, out=place))
+    monkeypatch.setattr(module, "write_artefact", full_the_second_time)
+    run = train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     try:
         assert "No space left" in run.moved
-        assert run.artefact != place
+        assert run.artefact != tmp_path / "run"
         assert load(run.artefact).card.completed
         assert list(tmp_path.iterdir()) == []
     finally:
         shutil.rmtree(run.artefact.parent)
+
+
+def test_a_class_with_nothing_readable_to_learn_from(tmp_path):
+    for part, each, seed in (("train", 4, 0), ("val", 2, 1), ("test", 2, 2)):
+        write_pictures(tmp_path / "data" / part, each=each, seed=seed)
+    for path in (tmp_path / "data" / "train" / "cross").iterdir():
+        path.write_text("no image")
+    with pytest.raises(DataError, match="no image of the class 'cross' to learn from"):
+        train(TrainConfig(folder=tmp_path / "data", **SMALL, out=tmp_path / "run"))
+
+
+def test_a_loss_that_is_no_number(shapes, tmp_path, monkeypatch):
+    from keras_classics.training import fitting
+
+    config = TrainConfig(folder=shapes, **SMALL | {"epochs": 3}, out=tmp_path / "run")
+    monkeypatch.setattr(fitting, "_finite", lambda _: False)
+    with pytest.raises(ClassicsError, match="lower --learning-rate"):
+        train(config)
+    assert list(tmp_path.iterdir()) == []
+    answers = iter([True, False])  # epoch by epoch
+    monkeypatch.setattr(fitting, "_finite", lambda _: next(answers))
+    run = train(config)
+    assert run.diverged
+    assert run.epochs == len(run.classifier.card.history) == 1
+    assert run.judgement is not None
+
+
+def test_weights_and_space_are_checked_before_the_images_are_read(shapes, tmp_path):
+    events = []
+    with pytest.raises(WeightsError):
+        train(
+            TrainConfig(folder=shapes, **SMALL, weights="no.h5", out=tmp_path / "x"), events.append
+        )
+    assert events == []
 
 
 def test_no_space_is_said_before_training(shapes, tmp_path, monkeypatch):

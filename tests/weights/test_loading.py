@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 import urllib.error
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -330,6 +331,78 @@ def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(path, "w") as file:
         file["measurements"] = np.arange(5)
     assert "not a complete file of weights made by Keras" in refused(path, "resnet50")
+
+
+def odd_dataset_under_layers(file):
+    file["layers"] = np.arange(5)
+
+
+def odd_dataset_as_layer(file):
+    file["layers/conv2d"] = np.arange(5)
+
+
+def odd_index(file):
+    file["layers/conv2d/vars/first"] = np.zeros(3)
+
+
+def odd_text(file):
+    file["layers/conv2d/vars/0"] = [b"text", b"more"]
+
+
+def odd_number_as_name(file):
+    file["layers/conv2d/vars/0"] = np.zeros(3)
+    file["layers/conv2d"].attrs["name"] = 5
+
+
+def odd_dataset_as_legacy_group(file):
+    file.attrs["layer_names"] = [b"conv"]
+    file["conv"] = np.arange(5)
+    file["conv"].attrs["weight_names"] = [b"kernel"]
+
+
+def odd_bytes_as_legacy_name(file):
+    file.attrs["layer_names"] = [b"\xff\xfe"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        odd_dataset_under_layers,
+        odd_dataset_as_layer,
+        odd_index,
+        odd_text,
+        odd_number_as_name,
+        odd_dataset_as_legacy_group,
+        odd_bytes_as_legacy_name,
+    ],
+    ids=lambda make: make.__name__,
+)
+def test_odd_hdf5_files_are_refused(make, tmp_path):
+    path = tmp_path / "odd.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+    assert "not a complete file of weights made by Keras" in refused(path, "resnet50")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"[]",
+        b"5",
+        b"\xff\xfe{",
+        b'{"config": []}',
+        b'{"config": {"layers": 5}}',
+        b'{"config": {"layers": [{"config": 5}]}}',
+        b'{"config": {"layers": [{"config": {"name": ["a"]}}]}}',
+    ],
+)
+def test_a_keras_file_with_an_odd_configuration_is_refused(config, tmp_path):
+    weights = Path(write(small("vgg16"), tmp_path, ".weights.h5")).read_bytes()
+    path = tmp_path / "odd.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights)
+    assert "not a complete file of weights made by Keras" in refused(path, "vgg16")
 
 
 @pytest.mark.parametrize("path", ["missing.weights.h5", "."])

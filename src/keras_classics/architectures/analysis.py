@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class Cost:
     output_shape: tuple[int | None, ...]  # of the layer, or of the block's end; without the batch
     parameters: int
     trainable: int
-    macs: int  # multiply-adds of convolutions and dense layers, as the papers count them
+    macs: int  # multiply-adds, as the papers count them; of which layers: see `analyse`
     activation_bytes: int  # of all outputs inside
     field: Field | None  # None: the whole image, or not known
 
@@ -100,16 +101,23 @@ class Analysis:
 def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> Analysis:
     """Measure a flat Functional or Sequential model without running it.
 
+    Multiply-adds are counted for `Conv1D`, `2D` and `3D`, their transposed, depthwise and separable
+    forms, and `Dense`, without biases; those of any other layer, attention and recurrence too, are
+    given as 0. The channels stand where the layers' own `data_format` says.
+
     Args:
         model: Built from any layers; the receptive field behind one that this module does not know
-            is None.
+            is None, and so is that of whatever is not an image.
         size: Height and width of the input in pixels, where the model leaves them open.
 
     Raises:
-        ClassicsError: If the model leaves its input's size open and none is given, or if the given
-            one is not the model's.
+        ClassicsError: If the model is not built, not a graph of layers, or holds another model; if
+            it leaves sizes open and `size` does not give them; if `size` is not one or two whole
+            numbers, not the model's, or too small for it.
     """
-    specs = {id(tensor): _concrete(tensor, size) for tensor in model.inputs}
+    _check_flat(model)
+    sides, axis = _sides(size), _channel_axis(model)
+    specs = {id(tensor): _concrete(tensor, sides, axis) for tensor in model.inputs}
     fields: dict[int, Field | None] = {
         tensor: Field(Span(), Span()) if len(spec.shape) == 4 else None
         for tensor, spec in specs.items()
@@ -122,13 +130,12 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
             outputs = [specs[id(tensor)] for tensor in node.output_tensors]
             field = fields[id(node.output_tensors[0])]
         else:
-            arguments, keywords = node.arguments.fill_in(specs)
-            outputs = keras.tree.flatten(operation.compute_output_spec(*arguments, **keywords))
+            outputs = _outputs(node, specs)
             merged = _merge([fields[id(tensor)] for tensor in node.input_tensors])
-            field = _field_after(operation, merged, inputs[0], outputs[0])
+            field = _field_after(operation, merged, inputs, outputs[0], axis)
         for tensor, spec in zip(node.output_tensors, outputs, strict=True):
             specs[id(tensor)], fields[id(tensor)] = spec, field
-        cost = _cost(operation, outputs, field)
+        cost = _cost(operation, inputs, outputs, field)
         again = costs.get(operation.name)  # a layer that is called twice has its weights once
         costs[operation.name] = cost if again is None else _called_again(again, cost)
     tree = block_tree(model)
@@ -146,11 +153,80 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
     )
 
 
+def _check_flat(model: Any) -> None:
+    """Refuse what has no graph of layers, and a model in which another one is a layer."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ClassicsError(
+            f"model {model.name!r} is not built: begin it with keras.Input(...), or build it."
+        )
+    if getattr(_graph(model), "_nodes_by_depth", None) is None:
+        raise ClassicsError(
+            f"model of type {type(model).__name__}: a Functional or Sequential model is needed, "
+            "whose graph of layers can be read."
+        )
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            raise ClassicsError(
+                f"layer {layer.name!r} of {model.name!r} is itself a model: only flat models are "
+                "measured; measure it alone, or call its layers one by one."
+            )
+
+
+def _sides(size: Any) -> tuple[int | None, int | None]:
+    """Height and width from the argument, of which Nones leave the model's."""
+    if size is None:
+        return None, None
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2 or any(
+        isinstance(side, bool) or not isinstance(side, numbers.Integral) or side < 1
+        for side in pair
+    ):
+        raise ClassicsError(
+            f"size={size!r}: one whole number of at least 1, or two (height, width), are needed."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _channel_axis(model: keras.Model) -> int:
+    """The axis of the channels as the model's layers have it, whatever Keras is now set to."""
+    return next(filter(None, map(_axis_of, model.layers)), channel_axis())
+
+
+def _axis_of(layer: Any) -> int | None:
+    """The axis of the channels in a batch of images that a layer takes, if it has one."""
+    return {"channels_first": 1, "channels_last": 3}.get(getattr(layer, "data_format", ""))
+
+
+def _graph(model: Any) -> Any:
+    return model._functional if isinstance(model, keras.Sequential) else model
+
+
 def _nodes(model: keras.Model) -> list[Any]:
     """The calls of the model's layers, inputs first, each after those that it depends on."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    by_depth = graph._nodes_by_depth
+    by_depth = _graph(model)._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
+def _outputs(node: Any, specs: dict[int, KerasTensor]) -> list[KerasTensor]:
+    """What a call gives for inputs of known shapes."""
+    name, given = node.operation.name, [specs[id(tensor)].shape for tensor in node.input_tensors]
+    shapes = ", ".join(str(tuple(shape[1:])) for shape in given)
+    arguments, keywords = node.arguments.fill_in(specs)
+    try:
+        outputs: list[KerasTensor] = keras.tree.flatten(
+            node.operation.compute_output_spec(*arguments, **keywords)
+        )
+    except Exception as error:  # whatever a layer, of one's own too, says to an unfit shape
+        raise ClassicsError(
+            f"layer {name!r} cannot take the shape {shapes}: give a size that fits the model."
+        ) from error
+    for output in outputs:
+        if not all(output.shape[1:]):
+            raise ClassicsError(
+                f"layer {name!r} makes {tuple(output.shape[1:])} of {shapes}, which is empty or "
+                "leaves a size open: give a larger size, or build the model with fixed shapes."
+            )
+    return outputs
 
 
 def _walk(block: Block, depth: int = 0) -> Iterator[tuple[int, Block]]:
@@ -159,23 +235,28 @@ def _walk(block: Block, depth: int = 0) -> Iterator[tuple[int, Block]]:
         yield from _walk(inner, depth + 1)
 
 
-def _concrete(tensor: KerasTensor, size: int | tuple[int, int] | None) -> KerasTensor:
+def _concrete(
+    tensor: KerasTensor, sides: tuple[int | None, int | None], channels: int
+) -> KerasTensor:
     """The model's input with its open height and width filled in."""
     shape = list(tensor.shape)
-    wanted = (size, size) if isinstance(size, int) else size
-    if len(shape) == 4:
-        axes = [axis for axis in (1, 2, 3) if axis != channel_axis()]
-        for axis, side in zip(axes, wanted or (None, None), strict=True):
-            if shape[axis] is None and side is None:
-                raise ClassicsError(
-                    f"the input of shape {tuple(shape)} leaves its height or width open: give size."
-                )
-            if side is not None and shape[axis] not in (None, side):
-                raise ClassicsError(
-                    f"size={size}: the model's input is fixed to {tuple(shape[1:])}; "
-                    "build the network with that size, or leave size out."
-                )
-            shape[axis] = shape[axis] or side
+    axes = _image_axes(channels) if len(shape) == 4 else ()
+    for axis, side in zip(axes, sides, strict=False):
+        if shape[axis] is None and side is None:
+            raise ClassicsError(
+                f"the input of shape {tuple(shape)} leaves its height or width open: give size."
+            )
+        if side is not None and shape[axis] not in (None, side):
+            raise ClassicsError(
+                f"size={sides}: the model's input is fixed to {tuple(shape[1:])}; "
+                "build the network with that size, or leave size out."
+            )
+        shape[axis] = shape[axis] or side
+    if None in shape[1:]:
+        raise ClassicsError(
+            f"the input of shape {tuple(tensor.shape)} leaves more open than the height and width "
+            "that size fills: build the model with a fixed shape."
+        )
     return KerasTensor(shape, dtype=tensor.dtype, name=tensor.name)
 
 
@@ -199,32 +280,76 @@ def _around(spans: Sequence[Span]) -> Span:
 
 
 def _field_after(
-    layer: Any, field: Field | None, source: KerasTensor, output: KerasTensor
+    layer: Any,
+    field: Field | None,
+    sources: Sequence[KerasTensor],
+    output: KerasTensor,
+    channels: int,
 ) -> Field | None:
-    """The field after a layer, of which `source` and `output` are input and output."""
-    if field is None or len(output.shape) != 4:
+    """The field after a layer, of which `sources` and `output` are inputs and output."""
+    if field is None or len(output.shape) != 4 or _axis_of(layer) not in (None, channels):
         return None
-    if isinstance(layer, layers.ZeroPadding2D):
-        (top, _), (left, _) = layer.padding
+    if not _activation_is_pointwise(layer, channels):
+        return None
+    if isinstance(layer, (layers.ZeroPadding2D, layers.Cropping2D)):
+        (top, _), (left, _) = (
+            layer.padding if isinstance(layer, layers.ZeroPadding2D) else _negative(layer.cropping)
+        )
         return Field(
             field.rows.window(1, 1, 1, top), field.columns.window(1, 1, 1, left), field.exact
         )
     if isinstance(layer, _WINDOWED):
         kernel = getattr(layer, "pool_size", None) or layer.kernel_size
         dilation = getattr(layer, "dilation_rate", (1, 1))
-        axes = [axis for axis in (1, 2, 3) if axis != channel_axis()]
         spans = []
         for axis, span, k, stride, d in zip(
-            axes, (field.rows, field.columns), kernel, layer.strides, dilation, strict=True
+            _image_axes(channels),
+            (field.rows, field.columns),
+            kernel,
+            layer.strides,
+            dilation,
+            strict=True,
         ):
             before = 0
             if layer.padding == "same":
                 reach = (output.shape[axis] - 1) * stride + d * (k - 1) + 1
-                before = max(0, reach - source.shape[axis]) // 2
+                before = max(0, reach - sources[0].shape[axis]) // 2
             spans.append(span.window(k, stride, d, before))
         return Field(spans[0], spans[1], field.exact)
-    # A layer that keeps the grid mixes no positions, as far as the layers of images go.
-    return field if _grid(source) == _grid(output) else None
+    # Where one side is broadcast, its only position reaches all of the output.
+    grids = {_grid(tensor, channels) for tensor in (*sources, output)}
+    return field if len(grids) == 1 and _is_pointwise(layer, channels) else None
+
+
+def _negative(cropping: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Cropping as padding."""
+    return [(-before, -after) for before, after in cropping]
+
+
+def _activation_is_pointwise(layer: Any, channels: int) -> bool:
+    """Whether a layer's activation, if it has one, mixes channels at most."""
+    function = getattr(layer, "activation", None)
+    if function is None:
+        return True
+    name = getattr(function, "__name__", "")
+    if getattr(keras.activations, name, None) is not function:
+        return False  # a function of one's own may mix positions
+    return channels == 3 or name not in _ALONG_THE_LAST_AXIS
+
+
+def _is_pointwise(layer: Any, channels: int) -> bool:
+    """Whether a position of the output depends on the same position of the inputs alone."""
+    if isinstance(layer, _POINTWISE):
+        return True
+    if isinstance(layer, layers.Dense):
+        return channels == 3
+    # The classes of keras.ops have no public names; a class of one's own may be called the same.
+    operation = type(layer).__module__.startswith("keras.src.ops.")
+    kind = type(layer).__name__
+    if isinstance(layer, _ALONG_AN_AXIS) or (operation and kind in _OPERATIONS_ALONG_AN_AXIS):
+        axes = layer.axis if isinstance(layer.axis, (tuple, list)) else [layer.axis]
+        return {axis % 4 for axis in axes if axis is not None} == {channels}
+    return operation and kind in _POINTWISE_OPERATIONS
 
 
 _WINDOWED = (
@@ -234,13 +359,63 @@ _WINDOWED = (
     layers.MaxPooling2D,
     layers.AveragePooling2D,
 )
+# At prediction: dropout and noise do nothing then, and batch norm's statistics are constants.
+_POINTWISE = (
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.ELU,
+    layers.BatchNormalization,
+    layers.Normalization,
+    layers.Rescaling,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.Identity,
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+)
+# Pointwise if the axis is that of the channels.
+_ALONG_AN_AXIS = (
+    layers.Concatenate,
+    layers.LayerNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+    layers.Softmax,
+)
+_OPERATIONS_ALONG_AN_AXIS = {"Concatenate", "Softmax", "LogSoftmax"}
+_ALONG_THE_LAST_AXIS = {"softmax", "log_softmax", "sparsemax", "glu"}
+_POINTWISE_OPERATIONS = {
+    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Power"),
+    *("Negative", "Abs", "Absolute", "Square", "Sqrt", "Exp", "Log", "Clip", "Cast", "Identity"),
+    *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Gelu", "Silu", "Sigmoid", "Tanh"),
+    *("Softplus", "Softsign", "HardSigmoid", "HardSilu", "HardTanh", "LogSigmoid"),
+}
 
 
-def _grid(tensor: KerasTensor) -> tuple[int, ...]:
-    return tuple(n for axis, n in enumerate(tensor.shape) if axis not in (0, channel_axis()))
+def _image_axes(channels: int) -> tuple[int, int]:
+    """The axes of height and width."""
+    return (2, 3) if channels == 1 else (1, 2)
 
 
-def _cost(layer: Any, outputs: Sequence[KerasTensor], field: Field | None) -> Cost:
+def _grid(tensor: KerasTensor, channels: int) -> tuple[int, ...]:
+    return tuple(n for axis, n in enumerate(tensor.shape) if axis not in (0, channels))
+
+
+def _cost(
+    layer: Any,
+    inputs: Sequence[KerasTensor],
+    outputs: Sequence[KerasTensor],
+    field: Field | None,
+) -> Cost:
     weights = getattr(layer, "weights", [])
     trainable = getattr(layer, "trainable_weights", [])
     return Cost(
@@ -249,7 +424,7 @@ def _cost(layer: Any, outputs: Sequence[KerasTensor], field: Field | None) -> Co
         output_shape=tuple(outputs[0].shape[1:]),
         parameters=sum(math.prod(w.shape) for w in weights),
         trainable=sum(math.prod(w.shape) for w in trainable),
-        macs=_macs(layer, outputs[0]),
+        macs=_macs(layer, inputs, outputs[0]),
         activation_bytes=sum(
             math.prod(output.shape[1:]) * _ITEM_BYTES.get(output.dtype, 4) for output in outputs
         ),
@@ -260,18 +435,31 @@ def _cost(layer: Any, outputs: Sequence[KerasTensor], field: Field | None) -> Co
 _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8": 1}
 
 
-def _macs(layer: Any, output: KerasTensor) -> int:
-    """Multiply-adds: every position of the output times every weight of a kernel."""
+def _macs(layer: Any, inputs: Sequence[KerasTensor], output: KerasTensor) -> int:
+    """Multiply-adds: every weight of a kernel once for every position that the kernel visits."""
     kernels: tuple[Any, ...]
-    if isinstance(layer, layers.SeparableConv2D):
-        kernels, positions = (layer.depthwise_kernel, layer.pointwise_kernel), _grid(output)
-    elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
-        kernels, positions = (layer.kernel,), _grid(output)
-    elif isinstance(layer, layers.Dense):
-        kernels, positions = (layer.kernel,), tuple(output.shape[1:-1])
+    if isinstance(layer, _SEPARABLE):
+        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    elif isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, layers.Dense)):
+        kernels = (layer.kernel,)
     else:
         return 0
+    # A transposed convolution spreads its kernel from every position of the input.
+    visited = (inputs[0] if isinstance(layer, _TRANSPOSED) else output).shape
+    first = getattr(layer, "data_format", None) == "channels_first"
+    positions = visited[2:] if first else visited[1:-1]
     return int(math.prod(positions) * sum(math.prod(kernel.shape) for kernel in kernels))
+
+
+_SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_CONVOLUTIONS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+)
 
 
 def _called_again(first: Cost, second: Cost) -> Cost:

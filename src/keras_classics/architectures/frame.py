@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -108,12 +109,21 @@ def build(
     Raises:
         ClassicsError: If an argument is out of its range.
     """
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+    number = _whole(classes)
+    if number is None or number < 1:
         raise ClassicsError(f"classes={classes!r}: a whole number of at least 1 is needed.")
-    if not isinstance(width, (int, float)) or not math.isfinite(width) or width <= 0:
+    if (
+        isinstance(width, bool)
+        or not isinstance(width, numbers.Real)
+        or not math.isfinite(width)
+        or width <= 0
+    ):
         raise ClassicsError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
+    classes, width = number, float(width)  # numpy's numbers do not go into a saved model
     if pooling not in (None, "avg", "max"):
         raise ClassicsError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
+    if not isinstance(prefix, str):
+        raise ClassicsError(f'prefix={prefix!r}: a string is needed; "" puts nothing before.')
     if "/" in prefix:
         raise ClassicsError(f'prefix={prefix!r}: layer names cannot contain "/".')
 
@@ -121,7 +131,7 @@ def build(
         shape = input_shape_for(architecture, input_shape, include_top=include_top)
         x = keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)
     elif keras.utils.is_keras_tensor(input_tensor):
-        if input_shape is not None and tuple(input_tensor.shape[1:]) != tuple(input_shape):
+        if input_shape is not None and input_tensor.shape[1:] != _three(input_shape):
             raise ClassicsError(
                 f"input_shape={input_shape} is not the shape of input_tensor, "
                 f"{tuple(input_tensor.shape[1:])}; give one of the two."
@@ -162,10 +172,7 @@ def input_shape_for(
         side = architecture.default_size if include_top else None
         return with_channels((side, side), 3)
     title, least = architecture.title, architecture.least_size
-    if len(input_shape) != 3 or any(
-        isinstance(n, bool) or not isinstance(n, (int, type(None))) for n in input_shape
-    ):
-        raise ClassicsError(f"input_shape={input_shape}: three whole numbers (or None) are needed.")
+    input_shape = _three(input_shape)
     channels = input_shape[channel_axis() - 1]
     sides = [n for axis, n in enumerate(input_shape, start=1) if axis != channel_axis()]
     if channels is None or channels < 1:
@@ -179,7 +186,24 @@ def input_shape_for(
             f"input_shape={input_shape}: the dense top of {title} needs a known height and width; "
             "give them, or build with include_top=False."
         )
-    return (input_shape[0], input_shape[1], input_shape[2])
+    return input_shape
+
+
+def _three(input_shape: Any) -> Shape:
+    """The shape in Python's own numbers, whether a tuple or a list, of numpy's or not."""
+    sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    if len(sides) != 3 or any(n is not None and _whole(n) is None for n in sides):
+        raise ClassicsError(
+            f"input_shape={input_shape!r}: three whole numbers (or None) are needed."
+        )
+    return (_whole(sides[0]), _whole(sides[1]), _whole(sides[2]))
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, numpy's included, as an int; None for anything else and for a bool."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return None
+    return int(value)
 
 
 def with_channels(sides: tuple[int | None, int | None], channels: int) -> Shape:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
 def main() -> None:
     """Entry point of the command `classics`."""
-    from keras_classics.cli.app import run
+    # A file or pipe may take fewer characters than a terminal, on Windows above all.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        from keras_classics.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the application could take care of it
+        sys.stderr.write("error: interrupted.\n")
+        code = 130
+    sys.exit(code)

@@ -15,6 +15,9 @@ from keras_classics import __version__
 from keras_classics.cli import evaluate, networks, predict, summary, train
 from keras_classics.errors import ClassicsError, NothingLearntError
 
+TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")  # of backends
+
 app = typer.Typer(
     name="classics",
     help="The landmark convolutional networks, exact and readable: look, train, judge, predict.",
@@ -69,18 +72,26 @@ def common(
     """Options that go before the command."""
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind of ending
     """Run one command and give the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     debug = "--debug" in arguments
+    wanted = [argument for argument in arguments if argument != "--debug"]  # at any place
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(wanted or ["--help"], standalone_mode=False)
     except (ClassicsError, _InterruptedError, KeyboardInterrupt) as error:
         interrupted = not isinstance(error, ClassicsError) or isinstance(error, NothingLearntError)
         return _fail(str(error) or "interrupted.", 130 if interrupted else 2, debug=debug)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # the system refuses: no space, no permission, no such device
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}.", 2, debug=debug)
+    except MemoryError:
+        return _fail(TOO_LARGE, 2, debug=debug)
     except Exception as error:
+        if type(error).__name__ in OUT_OF_MEMORY or "insufficient memory" in str(error).lower():
+            return _fail(TOO_LARGE, 2, debug=debug)
         # Typer brings its own copy of Click or takes the installed one, so the errors of parsing
         # are told by what they can do.
         if hasattr(error, "format_message"):

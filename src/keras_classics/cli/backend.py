@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +34,14 @@ def start() -> None:
             )
         os.environ["KERAS_BACKEND"] = installed[0]
     elif wanted is not None and wanted not in installed:
-        extra = wanted if wanted in BACKENDS else "tensorflow"
+        if wanted not in BACKENDS:
+            raise ClassicsError(
+                f"KERAS_BACKEND={wanted}: not supported; use {', '.join(BACKENDS)}."
+            )
         raise ClassicsError(
-            f'KERAS_BACKEND={wanted}: not installed; pip install "keras-classics[{extra}]".'
+            f'KERAS_BACKEND={wanted}: not installed; pip install "keras-classics[{wanted}]".'
         )
-    with _silent():
+    with _silent(), _uninterrupted():
         importlib.import_module("keras")
 
 
@@ -48,6 +53,22 @@ def _configured() -> str:
         return str(json.loads((folder / "keras.json").read_text()).get("backend", "tensorflow"))
     except (OSError, ValueError, AttributeError):
         return "tensorflow"
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Answer Ctrl-C afterwards: compiled modules swallow it while they are imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 @contextmanager

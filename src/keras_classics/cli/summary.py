@@ -22,9 +22,13 @@ def summary(
     blocks: Annotated[
         bool, typer.Option("--blocks", help="One row a block, blocks inside.")
     ] = False,
-    size: Annotated[int | None, typer.Option(help="Height and width of the input, pixels.")] = None,
-    width: Annotated[float, typer.Option(help="Multiplies the number of filters.")] = 1.0,
-    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Multiplies the number of filters. [default: 1]")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="[default: 1000]")] = None,
 ) -> None:
     """Show shapes, parameters, multiply-adds, memory and receptive fields from the built graph.
 
@@ -69,7 +73,9 @@ def summary(
     )
 
 
-def _model(network: str, *, size: int | None, width: float, classes: int) -> keras.Model:
+def _model(
+    network: str, *, size: int | None, width: float | None, classes: int | None
+) -> keras.Model:
     """A network of the catalog, or the model of a file."""
     import keras
 
@@ -78,16 +84,21 @@ def _model(network: str, *, size: int | None, width: float, classes: int) -> ker
     from keras_classics.errors import ClassicsError
 
     path = Path(network)
-    if path.is_dir():
-        return load(path).model
-    if path.suffix == ".keras":
+    if network not in catalog.CATALOG and (path.is_dir() or path.suffix == ".keras"):
+        if width is not None or classes is not None:
+            raise ClassicsError("--width and --classes: those of a trained model are fixed.")
+        if path.is_dir():
+            return load(path).model
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:  # Keras raises whatever the torn part of the file leads to
             raise ClassicsError(f"{path}: no such file, torn, or not a Keras model.") from error
-    architecture = catalog.find(network)
-    shape = frame.with_channels((size, size), 3) if size else None
-    return frame.build(architecture, input_shape=shape, width=width, classes=classes)
+    return frame.build(
+        catalog.find(network),
+        input_shape=frame.with_channels((size, size), 3) if size else None,
+        width=1.0 if width is None else width,
+        classes=1000 if classes is None else classes,
+    )
 
 
 def _rows(analysis: Analysis, *, deep: bool) -> list[tuple[int, Cost]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,14 +17,23 @@ from rich.text import Text
 from keras_classics.errors import ImageError
 from keras_classics.evaluation.metrics import Judgement
 
-SHOWN = 5  # of many skipped images; the number of all is said
+LONGEST_HEADING = 8  # characters of a class over a column of the confusion matrix
 NARROWEST = 6  # characters that a column of words keeps
 WIDEST_CONFUSION = 20  # classes; beyond that only the commonest confusions fit a screen
 
 
 def console(*, error: bool = False) -> Console:
     """The terminal, or standard error, where progress and remarks go when data go to output."""
-    return Console(stderr=error, highlight=False, soft_wrap=False)
+    return _Console(stderr=error, highlight=False, emoji=False)
+
+
+class _Console(Console):
+    """A console whose reader, such as `head`, may have seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """End in peace; what is left to flush goes nowhere."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
 
 
 def short(number: float) -> str:
@@ -44,9 +55,9 @@ def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | No
         pad_edge=False,
     )
     for i, name in enumerate(words):
-        table.add_column(name, overflow="ellipsis", no_wrap=i == 0)
+        table.add_column(Text(name), overflow="ellipsis", no_wrap=i == 0)
     for name in figures:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table
 
 
@@ -94,10 +105,8 @@ def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
         return
     noun = "image" if len(skipped) == 1 else "images"
     where.print(f"[yellow]skipped {len(skipped)} {noun} that cannot be read:[/]")
-    for error in skipped[:SHOWN]:
+    for error in skipped:
         where.print(Text(f"  {error}"), soft_wrap=True)  # a path that is cut cannot be copied
-    if len(skipped) > SHOWN:
-        where.print(f"  and {len(skipped) - SHOWN} more")
 
 
 def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
@@ -129,7 +138,12 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
 
 
 def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:
-    table = new_table([""], [name[:8] for name in names])
+    if max(map(len, names)) > LONGEST_HEADING:  # numbers stand over the columns instead
+        headings = [str(i) for i in range(1, len(names) + 1)]
+        names = [f"{i} {name}" for i, name in zip(headings, names, strict=True)]
+    else:
+        headings = list(names)
+    table = new_table([""], headings)
     for i, (name, row) in enumerate(zip(names, judgement.confusion, strict=True)):
         cells = [
             Text(str(n) if n else "·", style="bold green" if i == j else "red" if n else "dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,7 +50,9 @@ def train(
     fit: Annotated[
         Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
     ] = "crop",
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the weights and the order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the order.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the artefact. [default: runs/DATA-NETWORK, numbered]"),
@@ -85,6 +88,11 @@ def train(
         run = run_training(config, display.show)
     if run.moved:
         screen.print(f"[yellow]{escape(run.moved)} The artefact went elsewhere.[/]")
+    if run.diverged:
+        screen.print(
+            f"[yellow]the loss was no number after epoch {run.epochs}: stopped; the epochs before "
+            "count. A lower --learning-rate would go on.[/]"
+        )
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
         screen.print(
@@ -96,7 +104,8 @@ def train(
             f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out images."
         )
         return 130
-    screen.print(f"next: classics predict {escape(str(run.artefact))} IMAGES", soft_wrap=True)
+    where = escape(shlex.quote(str(run.artefact)))
+    screen.print(f"next: classics predict {where} IMAGES", soft_wrap=True)
     return 0
 
 

@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import re
+import stat
 import unicodedata
 from collections import defaultdict
 from contextlib import suppress
@@ -32,6 +33,8 @@ _SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+# What Windows says of a name with an asterisk: there can be no such file.
+_INVALID_NAME = 123
 _MANIFEST_FIELDS = ("path", "label", "split")
 _LAYOUT = "put the images of each class into a sub-folder that bears the name of the class"
 
@@ -100,13 +103,15 @@ def scan(folder: Path | str, *, classes: Sequence[str] | None = None) -> Listing
 
     Raises:
         DataError: there is no such folder, no image, no class, only one class, a class that the
-            model does not know, or the split folders leave out some images or classes.
+            model does not know, the split folders leave out some images or classes, or something
+            cannot be read.
     """
-    root = Path(folder)
-    images, ignored = _images_and_others(root)
+    root = named(folder)
+    _check_root(root)
+    images, ignored = image_files(root)
     if not images:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{root}: contains no images (looked for {endings}); {_LAYOUT}")
+        raise DataError(one_line(f"{root}: contains no images (looked for {endings}); {_LAYOUT}"))
     found = _found(images, frozenset(classes or ()))
     level = _class_level(root, found, frozenset(classes or ()))
     inside = [image for image in found if len(image.folders) > level]
@@ -174,13 +179,17 @@ def assign_splits(
         pool = items if whole else [item for item in items if item.split == "train"]
         if whole and len(pool) == 1:
             raise DataError(
-                f"{listing.root}: the class {listing.classes[label]!r} has a single image "
-                f"({pool[0].path.as_posix()}); add images or remove the folder"
+                one_line(
+                    f"{listing.root}: the class {listing.classes[label]!r} has a single image "
+                    f"({pool[0].path.as_posix()}); add images or remove the folder"
+                )
             )
         if not pool:
             raise DataError(
-                f"{listing.root}: the class {listing.classes[label]!r} has no images for train; "
-                "add some or remove the class"
+                one_line(
+                    f"{listing.root}: the class {listing.classes[label]!r} has no images for "
+                    "train; add some or remove the class"
+                )
             )
         tests = _share(len(pool), fractions[2]) if whole else 0
         # A class of two has one to learn from and one to be judged by.
@@ -213,15 +222,19 @@ def write_manifest(listing: Listing, path: Path | str) -> None:
         # Names of files need not be Unicode everywhere; this keeps their bytes.
         with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = csv.writer(file, lineterminator="\n")
+            # csv ends a line at a carriage return that it reads, but need not quote one it writes.
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
             rows.writerow(_MANIFEST_FIELDS)
             for item in listing.items:
-                name = listing.classes[item.label]
-                rows.writerow((item.path.as_posix(), name, item.split or ""))
+                row = (item.path.as_posix(), listing.classes[item.label], item.split or "")
+                (quoted if any("\r" in field for field in row) else rows).writerow(row)
         part.replace(path)
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise OutputError(
+            one_line(f"{path}: cannot be written ({error.strerror or error})")
+        ) from None
 
 
 def read_manifest(path: Path | str) -> tuple[dict[str, str], ...]:
@@ -237,16 +250,19 @@ def read_manifest(path: Path | str) -> tuple[dict[str, str], ...]:
             rows = tuple(reader)
             fields = tuple(reader.fieldnames or ())
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise _unreadable(path, error) from None
     except csv.Error as error:
-        raise DataError(f"{path}: is not a manifest ({error})") from None
+        raise DataError(one_line(f"{path}: is not a manifest ({error})")) from None
     if fields != _MANIFEST_FIELDS:
+        fields_text = ",".join(_MANIFEST_FIELDS)
         raise DataError(
-            f"{path}: is not a manifest; its first line must be {','.join(_MANIFEST_FIELDS)}"
+            one_line(f"{path}: is not a manifest; its first line must be {fields_text}")
         )
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise DataError(f"{path}: row {line} does not have {len(_MANIFEST_FIELDS)} fields")
+            raise DataError(
+                one_line(f"{path}: row {line} does not have {len(_MANIFEST_FIELDS)} fields")
+            )
     return rows
 
 
@@ -268,17 +284,83 @@ def fingerprint(listing: Listing) -> str:
     return digest.hexdigest()
 
 
-def _images_and_others(root: Path) -> tuple[list[Path], list[Path]]:
-    """Files below the root that are images by their ending, and the others; relative, sorted."""
-    if not root.exists():
-        raise DataError(f"{root}: no such folder; check the path")
-    if not root.is_dir():
-        raise DataError(f"{root}: is a file, not a folder; give the folder that holds the classes")
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images below a folder, by their ending, and its other files.
+
+    Links to folders are followed; what is hidden, and the `__MACOSX` of an archive, is skipped.
+
+    Returns:
+        Both relative to the folder and sorted.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
     images: list[Path] = []
     others: list[Path] = []
-    for path, regular in _files(root, Path(), frozenset()):
-        (images if regular and path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+    for path, regular in _files(folder, Path(), frozenset()):
+        (images if regular and is_image_name(path) else others).append(path)
     return sorted(images, key=Path.as_posix), sorted(others, key=Path.as_posix)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file is an image by its ending, in any case."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def named(path: str | os.PathLike[str]) -> Path:
+    """A path as a person gave it; a DataError where it is the empty string.
+
+    That would stand for the current folder, which an unset shell variable does not mean.
+    """
+    if not os.fspath(path):
+        raise DataError('an empty path names no file or folder; give "." for the current folder')
+    return Path(path)
+
+
+def file_mode(path: Path) -> int | None:
+    """What stands at a path, links followed, in the terms of `stat`; None where there is nothing.
+
+    `Path.exists` and its like hide or raise what prevents a look, by the version of Python.
+
+    Raises:
+        DataError: there is no telling: the permissions or the name forbid it.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # the latter for a null byte
+        if getattr(error, "winerror", None) == _INVALID_NAME:
+            return None
+        raise _unreadable(path, error) from None
+
+
+def one_line(message: str) -> str:
+    """A message with line breaks and other control characters escaped.
+
+    Names of files may hold them, and bytes that are no text, which not every terminal can print.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+        else char
+        for char in message
+    )
+
+
+def _unreadable(path: Path, error: OSError | ValueError, advice: str = "") -> DataError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return DataError(one_line(f"{path}: cannot be read ({reason}){advice}"))
+
+
+def _check_root(root: Path) -> None:
+    mode = file_mode(root)
+    if mode is None:
+        raise DataError(one_line(f"{root}: no such folder; check the path"))
+    if not stat.S_ISDIR(mode):
+        raise DataError(
+            one_line(f"{root}: is a file, not a folder; give the folder that holds the classes")
+        )
 
 
 def _files(
@@ -293,10 +375,8 @@ def _files(
         with os.scandir(root / folder) as entries:
             listed = [(entry.name, entry.is_dir(), entry.is_file()) for entry in entries]
     except OSError as error:
-        raise DataError(
-            f"{root / folder}: cannot be read ({error.strerror or error}); "
-            "change its permissions or move it away"
-        ) from None
+        advice = "; change its permissions or move it away"
+        raise _unreadable(root / folder, error, advice) from None
     # Links to folders are followed, as data sets are often made of them, but not in a circle.
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -350,7 +430,9 @@ def _class_level(root: Path, found: Sequence[_Found], known: frozenset[str]) -> 
     """Depth, in the folders of an image, at which the classes stand."""
     deepest = max(len(image.folders) for image in found)
     if deepest == 0:
-        raise DataError(f"{root}: has {len(found)} images but no class sub-folders; {_LAYOUT}")
+        raise DataError(
+            one_line(f"{root}: has {len(found)} images but no class sub-folders; {_LAYOUT}")
+        )
     known = frozenset(map(_normal, known))
     for level in range(deepest):
         names = {_normal(image.folders[level]) for image in found if len(image.folders) > level}
@@ -364,7 +446,10 @@ def _check_classes(root: Path, inside: Sequence[_Found], level: int) -> None:
     names = {_normal(image.folders[level]) for image in inside}
     if len(names) == 1:
         raise DataError(
-            f"{root}: has only one class, {names.pop()!r}; add a sub-folder with images of another"
+            one_line(
+                f"{root}: has only one class, {names.pop()!r}; "
+                "add a sub-folder with images of another"
+            )
         )
 
 
@@ -376,26 +461,31 @@ def _check_splits(root: Path, inside: Sequence[_Found], level: int) -> None:
     if unsplit:
         example = next(image for image in inside if image.split is not None)
         raise DataError(
-            f"{root}: {example.path.as_posix()} is in a split folder but "
-            f"{unsplit[0].path.as_posix()} is in none; move one or the other"
+            one_line(
+                f"{root}: {example.path.as_posix()} is in a split folder but "
+                f"{unsplit[0].path.as_posix()} is in none; move one or the other"
+            )
         )
     trained = {_normal(image.folders[level]) for image in inside if image.split == "train"}
     for image in inside:
         name = _normal(image.folders[level])
         if name not in trained:
             raise DataError(
-                f"{root}: the class {name!r} has images for {image.split} "
-                f"({image.path.as_posix()}) but none for train; add some or remove the class"
+                one_line(
+                    f"{root}: the class {name!r} has images for {image.split} "
+                    f"({image.path.as_posix()}) but none for train; add some or remove the class"
+                )
             )
 
 
 def _check_known(root: Path, names: set[str], known: Sequence[str]) -> None:
     unknown = sorted(names - set(map(_normal, known)), key=_natural)
     if unknown:
-        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise DataError(
-            f"{root}: the model does not know the class {_quoted(unknown[:3])}{more}; "
-            f"it knows {_quoted(known)}; rename or remove the folder"
+            one_line(
+                f"{root}: the model does not know the class {_quoted(unknown, most=3)}; "
+                f"it knows {_quoted(known, most=10)}; rename or remove the folder"
+            )
         )
 
 
@@ -427,5 +517,6 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+def _quoted(names: Sequence[str], *, most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more

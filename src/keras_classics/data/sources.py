@@ -4,47 +4,64 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from keras_classics.data.decode import IMAGE_SUFFIXES
+from keras_classics.data.folder import file_mode, image_files, is_image_name, named, one_line
 from keras_classics.errors import DataError
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
     """All images that files, folders and patterns name, each once, in the order given.
 
-    A folder stands for the images in it at any depth, in the order of their names; a pattern such
-    as `photos/**/*.jpg` for the files that match. A file that is named is taken whatever its
-    ending.
+    A folder stands for the images in it at any depth, those that `folder.scan` sees, in the order
+    of their paths; a pattern such as `photos/**/*.jpg` for the visible files that match. A file
+    that is named is taken whatever its ending, hidden or not.
 
     Raises:
-        DataError: If something named does not exist, or names no image.
+        DataError: If something named is empty, does not exist, cannot be read, or names no image.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     found: dict[Path, None] = {}
     for name in given:
-        path = Path(name)
-        if path.is_dir():
-            inside = _images(path.rglob("*"))
-            if not inside:
-                raise DataError(f"{path}: contains no images.")
-            found.update(dict.fromkeys(inside))
-        elif path.exists():
-            found[path] = None
-        elif glob.has_magic(os.fspath(name)):
-            matches = _images(Path(match) for match in glob.iglob(os.fspath(name), recursive=True))  # noqa: PTH207
-            if not matches:
-                raise DataError(f"{name}: matches no image.")
-            found.update(dict.fromkeys(matches))
-        else:
-            raise DataError(f"{path}: no such file or folder.")
+        found.update(dict.fromkeys(_found(named(name), os.fspath(name))))
     if not found:
         raise DataError("no images named: give files, folders or patterns.")
     return list(found)
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
-    return sorted(
-        path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
+def _found(path: Path, name: str) -> list[Path]:
+    """The images that one name stands for, in order."""
+    pattern = glob.has_magic(name)
+    refused: DataError | None = None
+    try:
+        mode = file_mode(path)
+    except DataError as error:
+        # What is too long for a name need not be too long for a pattern.
+        if not pattern:
+            raise
+        mode, refused = None, error
+    if mode is not None and not stat.S_ISDIR(mode):
+        return [path]
+    if mode is not None:
+        images = [path / image for image in image_files(path)[0]]
+        problem = "contains no images."
+    elif pattern:
+        images = _matches(name)
+        problem = "matches no image."
+    else:
+        images = []
+        problem = "no such file or folder."
+    if not images:
+        raise refused or DataError(one_line(f"{name}: {problem}"))
+    return images
+
+
+def _matches(pattern: str) -> list[Path]:
+    try:
+        matches = [Path(match) for match in glob.iglob(pattern, recursive=True)]  # noqa: PTH207
+    except ValueError:  # a null byte, which no name holds
+        return []
+    images = filter(is_image_name, matches)
+    return sorted(path for path in images if stat.S_ISREG(file_mode(path) or 0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_classics.architectures.frame import Architecture
+from keras_classics.artefact import Card
 from keras_classics.data.fit import Fit
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
@@ -25,7 +26,8 @@ class TrainConfig:
     folder: Path | None = None  # None: the digits that come with scikit-learn
     network: str = "resnet50"
     width: float | None = None  # 0.25; 1.0 with ImageNet weights
-    size: int | None = None  # pixels: 32 for digits, else 64, or the least that the network takes
+    # Pixels: those of the weights, 32 for digits, else 64, or the least that the network takes.
+    size: int | None = None
     epochs: int | None = None  # the recipe's
     batch_size: int | None = None  # the recipe's
     learning_rate: float | None = None  # the recipe's
@@ -45,6 +47,8 @@ def input_size(config: TrainConfig, architecture: Architecture) -> int:
     default = DIGITS_SIZE if config.folder is None else FOLDER_SIZE
     if config.weights == "imagenet":
         default = architecture.default_size
+    elif config.weights and Path(config.weights).is_dir():
+        default = Card.read(Path(config.weights)).preprocessing.size[0]
     size = max(default, architecture.least_size) if config.size is None else config.size
     if not architecture.least_size <= size <= LARGEST:
         raise ClassicsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from keras_classics.errors import NothingLearntError
 from keras_classics.training import batch_norm
 from keras_classics.training.events import EpochEnd, Listener, Step
 from keras_classics.training.images import Images
-from keras_classics.training.output import interrupts_held
+from keras_classics.training.interrupts import Interrupts
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import StartingNetwork
 
@@ -30,15 +31,18 @@ class Fitting:
     best_epoch: int
     weights: list[npt.NDArray[Any]]
     interrupted: bool = False
+    diverged: bool = False  # the loss was no number any more
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Tells what goes on and keeps the best weights."""
 
-    def __init__(self, steps: int, epochs: int, batch_size: int, tell: Listener) -> None:
+    def __init__(
+        self, *, steps: int, epochs: int, batch_size: int, tell: Listener, interrupts: Interrupts
+    ) -> None:
         super().__init__()
         self.steps, self.total, self.batch_size = steps, steps * epochs, batch_size
-        self.tell = tell
+        self.tell, self.interrupts = tell, interrupts
         self.fitting = Fitting(history=[], best_epoch=0, weights=[])
         self._best = (-1.0, 0.0)  # validation accuracy, then the lower loss
         self._began = self._spent = 0.0
@@ -57,15 +61,23 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         epoch = len(self.fitting.history)
         done = epoch * self.steps + batch + 1
         self.tell(Step(epoch + 1, done, self.total, self._rate()))
+        self.interrupts.check()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self.interrupts.check()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         values = {key: float(value) for key, value in logs.items()}
+        if not _finite(values):
+            self.fitting.diverged = self.model.stop_training = True
+            return
+        self.interrupts.at_once = False  # from here on there is something to lose
         rank = (values["val_accuracy"], -values["val_loss"])
         best = rank > self._best
         if best:
             self._best = rank
-            self.fitting.best_epoch = epoch + 1
             self.fitting.weights = self.model.get_weights()
+            self.fitting.best_epoch = epoch + 1
         self.fitting.history.append(values)
         self.tell(
             EpochEnd(
@@ -84,9 +96,19 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
 
 
 def fit(
-    network: StartingNetwork, recipe: Recipe, data: Images, seed: int, tell: Listener
+    network: StartingNetwork,
+    recipe: Recipe,
+    data: Images,
+    *,
+    seed: int,
+    tell: Listener,
+    interrupts: Interrupts,
 ) -> Fitting:
-    """Train, until the last epoch or Ctrl-C."""
+    """Train, until the last epoch, Ctrl-C, or a loss that is no number any more.
+
+    Raises:
+        NothingLearntError: If not even one epoch came to its end.
+    """
     model, classes = network.model, len(data.listing.classes)
     batches = partial(
         Batches,
@@ -104,7 +126,13 @@ def fit(
     # Where no class has enough images for a validation part, the training images stand in, as there
     # is nothing else to choose the epoch by.
     val = batches(indices=choose if len(choose) else learn)
-    watch = _Watch(len(train), recipe.epochs, recipe.batch_size, tell)
+    watch = _Watch(
+        steps=len(train),
+        epochs=recipe.epochs,
+        batch_size=min(recipe.batch_size, len(learn)),
+        tell=tell,
+        interrupts=interrupts,
+    )
     frozen = batch_norm.batch_norms(model) if network.began_with else []
     for layer in frozen:  # trained statistics are worth more than those of a small set
         layer.trainable = False
@@ -130,21 +158,35 @@ def fit(
                 callbacks=[FollowEpochs(train), watch],
             )
     except KeyboardInterrupt:
-        if not watch.fitting.history:
-            raise NothingLearntError(
-                "interrupted before the first epoch was over: nothing was learnt, nothing saved."
-            ) from None
         watch.fitting.interrupted = True
     finally:
         for layer in frozen:
             layer.trainable = True
-    model.set_weights(watch.fitting.weights)
-    if not frozen:
+    fitting = watch.fitting
+    if not fitting.history and fitting.interrupted:
+        raise NothingLearntError(
+            "interrupted before the first epoch was over: nothing was learnt, nothing saved."
+        )
+    if not fitting.history:
+        raise NothingLearntError(
+            f"the loss is no number after the first epoch: the learning rate of "
+            f"{recipe.learning_rate:g} is too high; lower --learning-rate."
+        )
+    model.set_weights(fitting.weights)
+    if not frozen and not fitting.interrupted:
         clean = batches(indices=learn, shuffle=True, drop_remainder=True)
         sample = range(min(len(clean), STATISTICS_BATCHES))
-        with interrupts_held():  # half-made statistics would spoil what was learnt
-            batch_norm.reestimate(model, (clean[i][0] for i in sample))
-    return watch.fitting
+        try:
+            with interrupts.allowed():
+                batch_norm.reestimate(model, (clean[i][0] for i in sample))
+        except KeyboardInterrupt:  # the fitted momentum's statistics are good, too
+            fitting.interrupted = True
+            model.set_weights(fitting.weights)
+    return fitting
+
+
+def _finite(values: dict[str, float]) -> bool:
+    return all(math.isfinite(value) for value in values.values())
 
 
 def _optimizer(recipe: Recipe, steps: int) -> keras.Optimizer:

@@ -34,23 +34,29 @@ class Images:
 
 
 def list_images(config: TrainConfig) -> Listing:
-    """The images and their parts, before anything is decoded."""
+    """The images as the folder holds them.
+
+    Raises:
+        DataError: If nothing can be learnt from the folder, as far as the names of its files tell.
+    """
     if config.folder is not None:
-        return assign_splits(scan(config.folder), seed=config.seed)
+        listing = scan(config.folder)
+        assign_splits(listing, seed=config.seed)  # says at once what cannot be divided
+        return listing
     _, labels, names = load_digits_images(8)
     items = tuple(Item(Path(f"{i:04d}"), int(label)) for i, label in enumerate(labels))
-    return assign_splits(Listing(Path("digits"), names, items), seed=config.seed)
+    return Listing(Path("digits"), names, items)
 
 
 def decode_images(
     listing: Listing, size: int, config: TrainConfig, scratch: Path, tell: Listener
 ) -> Images:
-    """Decode the images of a listing, or take the digits.
+    """Decode the images of a listing, or take the digits, and divide those that can be read.
 
     Args:
-        listing: The images and their parts.
+        listing: The images.
         size: Height and width in pixels.
-        config: Says whether there is a folder, and how images become square.
+        config: Says whether there is a folder, how images become square, and the seed.
         scratch: Takes the decoded images that memory does not hold.
         tell: Told how many images are decoded.
 
@@ -70,8 +76,14 @@ def decode_images(
             scratch=scratch,
         )
         images, skipped = decoded.images, decoded.skipped
-        if skipped:
-            listing = _readable(listing, decoded.items, skipped, config.seed)
+        listing = dataclasses.replace(listing, items=decoded.items)
+    listing = assign_splits(listing, seed=config.seed)
+    for label, name in enumerate(listing.classes):
+        if not any(item.label == label and item.split == "train" for item in listing.items):
+            raise DataError(
+                f"{listing.root}: no image of the class {name!r} to learn from can be read; "
+                f"first {skipped[0]}"
+            )
     return Images(
         source="the digits of scikit-learn" if config.folder is None else str(config.folder),
         images=images,
@@ -80,21 +92,3 @@ def decode_images(
         listing=listing,
         skipped=skipped,
     )
-
-
-def _readable(
-    listing: Listing, items: tuple[Item, ...], skipped: tuple[ImageError, ...], seed: int
-) -> Listing:
-    """The split of the images that can be read, drawn as if there were no others.
-
-    Raises:
-        DataError: If a class has too few of them.
-    """
-    for label, name in enumerate(listing.classes):
-        if not any(item.label == label for item in items):
-            raise DataError(
-                f"{listing.root}: no image of the class {name!r} can be read; first {skipped[0]}"
-            )
-    given = {item.path: item.split for item in scan(listing.root).items}
-    undecided = tuple(dataclasses.replace(item, split=given[item.path]) for item in items)
-    return assign_splits(dataclasses.replace(listing, items=undecided), seed=seed)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_classics.errors import OutputError
@@ -33,24 +31,11 @@ def check_outside(out: Path, data: Path) -> None:
         )
 
 
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Let a short piece of work finish: Ctrl-C in it is ignored, as its end is at hand."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class Staging:
     """A folder beside the final one, on the same disk, that takes its place by a rename."""
 
     def __init__(self, out: Path, folder: Path) -> None:
-        self.out = out
+        self.out = out  # as the user named it
         self.folder = folder
 
     def publish(self) -> None:
@@ -59,17 +44,20 @@ class Staging:
         Raises:
             OutputError: If something stands there by now.
         """
+        place = self.out.resolve()
         try:
-            self.folder.replace(self.out)
+            if place.is_dir():
+                place.rmdir()  # only an empty folder may be replaced, and not on every system
+            self.folder.replace(place)
         except OSError as error:
             raise OutputError(f"{self.out}: cannot be written ({_reason(error)}).") from error
 
     def move_to_safety(self) -> None:
         """Go on in the system's temporary folder, because this disk takes no more."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="keras-classics-"))
-        self.out = self.folder / self.out.name
-        self.folder = self.folder / "partial"
+        safe = Path(tempfile.mkdtemp(prefix="keras-classics-"))
+        self.out = safe / self.out.name
+        self.folder = safe / "partial"
         self.folder.mkdir()
 
 
@@ -77,18 +65,28 @@ class Staging:
 def staging(out: Path) -> Iterator[Staging]:
     """Open the folder of a run before anything is computed, so that a bad place is told at once.
 
-    Whatever has not been published when the context ends is removed.
+    Whatever has not been published when the context ends is removed, folders made on the way too.
 
     Raises:
         OutputError: If the place is taken, or nothing can be written there.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: exists; choose another --out, or remove it.")
-    folder = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    made: list[Path] = []
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        place = out.resolve()  # a link is followed
+        if place == Path.cwd():
+            raise OutputError(f"{out}: is the current folder; name a new one as --out.")
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise OutputError(f"{out}: exists; choose another --out, or remove it.")
+        for parent in reversed(place.parents):
+            if not parent.exists():
+                parent.mkdir()
+                made.append(parent)
+        folder = place.with_name(f".{place.name}.partial-{os.getpid()}")
         folder.mkdir()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        _remove(made)
+        if isinstance(error, OutputError):
+            raise
         raise OutputError(
             f"{out}: cannot be written ({_reason(error)}); choose another --out."
         ) from error
@@ -97,6 +95,7 @@ def staging(out: Path) -> Iterator[Staging]:
         yield stage
     finally:
         shutil.rmtree(stage.folder, ignore_errors=True)
+        _remove(made)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -113,5 +112,12 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _remove(made: list[Path]) -> None:
+    """Remove the folders that were made and hold nothing."""
+    for folder in reversed(made):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

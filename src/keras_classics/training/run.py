@@ -15,20 +15,27 @@ import keras
 from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.frame import Architecture
-from keras_classics.artefact import MANIFEST, Card, Classifier, Preprocessing
-from keras_classics.data.folder import fingerprint, write_manifest
-from keras_classics.errors import OutputError
+from keras_classics.artefact import (
+    Card,
+    Classifier,
+    Preprocessing,
+    folder_id,
+    splits_of,
+    write_artefact,
+)
+from keras_classics.data.folder import fingerprint
+from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.training.config import TrainConfig, input_size, recipe_for
 from keras_classics.training.events import Listener, Prepared
 from keras_classics.training.fitting import Fitting, fit
 from keras_classics.training.images import Images, decode_images, list_images
+from keras_classics.training.interrupts import Interrupts, handled
 from keras_classics.training.output import (
     Staging,
     check_outside,
     check_space,
     free_name,
-    interrupts_held,
     staging,
 )
 from keras_classics.training.recipe import Recipe
@@ -46,6 +53,7 @@ class Run:
     best_epoch: int
     seconds: float
     interrupted: bool
+    diverged: bool  # stopped, because the loss was no number any more
     moved: str | None  # why the artefact is not where it was asked for; None if it is
 
 
@@ -69,6 +77,8 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     """
     tell: Listener = listener or (lambda _: None)
     began = time.monotonic()
+    if not 0 <= config.seed < 2**32:
+        raise ClassicsError(f"seed={config.seed}: a whole number from 0 to 2**32 - 1 is needed.")
     architecture = catalog.find(config.network)
     size = input_size(config, architecture)
     recipe = recipe_for(config, architecture)
@@ -77,17 +87,30 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     if config.folder is not None:
         check_outside(out, config.folder)
     listing = list_images(config)
-    with staging(out) as stage:
-        data = decode_images(listing, size, config, stage.folder, tell)
+    with handled() as interrupts, staging(out) as stage:
         keras.utils.set_random_seed(config.seed)
-        network = start_network(config, architecture, size, classes=len(data.listing.classes))
+        network = start_network(config, architecture, size, classes=len(listing.classes))
         check_space(stage.folder, needed=5 * network.model.count_params())
+        data = decode_images(listing, size, config, stage.folder, tell)
         card = _card(config, architecture, network, recipe, data, size=size)
-        classifier = Classifier(network.model, card)
-        classifier.save(stage.folder)  # a disk that cannot take it says so now, not at the end
+        if config.folder is not None:
+            card.data.update(fingerprint=fingerprint(listing), folder=folder_id(config.folder))
+        # A disk that cannot take the artefact says so now, not at the end.
+        write_artefact(stage.folder, network.model, card, data.listing)
         tell(_prepared(data, architecture, network, recipe, size))
-        fitting = fit(network, recipe, data, config.seed, tell)
-        return _finish(classifier, fitting, data, stage, batch_size=recipe.batch_size, began=began)
+        fitting = fit(network, recipe, data, seed=config.seed, tell=tell, interrupts=interrupts)
+        classifier = Classifier(
+            _with_probabilities(network.model), card, splits=splits_of(data.listing)
+        )
+        return _finish(
+            classifier,
+            fitting,
+            data,
+            stage,
+            interrupts=interrupts,
+            batch_size=recipe.batch_size,
+            began=began,
+        )
 
 
 def _finish(
@@ -96,15 +119,15 @@ def _finish(
     data: Images,
     stage: Staging,
     *,
+    interrupts: Interrupts,
     batch_size: int,
     began: float,
 ) -> Run:
     """Judge once on the held-out images, and write the artefact."""
-    classifier.model = _with_probabilities(classifier.model)
     judgement = None
     held_out = data.part("test")
-    with suppress(KeyboardInterrupt):
-        if not fitting.interrupted:
+    if not fitting.interrupted:
+        with suppress(KeyboardInterrupt), interrupts.allowed():
             probabilities = classifier.probabilities(data.images, held_out, batch_size=batch_size)
             judgement = judge(probabilities, data.labels[held_out], data.listing.classes)
     classifier.card = dataclasses.replace(
@@ -113,9 +136,7 @@ def _finish(
         figures=judgement.to_dict() if judgement else None,
         completed=judgement is not None,
     )
-    with interrupts_held():
-        moved = _write_somewhere(classifier, data, stage)
-    classifier.splits = {i.path.as_posix(): str(i.split) for i in data.listing.items}
+    moved = _write_somewhere(classifier, data, stage)
     return Run(
         artefact=stage.out,
         classifier=classifier,
@@ -124,6 +145,7 @@ def _finish(
         best_epoch=fitting.best_epoch,
         seconds=time.monotonic() - began,
         interrupted=judgement is None,
+        diverged=fitting.diverged,
         moved=moved,
     )
 
@@ -137,18 +159,14 @@ def _with_probabilities(model: keras.Model) -> keras.Model:
 def _write_somewhere(classifier: Classifier, data: Images, stage: Staging) -> str | None:
     """Write the artefact, in the system's temporary folder if need be; why there, if there."""
     try:
-        _write(classifier, data, stage)
+        write_artefact(stage.folder, classifier.model, classifier.card, data.listing)
+        stage.publish()
     except OutputError as error:  # the disk is full, but hours of training are in memory
         stage.move_to_safety()
-        _write(classifier, data, stage)
+        write_artefact(stage.folder, classifier.model, classifier.card, data.listing)
+        stage.publish()
         return str(error)
     return None
-
-
-def _write(classifier: Classifier, data: Images, stage: Staging) -> None:
-    write_manifest(data.listing, stage.folder / MANIFEST)
-    classifier.save(stage.folder)
-    stage.publish()
 
 
 def _card(
@@ -169,7 +187,6 @@ def _card(
         recipe={**dataclasses.asdict(recipe), "weights": config.weights, "seed": config.seed},
         data={
             "source": data.source,
-            "fingerprint": fingerprint(data.listing) if config.folder else None,
             "images": counts,
             "skipped": [str(error) for error in data.skipped],
         },

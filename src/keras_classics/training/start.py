@@ -72,7 +72,9 @@ def _starting_weights(
         raise WeightsError(
             f"weights={config.weights!r}: no such file; use imagenet, a file or an artefact."
         )
-    return path, "tf", width, f"{path}, a new top"
+    # A published file under any name brings its own preprocessing.
+    known = records.recognise(path)
+    return path, cast(Mode, known.preprocessing) if known else "tf", width, f"{path}, a new top"
 
 
 def _draw_weights(model: keras.Model, seed: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from keras_classics.errors import WeightsError
 
@@ -59,6 +61,13 @@ IMAGENET: tuple[PublishedWeights, ...] = (
         md5_notop="bcbd6486424b2319ff4ef7d526e38f63",
     ),
 )
+
+
+def recognise(path: Path) -> PublishedWeights | None:
+    """The record of a file that is one of the published ones, whatever its name."""
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    return next((record for record in IMAGENET if record.md5 == md5), None)
 
 
 def imagenet(network: str, *, include_top: bool) -> PublishedWeights:

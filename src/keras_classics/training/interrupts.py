@@ -1,0 +1,61 @@
+"""Ctrl-C that loses nothing: it stops a run at once, or at the next place where that is safe."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interrupts:
+    """What Ctrl-C does at the moment.
+
+    While `at_once`, the first one raises KeyboardInterrupt wherever the program is; further ones,
+    which would disturb the tidying up, and those at other times, are remembered only.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = True
+        self.asked = False
+
+    def check(self) -> None:
+        """A place where stopping is safe.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C was pressed.
+        """
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def handle(self, *_: Any) -> None:
+        """The signal's handler."""
+        self.asked = True
+        if self.at_once:
+            self.at_once = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Work that may be broken off anywhere."""
+        self.check()
+        self.at_once = True
+        try:
+            yield
+        finally:
+            self.at_once = False
+
+
+@contextmanager
+def handled() -> Iterator[Interrupts]:
+    """Handle Ctrl-C for the length of a run; outside the main thread there is none to handle."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = signal.signal(signal.SIGINT, interrupts.handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
