@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-COLUMNS = 88
+COLUMNS = 92
 
 
 def main(out: Path, command: list[str]) -> None:

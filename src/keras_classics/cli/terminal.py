@@ -118,7 +118,6 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     if judgement.top5_accuracy is not None:
         where.print(f"   top-5 {judgement.top5_accuracy:.1%}", end="")
     where.print(f"   log loss {judgement.log_loss:.3f}")
-    where.print()
     table = new_table(["class"], ["precision", "recall", "F1", "images"])
     for figures in judgement.classes:
         table.add_row(
