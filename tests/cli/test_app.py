@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -290,6 +291,81 @@ def test_output_into_a_closed_pipe_is_no_error(artefact, shapes):
     reader.stdin.close()
     assert "Traceback" not in result.stderr
     assert "error" not in result.stderr
+
+
+def test_a_reader_that_has_seen_enough():
+    result = subprocess.run(
+        f"{shlex.join(CLASSICS)} summary vgg16 --layers --width 0.05 --size 32 | head -2;"
+        "exit ${PIPESTATUS[0]}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_terminal_of_few_characters():
+    result = subprocess.run(
+        [*CLASSICS, "summary", "vgg16", "--width", "0.05", "--size", "32"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "vgg_block" in result.stdout
+
+
+def test_a_full_device_is_no_bug(artefact, shapes):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*CLASSICS, "predict", artefact, shapes / "cross", "--csv"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode in (2, 120)  # 120: Python's own, where the flush at exit fails
+    assert "Traceback" not in result.stderr
+    assert "bug" not in result.stderr
+
+
+def test_without_a_command_help_is_shown(capsys):
+    assert app.run([]) == 0
+    assert "train" in capsys.readouterr().out
+
+
+def test_an_empty_argument_is_not_the_current_folder(capsys):
+    assert "empty argument" in fails(capsys, ["train", ""])
+    assert "empty argument" in fails(capsys, ["predict", "run", ""])
+
+
+def test_debug_may_stand_anywhere(capsys, tmp_path):
+    assert app.run(["train", str(tmp_path / "nowhere"), "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_many_interrupts_in_a_row_lose_nothing(tmp_path, data):
+    process = subprocess.Popen(
+        [*CLASSICS, "train", data, *QUICK[:-1], "1000", "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    for line in process.stdout:
+        if "epoch   3/" in line:
+            break
+    for _ in range(6):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (tmp_path / "out" / "model.keras").is_file()
 
 
 def test_the_entry_point_is_installed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 
 
@@ -16,6 +17,7 @@ def main() -> None:
         from keras_classics.cli.app import run
 
         code = run(sys.argv[1:])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done but the leaving
     except KeyboardInterrupt:  # before the application could take care of it
         sys.stderr.write("error: interrupted.\n")
         code = 130

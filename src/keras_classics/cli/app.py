@@ -76,6 +76,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
     """Run one command and give the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     debug = "--debug" in arguments
     wanted = [argument for argument in arguments if argument != "--debug"]  # at any place
+    if "" in wanted:  # as a path it would mean the current folder
+        return _fail("an empty argument; is a variable of the shell unset?", 2, debug=debug)
     try:
         result = app(wanted or ["--help"], standalone_mode=False)
     except (ClassicsError, _InterruptedError, KeyboardInterrupt) as error:
