@@ -302,13 +302,11 @@ class Classifier:
         else:
             part_of = {item.path: item.split for item in listing.items if item.split}
             whose = "of the folder's split"
-        wanted = split or "test"
-        chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
-        if not chosen and split is None and "val" not in part_of.values():
+        held_out = (part for part in ("test", "val") if part in part_of.values())
+        wanted = split or next(held_out, None)
+        if wanted is None:
             return list(listing.items), "all images"
-        if not chosen and split is None:
-            wanted = "val"
-            chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
+        chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
         if not chosen:
             raise DataError(f"{listing.root}: has no {wanted} part; leave out --split, or use all.")
         return chosen, f"the {wanted} part {whose}"

@@ -35,7 +35,7 @@ class WeightsError(ClassicsError):
 
 
 class NothingLearntError(ClassicsError):
-    """A run ended before its first epoch did, so that there is nothing to save."""
+    """A run was interrupted before its first epoch was over."""
 
 
 class OutputError(ClassicsError):

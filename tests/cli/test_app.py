@@ -293,6 +293,15 @@ def test_output_into_a_closed_pipe_is_no_error(artefact, shapes):
     assert "error" not in result.stderr
 
 
+def test_a_loss_that_is_no_number_is_the_user_s_to_mend(capsys, tmp_path, data, monkeypatch):
+    from keras_classics.training import fitting
+
+    monkeypatch.setattr(fitting, "_finite", lambda _: False)
+    line = fails(capsys, ["train", data, *QUICK, "--out", tmp_path / "out"])
+    assert "lower --learning-rate" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_reader_that_has_seen_enough():
     result = subprocess.run(
         f"{shlex.join(CLASSICS)} summary vgg16 --layers --width 0.05 --size 32 | head -2;"

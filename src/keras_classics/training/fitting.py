@@ -12,7 +12,7 @@ import keras
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
-from keras_classics.errors import NothingLearntError
+from keras_classics.errors import ClassicsError, NothingLearntError
 from keras_classics.training import batch_norm
 from keras_classics.training.events import EpochEnd, Listener, Step
 from keras_classics.training.images import Images
@@ -107,7 +107,8 @@ def fit(
     """Train, until the last epoch, Ctrl-C, or a loss that is no number any more.
 
     Raises:
-        NothingLearntError: If not even one epoch came to its end.
+        NothingLearntError: On Ctrl-C before the first epoch is over.
+        ClassicsError: If the loss is no number after the first epoch.
     """
     model, classes = network.model, len(data.listing.classes)
     batches = partial(
@@ -168,7 +169,7 @@ def fit(
             "interrupted before the first epoch was over: nothing was learnt, nothing saved."
         )
     if not fitting.history:
-        raise NothingLearntError(
+        raise ClassicsError(
             f"the loss is no number after the first epoch: the learning rate of "
             f"{recipe.learning_rate:g} is too high; lower --learning-rate."
         )

@@ -32,6 +32,11 @@ class Images:
         """The indices of the images of one part."""
         return np.flatnonzero(self.parts == name)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of images in each part."""
+        return {name: len(self.part(name)) for name in ("train", "val", "test")}
+
 
 def list_images(config: TrainConfig) -> Listing:
     """The images as the folder holds them.

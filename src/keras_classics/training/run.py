@@ -23,7 +23,7 @@ from keras_classics.artefact import (
     splits_of,
     write_artefact,
 )
-from keras_classics.data.folder import fingerprint
+from keras_classics.data.folder import Listing, fingerprint
 from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.training.config import TrainConfig, input_size, recipe_for
@@ -92,9 +92,7 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
         network = start_network(config, architecture, size, classes=len(listing.classes))
         check_space(stage.folder, needed=5 * network.model.count_params())
         data = decode_images(listing, size, config, stage.folder, tell)
-        card = _card(config, architecture, network, recipe, data, size=size)
-        if config.folder is not None:
-            card.data.update(fingerprint=fingerprint(listing), folder=folder_id(config.folder))
+        card = _card(config, architecture, network, recipe, data, size=size, found=listing)
         # A disk that cannot take the artefact says so now, not at the end.
         write_artefact(stage.folder, network.model, card, data.listing)
         tell(_prepared(data, architecture, network, recipe, size))
@@ -177,8 +175,9 @@ def _card(
     data: Images,
     *,
     size: int,
+    found: Listing,
 ) -> Card:
-    counts = {part: int((data.parts == part).sum()) for part in ("train", "val", "test")}
+    """The description of a run; `found` are its images before those that cannot be read went."""
     return Card(
         network=architecture.name,
         width=network.width,
@@ -187,7 +186,9 @@ def _card(
         recipe={**dataclasses.asdict(recipe), "weights": config.weights, "seed": config.seed},
         data={
             "source": data.source,
-            "images": counts,
+            "fingerprint": fingerprint(found) if config.folder else None,
+            "folder": folder_id(config.folder) if config.folder else None,
+            "images": data.counts,
             "skipped": [str(error) for error in data.skipped],
         },
         completed=False,
@@ -202,9 +203,7 @@ def _prepared(
     return Prepared(
         source=data.source,
         classes=len(data.listing.classes),
-        train=int((data.parts == "train").sum()),
-        val=int((data.parts == "val").sum()),
-        test=int((data.parts == "test").sum()),
+        **data.counts,
         skipped=data.skipped,
         ignored=len(data.listing.ignored),
         network=architecture.title,
