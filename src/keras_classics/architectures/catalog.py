@@ -22,6 +22,7 @@ CATALOG: Mapping[str, Architecture] = MappingProxyType(
             resnet.RESNET50_V1_5,
             resnet.RESNET50_D,
             inception_v3.INCEPTION_V3,
+            inception_v3.INCEPTION_V3_TORCH,
         )
     }
 )

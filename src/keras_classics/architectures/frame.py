@@ -53,6 +53,15 @@ def pooled_top(
 
 
 @dataclass(frozen=True)
+class SideHead:
+    """A side classifier, which helps to train what lies below it."""
+
+    top: Top
+    after: str  # the layer whose feature maps it reads
+    layers: tuple[str, ...]  # those of its layers that have weights
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The record of a network."""
 
@@ -67,6 +76,7 @@ class Architecture:
     top: Top = pooled_top
     top_layers: tuple[str, ...] = ("predictions",)  # those of the top that have weights
     top_fixes_size: bool = False  # the top flattens, so that its weights fit one input size only
+    side: SideHead | None = None
     aliases: tuple[tuple[str, str], ...] = ()  # published layer name -> name that tells its block
 
     def replace(self, **changes: Any) -> Architecture:
@@ -86,6 +96,7 @@ def build(
     name: str | None = None,
     width: float = 1.0,
     prefix: str = "",
+    auxiliary: bool = False,
 ) -> keras.Model:
     """Build a network with random weights as a flat Functional model.
 
@@ -102,6 +113,7 @@ def build(
         name: The model's; default: the architecture's.
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
         prefix: Put before the name of every layer, so that two networks fit into one model.
+        auxiliary: Whether the side classifier, where the network has one, is a second output.
 
     Returns:
         A model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c') without the top.
@@ -109,27 +121,12 @@ def build(
     Raises:
         ClassicsError: If an argument is out of its range.
     """
-    number = _whole(classes)
-    if number is None or number < 1:
-        raise ClassicsError(f"classes={classes!r}: a whole number of at least 1 is needed.")
-    if (
-        isinstance(width, bool)
-        or not isinstance(width, numbers.Real)
-        or not math.isfinite(width)
-        or width <= 0
-    ):
-        raise ClassicsError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
-    classes, width = number, float(width)  # numpy's numbers do not go into a saved model
-    if pooling not in (None, "avg", "max"):
-        raise ClassicsError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
-    if not isinstance(prefix, str):
-        raise ClassicsError(f'prefix={prefix!r}: a string is needed; "" puts nothing before.')
-    if "/" in prefix:
-        raise ClassicsError(f'prefix={prefix!r}: layer names cannot contain "/".')
-
+    classes, width = _check(
+        architecture, classes, width, pooling, prefix, include_top=include_top, auxiliary=auxiliary
+    )
     if input_tensor is None:
         shape = input_shape_for(architecture, input_shape, include_top=include_top)
-        x = keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)
+        x = keras.Input(shape, name=f"{prefix}input_layer")
     elif keras.utils.is_keras_tensor(input_tensor):
         if input_shape is not None and input_tensor.shape[1:] != _three(input_shape):
             raise ClassicsError(
@@ -154,9 +151,53 @@ def build(
         x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(name=f"{prefix}max_pool")(x)
-    return keras.Model(
-        sources[0] if len(sources) == 1 else sources, x, name=name or architecture.name
-    )
+    inputs = sources[0] if len(sources) == 1 else sources
+    model = keras.Model(inputs, x, name=name or architecture.name)
+    if auxiliary and architecture.side:
+        side = architecture.side.top(
+            model.get_layer(prefix + architecture.side.after).output,
+            width=width, prefix=prefix, classes=classes, activation=classifier_activation,
+        )  # fmt: skip
+        model = keras.Model(inputs, [x, side], name=model.name)
+    return model
+
+
+def _check(
+    architecture: Architecture,
+    classes: int,
+    width: float,
+    pooling: Pooling,
+    prefix: str,
+    *,
+    include_top: bool,
+    auxiliary: bool,
+) -> tuple[int, float]:
+    """Classes and width as Python's own numbers: numpy's do not go into a saved model."""
+    number = whole(classes)
+    if number is None or number < 1:
+        raise ClassicsError(f"classes={classes!r}: a whole number of at least 1 is needed.")
+    if (
+        isinstance(width, bool)
+        or not isinstance(width, numbers.Real)
+        or not math.isfinite(width)
+        or width <= 0
+    ):
+        raise ClassicsError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
+    if pooling not in (None, "avg", "max"):
+        raise ClassicsError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
+    if not isinstance(prefix, str):
+        raise ClassicsError(f'prefix={prefix!r}: a string is needed; "" puts nothing before.')
+    if "/" in prefix:
+        raise ClassicsError(f'prefix={prefix!r}: layer names cannot contain "/".')
+
+    if auxiliary and architecture.side is None:
+        raise ClassicsError(f"auxiliary=True: {architecture.title} has no side classifier.")
+    if auxiliary and not include_top:
+        raise ClassicsError(
+            "auxiliary=True with include_top=False: the side classifier needs classes; "
+            "use include_top=True."
+        )
+    return number, float(width)
 
 
 def input_shape_for(
@@ -192,14 +233,14 @@ def input_shape_for(
 def _three(input_shape: Any) -> Shape:
     """The shape in Python's own numbers, whether a tuple or a list, of numpy's or not."""
     sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-    if len(sides) != 3 or any(n is not None and _whole(n) is None for n in sides):
+    if len(sides) != 3 or any(n is not None and whole(n) is None for n in sides):
         raise ClassicsError(
             f"input_shape={input_shape!r}: three whole numbers (or None) are needed."
         )
-    return (_whole(sides[0]), _whole(sides[1]), _whole(sides[2]))
+    return (whole(sides[0]), whole(sides[1]), whole(sides[2]))
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number, numpy's included, as an int; None for anything else and for a bool."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         return None

@@ -6,14 +6,24 @@ Deviations from the paper, those of the published weights: module A keeps one 5x
 the two 3x3 that replace another; module B's second 7x7 is factorised as well; the stem's pooling
 precedes a 1x1 with 80 filters; batch norm has no gamma. The numbers of filters inside the modules,
 which the paper does not give, are those of the weight files.
+
+Variants, each a record of its own; their weights must never be mixed up:
+
+- `inception_v3`, Keras': batch norm has no gamma, average pooling does not count the padding.
+- `inception_v3_torch`, torchvision's and timm's: batch norm has one, average pooling counts the
+  zeros of the padding.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
 import keras
 from keras import KerasTensor, layers
 
-from keras_classics.architectures.frame import Activation, Architecture
+from keras_classics.architectures.frame import Activation, Architecture, SideHead
 from keras_classics.architectures.layers import channel_axis, conv_bn, scaled
 from keras_classics.architectures.tree import CONV_BN, BlockKind
 from keras_classics.errors import ClassicsError
@@ -32,33 +42,47 @@ REDUCTION_17_TO_8: tuple[tuple[str, tuple[Unit, ...]], ...] = (
 )
 
 
-def unit(
-    x: KerasTensor, filters: int, kernel: Kernel, *, width: float, name: str, strides: int = 1,
-    padding: str = "same",
-) -> KerasTensor:  # fmt: skip
-    """Convolution and batch norm without gamma, as all convolutions of this network."""
-    return conv_bn(
-        x, filters=scaled(filters, width), kernel=kernel, strides=strides, padding=padding,
-        scale=False, name=name,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Variant:
+    """Where the implementations of this network differ, and how its units are made."""
+
+    gamma: bool  # of batch norm
+    count_padding: bool  # whether average pooling divides by 9 at the border, too
+    momentum: float  # of batch norm, in Keras' sense
+
+    def unit(
+        self, x: KerasTensor, filters: int, kernel: Kernel, *, width: float, name: str,
+        strides: int = 1, padding: str = "same",
+    ) -> KerasTensor:  # fmt: skip
+        """Convolution and batch norm."""
+        return conv_bn(
+            x, filters=scaled(filters, width), kernel=kernel, strides=strides, padding=padding,
+            scale=self.gamma, momentum=self.momentum, name=name,
+        )  # fmt: skip
+
+    def branch(
+        self, x: KerasTensor, *units: Unit, width: float, name: str, reduce: bool = False
+    ) -> KerasTensor:
+        """Convolutions in a row; the last one has stride 2 if the branch reduces the grid."""
+        for i, (filters, kernel) in enumerate(units, start=1):
+            strides, padding = (2, "valid") if reduce and i == len(units) else (1, "same")
+            x = self.unit(
+                x, filters, kernel, width=width, strides=strides, padding=padding,
+                name=f"{name}_{i}",
+            )  # fmt: skip
+        return x
+
+    def pool_branch(self, x: KerasTensor, filters: int, *, width: float, name: str) -> KerasTensor:
+        """3x3 average pooling and a 1x1 projection."""
+        padding = "same"
+        if self.count_padding:
+            x, padding = layers.ZeroPadding2D(1, name=f"{name}_pad")(x), "valid"
+        x = layers.AveragePooling2D(3, strides=1, padding=padding, name=f"{name}_avg")(x)
+        return self.unit(x, filters, 1, width=width, name=name)
 
 
-def branch(
-    x: KerasTensor, *units: Unit, width: float, name: str, reduce: bool = False
-) -> KerasTensor:
-    """Convolutions in a row; the last one has stride 2 if the branch reduces the grid."""
-    for i, (filters, kernel) in enumerate(units, start=1):
-        strides, padding = (2, "valid") if reduce and i == len(units) else (1, "same")
-        x = unit(
-            x, filters, kernel, width=width, strides=strides, padding=padding, name=f"{name}_{i}"
-        )
-    return x
-
-
-def pool_branch(x: KerasTensor, filters: int, *, width: float, name: str) -> KerasTensor:
-    """3x3 average pooling, which does not count the padding, and a 1x1 projection."""
-    x = layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_avg")(x)
-    return unit(x, filters, 1, width=width, name=name)
+KERAS = Variant(gamma=False, count_padding=False, momentum=0.99)
+TORCH = Variant(gamma=True, count_padding=True, momentum=0.9)
 
 
 def concatenate(branches: list[KerasTensor], *, name: str) -> KerasTensor:
@@ -66,56 +90,63 @@ def concatenate(branches: list[KerasTensor], *, name: str) -> KerasTensor:
     return layers.Concatenate(axis=channel_axis(), name=name)(branches)
 
 
-def module_a(x: KerasTensor, *, pool: int, name: str, width: float = 1.0) -> KerasTensor:
+def module_a(
+    x: KerasTensor, *, pool: int, name: str, width: float = 1.0, variant: Variant = KERAS
+) -> KerasTensor:
     """5x5 as two 3x3: (b, h, w, c) -> (b, h, w, (224 + pool) width), figure 5."""
     return concatenate(
         [
-            unit(x, 64, 1, width=width, name=f"{name}_1x1"),
-            branch(x, (48, 1), (64, 5), width=width, name=f"{name}_5x5"),
-            branch(x, (64, 1), (96, 3), (96, 3), width=width, name=f"{name}_3x3dbl"),
-            pool_branch(x, pool, width=width, name=f"{name}_pool"),
+            variant.unit(x, 64, 1, width=width, name=f"{name}_1x1"),
+            variant.branch(x, (48, 1), (64, 5), width=width, name=f"{name}_5x5"),
+            variant.branch(x, (64, 1), (96, 3), (96, 3), width=width, name=f"{name}_3x3dbl"),
+            variant.pool_branch(x, pool, width=width, name=f"{name}_pool"),
         ],
         name=name,
     )
 
 
-def module_b(x: KerasTensor, *, inner: int, name: str, width: float = 1.0) -> KerasTensor:
+def module_b(
+    x: KerasTensor, *, inner: int, name: str, width: float = 1.0, variant: Variant = KERAS
+) -> KerasTensor:
     """7x7 as 1x7 and 7x1: (b, h, w, c) -> (b, h, w, 768 width), figure 6 with n = 7."""
     row, column = (1, 7), (7, 1)
     return concatenate(
         [
-            unit(x, 192, 1, width=width, name=f"{name}_1x1"),
-            branch(x, (inner, 1), (inner, row), (192, column), width=width, name=f"{name}_7x7"),
-            branch(
+            variant.unit(x, 192, 1, width=width, name=f"{name}_1x1"),
+            variant.branch(
+                x, (inner, 1), (inner, row), (192, column), width=width, name=f"{name}_7x7"
+            ),
+            variant.branch(
                 x, (inner, 1), (inner, column), (inner, row), (inner, column), (192, row),
                 width=width, name=f"{name}_7x7dbl",
             ),
-            pool_branch(x, 192, width=width, name=f"{name}_pool"),
+            variant.pool_branch(x, 192, width=width, name=f"{name}_pool"),
         ],
         name=name,
     )  # fmt: skip
 
 
 def module_c(
-    x: KerasTensor, *, name: str, width: float = 1.0, split_name: str | None = None
-) -> KerasTensor:
+    x: KerasTensor, *, name: str, width: float = 1.0, split_name: str | None = None,
+    variant: Variant = KERAS,
+) -> KerasTensor:  # fmt: skip
     """Expanded filter bank, 1x3 beside 3x1: (b, h, w, c) -> (b, h, w, 2048 width), figure 7.
 
     `split_name` is the name of the first of the two inner concatenations, `{name}_3x3` by default.
     """
 
     def split(x: KerasTensor, bank: str, concatenation: str) -> KerasTensor:
-        row = unit(x, 384, (1, 3), width=width, name=f"{bank}_1x3")
-        column = unit(x, 384, (3, 1), width=width, name=f"{bank}_3x1")
+        row = variant.unit(x, 384, (1, 3), width=width, name=f"{bank}_1x3")
+        column = variant.unit(x, 384, (3, 1), width=width, name=f"{bank}_3x1")
         return concatenate([row, column], name=concatenation)
 
-    single, double = f"{name}_3x3", f"{name}_3x3dbl"
+    first, second = f"{name}_3x3", f"{name}_3x3dbl"
     return concatenate(
         [
-            unit(x, 320, 1, width=width, name=f"{name}_1x1"),
-            split(branch(x, (384, 1), width=width, name=single), single, split_name or single),
-            split(branch(x, (448, 1), (384, 3), width=width, name=double), double, double),
-            pool_branch(x, 192, width=width, name=f"{name}_pool"),
+            variant.unit(x, 320, 1, width=width, name=f"{name}_1x1"),
+            split(variant.branch(x, (384, 1), width=width, name=first), first, split_name or first),
+            split(variant.branch(x, (448, 1), (384, 3), width=width, name=second), second, second),
+            variant.pool_branch(x, 192, width=width, name=f"{name}_pool"),
         ],
         name=name,
     )
@@ -123,12 +154,12 @@ def module_c(
 
 def grid_size_reduction(
     x: KerasTensor, *, branches: tuple[tuple[str, tuple[Unit, ...]], ...], name: str,
-    width: float = 1.0,
+    width: float = 1.0, variant: Variant = KERAS,
 ) -> KerasTensor:  # fmt: skip
     """Strided convolutions beside pooling: (b, h, w, c) -> (b, h / 2, w / 2, ...), figure 10."""
     return concatenate(
         [
-            *(branch(x, *units, width=width, name=f"{name}_{path}", reduce=True)
+            *(variant.branch(x, *units, width=width, name=f"{name}_{path}", reduce=True)
               for path, units in branches),
             layers.MaxPooling2D(3, strides=2, name=f"{name}_pool")(x),
         ],
@@ -136,35 +167,45 @@ def grid_size_reduction(
     )  # fmt: skip
 
 
-def stem(x: KerasTensor, *, width: float, prefix: str) -> KerasTensor:
+def stem(x: KerasTensor, *, width: float, prefix: str, variant: Variant) -> KerasTensor:
     """Table 1, rows 1-7: (b, 299, 299, 3) -> (b, 35, 35, 192 width)."""
     name = f"{prefix}stem"
-    x = unit(x, 32, 3, width=width, strides=2, padding="valid", name=f"{name}_1")
-    x = unit(x, 32, 3, width=width, padding="valid", name=f"{name}_2")
-    x = unit(x, 64, 3, width=width, name=f"{name}_3")
+    x = variant.unit(x, 32, 3, width=width, strides=2, padding="valid", name=f"{name}_1")
+    x = variant.unit(x, 32, 3, width=width, padding="valid", name=f"{name}_2")
+    x = variant.unit(x, 64, 3, width=width, name=f"{name}_3")
     x = layers.MaxPooling2D(3, strides=2, name=f"{name}_pool1")(x)
-    x = unit(x, 80, 1, width=width, padding="valid", name=f"{name}_4")
-    x = unit(x, 192, 3, width=width, padding="valid", name=f"{name}_5")
+    x = variant.unit(x, 80, 1, width=width, padding="valid", name=f"{name}_4")
+    x = variant.unit(x, 192, 3, width=width, padding="valid", name=f"{name}_5")
     return layers.MaxPooling2D(3, strides=2, name=f"{name}_pool2")(x)
 
 
-def features(x: KerasTensor, *, width: float, prefix: str) -> KerasTensor:
+def features(x: KerasTensor, *, width: float, prefix: str, variant: Variant) -> KerasTensor:
     """Stem and eleven modules: (b, 299, 299, 3) -> (b, 8, 8, 2048 width)."""
     mixed = f"{prefix}mixed"
-    x = stem(x, width=width, prefix=prefix)
+    a, b, c, reduction = (
+        partial(block, width=width, variant=variant)
+        for block in (module_a, module_b, module_c, grid_size_reduction)
+    )
+    x = stem(x, width=width, prefix=prefix, variant=variant)
     for i, pool in enumerate((32, 64, 64)):  # 35 x 35
-        x = module_a(x, pool=pool, width=width, name=f"{mixed}{i}")
-    x = grid_size_reduction(x, branches=REDUCTION_35_TO_17, width=width, name=f"{mixed}3")
+        x = a(x, pool=pool, name=f"{mixed}{i}")
+    x = reduction(x, branches=REDUCTION_35_TO_17, name=f"{mixed}3")
     for i, inner in enumerate((128, 160, 160, 192), start=4):  # 17 x 17
-        x = module_b(x, inner=inner, width=width, name=f"{mixed}{i}")
-    x = grid_size_reduction(x, branches=REDUCTION_17_TO_8, width=width, name=f"{mixed}8")
+        x = b(x, inner=inner, name=f"{mixed}{i}")
+    x = reduction(x, branches=REDUCTION_17_TO_8, name=f"{mixed}8")
     for i in (9, 10):  # 8 x 8; Keras publishes the inner concatenations as mixed9_0 and mixed9_1
-        x = module_c(x, width=width, name=f"{mixed}{i}", split_name=f"{mixed}9_{i - 9}")
+        x = c(x, name=f"{mixed}{i}", split_name=f"{mixed}9_{i - 9}")
     return x
 
 
 def auxiliary_head(
-    x: KerasTensor, *, classes: int, activation: Activation, name: str, width: float = 1.0
+    x: KerasTensor,
+    *,
+    width: float,
+    prefix: str,
+    classes: int,
+    activation: Activation,
+    variant: Variant = KERAS,
 ) -> KerasTensor:
     """Side classifier on the last 17 x 17 grid, section 4: (b, 17, 17, 768) -> (b, classes).
 
@@ -177,25 +218,12 @@ def auxiliary_head(
         )
         return min(rows or 5, 5), min(columns or 5, 5)
 
+    name = f"{prefix}auxiliary"
     x = layers.AveragePooling2D(window(x), strides=3, name=f"{name}_avg")(x)
-    x = unit(x, 128, 1, width=width, name=f"{name}_1")
-    x = unit(x, 768, window(x), width=width, padding="valid", name=f"{name}_2")
+    x = variant.unit(x, 128, 1, width=width, name=f"{name}_1")
+    x = variant.unit(x, 768, window(x), width=width, padding="valid", name=f"{name}_2")
     x = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
     return layers.Dense(classes, activation=activation, name=f"{name}_predictions")(x)
-
-
-def with_auxiliary(
-    model: keras.Model, *, classes: int, activation: Activation, width: float, prefix: str
-) -> keras.Model:
-    """The model with the side classifier as its plain second output."""
-    side = auxiliary_head(
-        model.get_layer(f"{prefix}mixed7").output,
-        classes=classes,
-        activation=activation,
-        width=width,
-        name=f"{prefix}auxiliary",
-    )
-    return keras.Model(model.input, [*model.outputs, side], name=model.name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
@@ -212,6 +240,17 @@ def without_auxiliary(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.outputs[0], name=model.name)
 
 
+SIDE = SideHead(
+    auxiliary_head,
+    after="mixed7",
+    layers=(
+        "auxiliary_1_conv",
+        "auxiliary_1_bn",
+        "auxiliary_2_conv",
+        "auxiliary_2_bn",
+        "auxiliary_predictions",
+    ),
+)
 INCEPTION_V3 = Architecture(
     name="inception_v3",
     title="InceptionV3",
@@ -219,7 +258,8 @@ INCEPTION_V3 = Architecture(
     year=2015,
     default_size=299,
     least_size=75,
-    features=features,
+    features=partial(features, variant=KERAS),
+    side=SIDE,
     kinds=(
         CONV_BN,
         BlockKind("stem", parts=("1_conv", "2_conv", "3_conv", "pool1"), source="table 1"),
@@ -233,4 +273,10 @@ INCEPTION_V3 = Architecture(
         BlockKind("auxiliary_head", parts=("1_conv", "2_conv", "predictions"), source="section 4"),
     ),
     aliases=(("mixed9_0", "mixed9_3x3"), ("mixed9_1", "mixed10_3x3")),
+)
+INCEPTION_V3_TORCH = INCEPTION_V3.replace(
+    name="inception_v3_torch",
+    title="InceptionV3Torch",
+    features=partial(features, variant=TORCH),
+    side=dataclasses.replace(SIDE, top=partial(auxiliary_head, variant=TORCH)),
 )

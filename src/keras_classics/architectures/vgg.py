@@ -3,8 +3,8 @@
 Nothing but 3x3 convolutions and 2x2 pooling, deeper than anything before it.
 
 Deviations from the paper, those of the published Keras weights: no dropout on fc1 and fc2 unless
-asked for (the paper has 0.5), and the test-time conversion of the dense layers into convolutions
-(section 3.2) is left out.
+asked for (the paper has 0.5). The test-time conversion of the dense layers into convolutions
+(section 3.2) is `surgery.convolutional_top`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def vgg16_sequential(
     """
     with_dropout(dropout)
     shape = input_shape_for(VGG16, input_shape, include_top=True)
-    stack = [keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)]
+    stack = [keras.Input(shape, name=f"{prefix}input_layer")]
     for i, (filters, convolutions) in enumerate(BLOCKS, start=1):
         stack += block_layers(
             filters=scaled(filters, width), convolutions=convolutions, name=f"{prefix}block{i}"
