@@ -16,69 +16,95 @@ if TYPE_CHECKING:
         without_auxiliary,
     )
     from keras_classics.architectures.resnet import convolutional_block, identity_block
+    from keras_classics.architectures.surgery import (
+        adapt_channels,
+        convolutional_top,
+        fold_gamma,
+        with_classes,
+    )
     from keras_classics.architectures.vgg import vgg16_sequential, vgg_block
     from keras_classics.artefact import Classifier, load
     from keras_classics.errors import ClassicsError
     from keras_classics.networks import (
         VGG16,
         InceptionV3,
+        InceptionV3Torch,
         ResNet50,
         ResNet50D,
         ResNet50V1_5,
         build,
     )
+    from keras_classics.published import published
+    from keras_classics.weights.labels import decode_predictions
+    from keras_classics.weights.records import RECORDS
 
 __version__ = "0.1.0"
 
 # Where each public name lives. They are fetched on first use, so that `classics --help` and error
 # messages need not wait for Keras and its backend.
 _HOME = {
-    "CATALOG": "architectures.catalog",
     "Analysis": "architectures.analysis",
-    "Classifier": "artefact",
+    "CATALOG": "architectures.catalog",
     "ClassicsError": "errors",
+    "Classifier": "artefact",
     "InceptionV3": "networks",
+    "InceptionV3Torch": "networks",
+    "RECORDS": "weights.records",
     "ResNet50": "networks",
     "ResNet50D": "networks",
     "ResNet50V1_5": "networks",
     "VGG16": "networks",
+    "adapt_channels": "architectures.surgery",
     "analyse": "architectures.analysis",
     "block_tree": "architectures.catalog",
     "build": "networks",
     "convolutional_block": "architectures.resnet",
+    "convolutional_top": "architectures.surgery",
+    "decode_predictions": "weights.labels",
+    "fold_gamma": "architectures.surgery",
     "grid_size_reduction": "architectures.inception_v3",
     "identity_block": "architectures.resnet",
     "load": "artefact",
     "module_a": "architectures.inception_v3",
     "module_b": "architectures.inception_v3",
     "module_c": "architectures.inception_v3",
+    "published": "published",
     "vgg16_sequential": "architectures.vgg",
     "vgg_block": "architectures.vgg",
+    "with_classes": "architectures.surgery",
     "without_auxiliary": "architectures.inception_v3",
 }
 
 __all__ = [
     "CATALOG",
+    "RECORDS",
     "VGG16",
     "Analysis",
     "ClassicsError",
     "Classifier",
     "InceptionV3",
+    "InceptionV3Torch",
     "ResNet50",
     "ResNet50D",
     "ResNet50V1_5",
+    "adapt_channels",
     "analyse",
     "block_tree",
     "build",
     "convolutional_block",
+    "convolutional_top",
+    "decode_predictions",
+    "fold_gamma",
     "grid_size_reduction",
     "identity_block",
     "load",
     "module_a",
     "module_b",
     "module_c",
+    "published",
     "vgg16_sequential",
     "vgg_block",
+    "with_classes",
     "without_auxiliary",
 ]
 

@@ -31,7 +31,7 @@ class ArtefactError(ClassicsError):
 
 
 class WeightsError(ClassicsError):
-    """Weights that do not belong to the network that should load them."""
+    """Weights that cannot be had, or do not belong to the network that should load them."""
 
 
 class NothingLearntError(ClassicsError):

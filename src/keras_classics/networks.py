@@ -14,8 +14,7 @@ from keras import KerasTensor
 
 from keras_classics.architectures import catalog, frame, inception_v3, resnet, vgg
 from keras_classics.architectures.frame import Activation, Architecture, Pooling, Shape
-from keras_classics.errors import ClassicsError
-from keras_classics.weights.loading import check_request, load_requested
+from keras_classics.weights.requests import check_request, load_requested
 
 
 def build(
@@ -31,14 +30,16 @@ def build(
     name: str | None = None,
     width: float = 1.0,
     prefix: str = "",
+    auxiliary: bool = False,
 ) -> keras.Model:
     """Build any network of the catalog by its name, or one from a record of your own.
 
     Args:
         network: A name such as "resnet50_d", see `keras_classics.CATALOG`, or a record.
         include_top: Whether the classifier is part of the model.
-        weights: None for random ones, "imagenet" for the published ones (downloaded once), or the
-            path of a file: `.weights.h5`, `.keras` or `.h5`.
+        weights: None for random ones; "imagenet" for those of keras.applications, or the name of
+            any published set (`classics weights` lists them): downloaded once; or the path of a
+            file: `.weights.h5`, `.keras`, `.h5`, `.pth` or `.safetensors`.
         input_tensor: Where the network begins, in the place of a new input.
         input_shape: Height, width, channels (channels first if Keras is so configured); None for
             any height or width, where the top allows it. Default: the paper's size with the top,
@@ -49,6 +50,8 @@ def build(
         name: The model's; default: the network's.
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
         prefix: Put before the name of every layer, so that two networks fit into one model.
+        auxiliary: Whether Inception V3's side classifier is a second output, which
+            `without_auxiliary(model)` detaches. Published weights without one leave it random.
 
     Returns:
         A flat Functional model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c')
@@ -78,6 +81,7 @@ def build(
         name=name,
         width=width,
         prefix=prefix,
+        auxiliary=auxiliary,
     )
     if weights is not None:
         load_requested(
@@ -85,6 +89,7 @@ def build(
             architecture,
             weights,
             include_top=include_top,
+            auxiliary=auxiliary,
             prefix=prefix,
             upstream=_upstream(input_tensor),
         )
@@ -100,7 +105,7 @@ def _upstream(input_tensor: KerasTensor | None) -> frozenset[str]:
 
 
 class Constructor(Protocol):
-    """The signature of a constructor: that of keras.applications, then `width` and `prefix`."""
+    """The signature of a constructor: that of keras.applications, then our own arguments."""
 
     def __call__(  # noqa: D102
         self,
@@ -115,11 +120,12 @@ class Constructor(Protocol):
         *,
         width: float = 1.0,
         prefix: str = "",
+        auxiliary: bool = False,
     ) -> keras.Model: ...
 
 
 def _constructor(architecture: Architecture, default_weights: str | None) -> Constructor:
-    """The constructor of a network that has no argument of its own."""
+    """The constructor of a network."""
 
     def construct(
         include_top: bool = True,
@@ -133,6 +139,7 @@ def _constructor(architecture: Architecture, default_weights: str | None) -> Con
         *,
         width: float = 1.0,
         prefix: str = "",
+        auxiliary: bool = False,
     ) -> keras.Model:
         return build(
             architecture,
@@ -146,6 +153,7 @@ def _constructor(architecture: Architecture, default_weights: str | None) -> Con
             name=name,
             width=width,
             prefix=prefix,
+            auxiliary=auxiliary,
         )
 
     construct.__name__ = construct.__qualname__ = architecture.title
@@ -157,8 +165,10 @@ def _constructor(architecture: Architecture, default_weights: str | None) -> Con
 
 
 ResNet50 = _constructor(resnet.RESNET50, "imagenet")
-ResNet50V1_5 = _constructor(resnet.RESNET50_V1_5, None)  # no published Keras weights
+ResNet50V1_5 = _constructor(resnet.RESNET50_V1_5, None)  # more than one set is published
 ResNet50D = _constructor(resnet.RESNET50_D, None)
+InceptionV3 = _constructor(inception_v3.INCEPTION_V3, "imagenet")
+InceptionV3Torch = _constructor(inception_v3.INCEPTION_V3_TORCH, None)
 
 
 def VGG16(
@@ -191,61 +201,3 @@ def VGG16(
         width=width,
         prefix=prefix,
     )
-
-
-def InceptionV3(
-    include_top: bool = True,
-    weights: str | None = "imagenet",
-    input_tensor: KerasTensor | None = None,
-    input_shape: Shape | None = None,
-    pooling: Pooling = None,
-    classes: int = 1000,
-    classifier_activation: Activation = "softmax",
-    name: str = "inception_v3",
-    *,
-    width: float = 1.0,
-    prefix: str = "",
-    auxiliary: bool = False,
-) -> keras.Model:
-    """Inception V3, https://arxiv.org/abs/1512.00567; arguments, model and errors as in `build`.
-
-    `auxiliary` makes the side classifier of section 4 a plain second output, which
-    `without_auxiliary(model)` detaches. The published weights have none: it begins at random.
-    """
-    if auxiliary and not include_top:
-        raise ClassicsError(
-            "auxiliary=True with include_top=False: the side classifier needs classes; "
-            "use include_top=True."
-        )
-    # A file of one's own holds the side classifier too, so it is loaded when all layers are there.
-    late = auxiliary and weights not in (None, "imagenet")
-    model = _constructor(inception_v3.INCEPTION_V3, "imagenet")(
-        include_top,
-        None if late else weights,
-        input_tensor,
-        input_shape,
-        pooling,
-        classes,
-        classifier_activation,
-        name,
-        width=width,
-        prefix=prefix,
-    )
-    if auxiliary:
-        model = inception_v3.with_auxiliary(
-            model,
-            classes=int(classes),
-            activation=classifier_activation,
-            width=width,
-            prefix=prefix,
-        )
-    if late and weights is not None:
-        load_requested(
-            model,
-            inception_v3.INCEPTION_V3,
-            weights,
-            include_top=include_top,
-            prefix=prefix,
-            upstream=_upstream(input_tensor),
-        )
-    return model

@@ -1,87 +1,324 @@
-"""The records of published weights: address, hash, and the preprocessing that belongs to them."""
+"""The records of published weights: where they are, what they are, and what they are worth.
+
+Each number stands beside the protocol that produced it, and preprocessing belongs to the record:
+another resize rule or another arithmetic gives other figures from the same weights.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from keras_classics.errors import WeightsError
+from keras_classics.weights.download import RemoteFile
+from keras_classics.weights.labels import ImageNetClass, imagenet_classes
 
-_ROOT = "https://storage.googleapis.com/tensorflow/keras-applications"
+_KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_KERAS_2015 = "https://github.com/fchollet/deep-learning-models/releases/download/v0.2"
+_TORCHVISION = "https://download.pytorch.org/models"
+_TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download"
+
+_DATA_TERMS = "not stated for the weights; the code is BSD-3-Clause"
+Interpolation = Literal["bilinear", "bicubic", "opencv-cubic"]
+Preprocessing = Literal["tf", "torch", "caffe"]  # modes of `keras_classics.data.preprocess`
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a published accuracy was measured: on the central crop of each validation image."""
+
+    resize: int  # pixels of the shorter side
+    crop: int  # pixels of the square cut from the centre
+    # Pillow's, smooth where it shrinks; "opencv-cubic" looks at 4 x 4 pixels whatever the scale.
+    interpolation: Interpolation
+    source: str  # where the publisher says so
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One published file of weights."""
+    """One published set of weights."""
 
-    network: str  # name in the catalog: a variant of its own never shares a record
-    include_top: bool
-    url: str
-    md5: str
-    preprocessing: str  # mode of `keras_classics.data.preprocess`
-    classes: int = 1000
+    name: str
+    network: str  # in the catalog: a variant of its own never shares a record
+    source: str  # keras, torchvision or timm
+    file: RemoteFile
+    licence: str
+    preprocessing: Preprocessing
+    top1: float  # per cent of ImageNet's 50,000 validation images, as published
+    top5: float
+    protocol: Protocol
+    notop: RemoteFile | None = None  # the same without the top
+    auxiliary: bool = False  # whether the side classifier is in the file
+    note: str = ""
 
     @property
-    def file_name(self) -> str:
-        """The file's name in the cache."""
-        return self.url.rpartition("/")[2]
+    def class_names(self) -> tuple[ImageNetClass, ...]:
+        """The classes, in the order of the outputs."""
+        return imagenet_classes()
+
+    def file_for(self, *, include_top: bool) -> RemoteFile:
+        """The smallest file that holds what is needed."""
+        return self.file if include_top or self.notop is None else self.notop
 
 
 def _keras(
-    network: str, folder: str, preprocessing: str, md5: str, md5_notop: str
-) -> tuple[PublishedWeights, PublishedWeights]:
-    stem = f"{_ROOT}/{folder}/{network}_weights_tf_dim_ordering_tf_kernels"
-    return (
-        PublishedWeights(network, True, f"{stem}.h5", md5, preprocessing),
-        PublishedWeights(network, False, f"{stem}_notop.h5", md5_notop, preprocessing),
+    name: str,
+    address: str,
+    *,
+    md5: tuple[str, str],
+    sizes: tuple[int, int],
+    licence: str,
+    preprocessing: Preprocessing,
+    accuracy: tuple[float, float],
+    protocol: Protocol,
+    note: str,
+) -> PublishedWeights:
+    """A set of keras.applications, which comes in two files: with the top, and without."""
+    stem = f"{address}_weights_tf_dim_ordering_tf_kernels"
+    return PublishedWeights(
+        name=name,
+        network=address.rpartition("/")[2],
+        source="keras",
+        file=RemoteFile(f"{stem}.h5", f"md5:{md5[0]}", sizes[0]),
+        notop=RemoteFile(f"{stem}_notop.h5", f"md5:{md5[1]}", sizes[1]),
+        licence=licence,
+        preprocessing=preprocessing,
+        top1=accuracy[0],
+        top5=accuracy[1],
+        protocol=protocol,
+        note=note,
     )
 
 
-IMAGENET: tuple[PublishedWeights, ...] = (
-    *_keras(
-        "vgg16",
-        "vgg16",
-        "caffe",
-        md5="64373286793e3c8b2b4e3219cbf3544b",
-        md5_notop="6d6bbae143d832006294945121d1f1fc",
+def _timm(
+    name: str,
+    file: RemoteFile,
+    *,
+    accuracy: tuple[float, float],
+    resize: int,
+    crop: int,
+    note: str,
+) -> PublishedWeights:
+    """A set that timm trained, or took over from others than torchvision."""
+    return PublishedWeights(
+        name=name,
+        network=name.partition("-")[0],
+        source="timm",
+        file=file,
+        licence="Apache-2.0",
+        preprocessing="torch",
+        top1=accuracy[0],
+        top5=accuracy[1],
+        protocol=Protocol(resize, crop, "bicubic", _CSV),
+        note=note,
+    )
+
+
+# keras-applications measured all its networks with one program, see its issues 8 and 88; those of
+# 299 pixels were resized to 341, as in TensorNets, whose figures are the same.
+_KERAS_224 = Protocol(256, 224, "opencv-cubic", "keras-team/keras-applications issue 88")
+_KERAS_299 = Protocol(341, 299, "opencv-cubic", "keras-team/keras-applications issues 8 and 88")
+_META = "torchvision, `transforms` of the weights"
+_CSV = "huggingface/pytorch-image-models, results/results-imagenet.csv"
+
+
+_ALL = (
+    _keras(
+        "vgg16-keras",
+        f"{_KERAS}/vgg16/vgg16",
+        md5=("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"),
+        sizes=(553_467_096, 58_889_256),
+        licence="CC-BY-4.0",
+        preprocessing="caffe",
+        accuracy=(71.268, 90.050),
+        protocol=_KERAS_224,
+        note="the authors' own, ported",
     ),
-    *_keras(
-        "resnet50",
-        "resnet",
-        "caffe",
-        md5="2cb95161c43110f7111970584f804107",
-        md5_notop="4d473c1dd8becc155b73f8504c6f6626",
+    PublishedWeights(
+        name="vgg16-torchvision",
+        network="vgg16",
+        source="torchvision",
+        file=RemoteFile(
+            f"{_TORCHVISION}/vgg16-397923af.pth",
+            "sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            553_433_881,
+        ),
+        licence=_DATA_TERMS,
+        preprocessing="torch",
+        top1=71.592,
+        top5=90.382,
+        protocol=Protocol(256, 224, "bilinear", _META),
     ),
-    *_keras(
-        "inception_v3",
-        "inception_v3",
-        "tf",
-        md5="9a0d58056eeedaa3f26cb7ebd46da564",
-        md5_notop="bcbd6486424b2319ff4ef7d526e38f63",
+    _keras(
+        "resnet50-keras",
+        f"{_KERAS}/resnet/resnet50",
+        md5=("2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"),
+        sizes=(102_967_424, 94_765_736),
+        licence="MIT",
+        preprocessing="caffe",
+        accuracy=(74.9, 92.1),
+        protocol=_KERAS_224,
+        note="the authors' own, ported; accuracy as keras.io gives it, to one decimal",
+    ),
+    _keras(
+        "resnet50-keras-2015",
+        f"{_KERAS_2015}/resnet50",
+        md5=("a7b3fe01876f51b976af0dea6bc144eb", "a268eb855778b3df3c7506639542a6af"),
+        sizes=(102_853_048, 94_653_016),
+        licence="MIT",
+        preprocessing="caffe",
+        accuracy=(74.928, 92.060),
+        protocol=_KERAS_224,
+        note="an earlier port under the same file name; batch norm's epsilon was 1e-3",
+    ),
+    PublishedWeights(
+        name="resnet50_v1_5-torchvision-v1",
+        network="resnet50_v1_5",
+        source="torchvision",
+        file=RemoteFile(
+            f"{_TORCHVISION}/resnet50-0676ba61.pth",
+            "sha256:0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+            102_530_333,
+        ),
+        licence=_DATA_TERMS,
+        preprocessing="torch",
+        top1=76.130,
+        top5=92.862,
+        protocol=Protocol(256, 224, "bilinear", _META),
+    ),
+    PublishedWeights(
+        name="resnet50_v1_5-torchvision-v2",
+        network="resnet50_v1_5",
+        source="torchvision",
+        file=RemoteFile(
+            f"{_TORCHVISION}/resnet50-11ad3fa6.pth",
+            "sha256:11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
+            102_540_417,
+        ),
+        licence=_DATA_TERMS,
+        preprocessing="torch",
+        top1=80.858,
+        top5=95.434,
+        protocol=Protocol(232, 224, "bilinear", _META),
+        note="a later recipe of 600 epochs",
+    ),
+    _timm(
+        "resnet50_v1_5-timm-a1",
+        RemoteFile(
+            f"{_TIMM}/v0.1-rsb-weights/resnet50_a1_0-14fe96d1.pth",
+            "sha256:14fe96d1f9fb311a60490082d2077e6e60427dcfe21839ddf934cce948f72b0f",
+        ),
+        accuracy=(81.214, 95.102),
+        resize=288,
+        crop=288,
+        note="ResNet strikes back, arXiv 2110.00476; trained at 224, measured at 288",
+    ),
+    _timm(
+        "resnet50_v1_5-timm-a2",
+        RemoteFile(f"{_TIMM}/v0.1-rsb-weights/resnet50_a2_0-a2746f79.pth", "sha256:a2746f79"),
+        accuracy=(80.772, 94.988),
+        resize=288,
+        crop=288,
+        note="ResNet strikes back, arXiv 2110.00476; trained at 224, measured at 288",
+    ),
+    _timm(
+        "resnet50_v1_5-timm-a3",
+        RemoteFile(f"{_TIMM}/v0.1-rsb-weights/resnet50_a3_0-59cae1ef.pth", "sha256:59cae1ef"),
+        accuracy=(78.048, 93.780),
+        resize=235,
+        crop=224,
+        note="ResNet strikes back, arXiv 2110.00476; trained at 160, measured at 224",
+    ),
+    _timm(
+        "resnet50_d-timm-ra2",
+        RemoteFile(
+            f"{_TIMM}/v0.1-weights/resnet50d_ra2-464e36ba.pth",
+            "sha256:464e36baa940a80971e717454e61e8f6fc1a1b284b7a3dbb6f6fd4c3da78533d",
+            102_567_109,
+        ),
+        accuracy=(81.356, 95.738),
+        resize=303,
+        crop=288,
+        note="trained at 224, measured at 288",
+    ),
+    _keras(
+        "inception_v3-keras",
+        f"{_KERAS}/inception_v3/inception_v3",
+        md5=("9a0d58056eeedaa3f26cb7ebd46da564", "bcbd6486424b2319ff4ef7d526e38f63"),
+        sizes=(96_112_376, 87_910_968),
+        licence="Apache-2.0",
+        preprocessing="tf",
+        accuracy=(77.898, 93.720),
+        protocol=_KERAS_299,
+        note="the authors' own, ported",
+    ),
+    PublishedWeights(
+        name="inception_v3_torch-torchvision",
+        network="inception_v3_torch",
+        source="torchvision",
+        file=RemoteFile(
+            f"{_TORCHVISION}/inception_v3_google-0cc3c7bd.pth",
+            "sha256:0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
+            108_949_747,
+        ),
+        licence=_DATA_TERMS,
+        # torchvision standardises as for all its networks, and `transform_input` undoes it.
+        preprocessing="tf",
+        top1=77.294,
+        top5=93.450,
+        protocol=Protocol(342, 299, "bilinear", _META),
+        auxiliary=True,
+        note="the authors' own, ported",
+    ),
+    _timm(
+        "inception_v3_torch-timm-gluon",
+        RemoteFile(
+            f"{_TIMM}/v0.1-weights/gluon_inception_v3-9f746940.pth", "sha256:9f746940", 95_567_055
+        ),
+        accuracy=(78.806, 94.374),
+        resize=341,
+        crop=299,
+        note="trained by GluonCV",
     ),
 )
+RECORDS: Mapping[str, PublishedWeights] = MappingProxyType({r.name: r for r in _ALL})
+
+
+def find(name: str) -> PublishedWeights:
+    """A record by its name.
+
+    Raises:
+        WeightsError: If there is none; the message names the nearest.
+    """
+    if name in RECORDS:
+        return RECORDS[name]
+    near = difflib.get_close_matches(name, RECORDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise WeightsError(f"weights {name!r} are not known; {hint}`classics weights` lists all.")
 
 
 def recognise(path: Path) -> PublishedWeights | None:
     """The record of a file that is one of the published ones, whatever its name."""
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-    return next((record for record in IMAGENET if record.md5 == md5), None)
+    files = [(r, file) for r in RECORDS.values() for file in (r.file, r.notop) if file]
+    digests = {file.digest.partition(":")[0]: file for _, file in files}
+    own = tuple(file.digest_of(path) for file in digests.values())
+    return next((r for r, file in files if any(d.startswith(file.digest) for d in own)), None)
 
 
-def imagenet(network: str, *, include_top: bool) -> PublishedWeights:
-    """The record of a network's ImageNet weights.
+def imagenet(network: str) -> PublishedWeights:
+    """The record of what keras.applications calls a network's "imagenet" weights.
 
     Raises:
-        WeightsError: If none are known for exactly this network: a variant is never given the
+        WeightsError: If Keras has none for exactly this network: a variant is never given the
             weights of another.
     """
-    for record in IMAGENET:
-        if (record.network, record.include_top) == (network, include_top):
-            return record
-    known = ", ".join(dict.fromkeys(record.network for record in IMAGENET))
-    raise WeightsError(
-        f'weights="imagenet": no published weights are known for {network}, only for {known}; '
-        "use weights=None or the path of a file."
-    )
+    record = RECORDS.get(f"{network}-keras")
+    if record is None:
+        own = [each.name for each in RECORDS.values() if each.network == network]
+        instead = f"use one of {', '.join(own)}" if own else "use weights=None or a file"
+        raise WeightsError(f'weights="imagenet": Keras publishes none for {network}; {instead}.')
+    return record

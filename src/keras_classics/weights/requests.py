@@ -1,0 +1,97 @@
+"""What the argument `weights` may say: the name of a record, "imagenet", or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import keras
+
+from keras_classics.architectures.frame import Activation, Architecture
+from keras_classics.errors import WeightsError
+from keras_classics.weights import records
+from keras_classics.weights.download import fetch
+from keras_classics.weights.loading import load_weights
+from keras_classics.weights.records import PublishedWeights
+
+
+def record_of(weights: str | Path, architecture: Architecture) -> PublishedWeights | None:
+    """The record that is asked for; None where it is a file.
+
+    Raises:
+        WeightsError: If the record is another network's, or there is neither record nor file.
+    """
+    if weights == "imagenet":
+        return records.imagenet(architecture.name)
+    if weights in records.RECORDS:
+        record = records.RECORDS[str(weights)]
+        if record.network != architecture.name:
+            own = [r.name for r in records.RECORDS.values() if r.network == architecture.name]
+            raise WeightsError(
+                f"weights={weights!r}: made for {record.network}, not {architecture.name}"
+                + (f", which has {', '.join(own)}." if own else ".")
+            )
+        return record
+    if not Path(weights).is_file():
+        raise WeightsError(
+            f"weights={str(weights)!r}: no such file; use None, 'imagenet', a name that "
+            "`classics weights` lists, or a path."
+        )
+    return None
+
+
+def check_request(
+    architecture: Architecture,
+    weights: str | Path | None,
+    *,
+    include_top: bool,
+    classes: int,
+    activation: Activation,
+    width: float,
+) -> None:
+    """Refuse, before anything is built, a `weights` argument that cannot be served.
+
+    Raises:
+        WeightsError: With the argument, the value and what is possible.
+    """
+    if weights is None:
+        return
+    if include_top and keras.activations.get(activation).__name__ not in ("linear", "softmax"):
+        raise WeightsError(
+            f"classifier_activation={activation!r}: loaded weights need None or 'softmax'."
+        )
+    record = record_of(weights, architecture)
+    if record is None:
+        return
+    if width != 1.0:
+        raise WeightsError(f'width={width}: weights="{weights}" fit width=1.0 only.')
+    if include_top and classes != len(record.class_names):
+        raise WeightsError(
+            f'classes={classes}: weights="{weights}" with the top have {len(record.class_names)} '
+            "classes; use include_top=False or with_classes() for classes of your own."
+        )
+
+
+def load_requested(
+    model: keras.Model,
+    architecture: Architecture,
+    weights: str | Path,
+    *,
+    include_top: bool,
+    auxiliary: bool,
+    prefix: str = "",
+    upstream: Collection[str] = (),
+) -> None:
+    """Load what the argument `weights` of a constructor asks for.
+
+    A side classifier that the published file does not have keeps its random weights.
+
+    Raises:
+        WeightsError: If the file cannot be had, or is not the network's.
+    """
+    record = record_of(weights, architecture)
+    path = fetch(record.file_for(include_top=include_top)) if record else Path(weights)
+    keep = set(upstream)
+    if record and auxiliary and not record.auxiliary and architecture.side:
+        keep.update(prefix + name for name in architecture.side.layers)
+    load_weights(model, path, architecture=architecture, prefix=prefix, keep=keep)

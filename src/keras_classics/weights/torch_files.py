@@ -1,0 +1,264 @@
+"""Files of tensors as torchvision and timm name them: `.pth` and `.safetensors`."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import pickle
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import numpy as safetensors
+
+from keras_classics.architectures.frame import Architecture
+from keras_classics.errors import WeightsError
+from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
+from keras_classics.weights.torch_names import SIBLINGS, Layout, layouts_of
+
+TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+# The names of a layer's weights there, by their names here.
+_CONVOLUTION = {"kernel": "weight", "bias": "bias"}
+_BATCH_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+_COUNTER = "num_batches_tracked"  # of batch norm; nothing reads it while momentum is a number
+_WRAPPERS = ("state_dict", "model")  # under which training programs keep the tensors
+
+
+def read_torch(
+    path: Path,
+    targets: Mapping[str, Any],
+    architecture: Architecture,
+    unneeded: Collection[str] = (),
+) -> Contents:
+    """The layers of a torch file, by the names and in the order of the network's layers.
+
+    Args:
+        path: A `.pth`, `.pt` or `.safetensors` file.
+        targets: The layers with weights that the network has, by their names without a prefix.
+        architecture: Its record.
+        unneeded: Layers that may stand in the file and are none of the targets.
+
+    Raises:
+        WeightsError: If the file is torn or holds more than tensors, or the network has no
+            counterpart in torch.
+    """
+    tensors = read_state_dict(path)
+    layout = _layout(tensors, architecture, path)
+    layers: list[FileLayer] = []
+    missing: list[str] = []
+    left = dict(tensors)
+    channels = 0  # of the last convolution, which a flattening layer reads
+    for here, layer in targets.items():
+        found = []
+        for weight, name in zip(layer.weights, _names(here, layer, layout), strict=True):
+            if name not in left:
+                missing.append(f"{name} is missing")
+                continue
+            value = left.pop(name)
+            flat = here in layout.flattened
+            found.append(_to_keras(name, value, weight.shape, channels if flat else None))
+            channels = weight.shape[-1] if len(weight.shape) == 4 else channels
+        if found:
+            layers.append(FileLayer(here, tuple(found)))
+
+    modules = {layout.module(name) for name in unneeded}
+    surplus = [
+        name
+        for name in left
+        if name.rpartition(".")[0] not in modules and not name.endswith(f".{_COUNTER}")
+    ]
+    return Contents(
+        tuple(layers),
+        problems=(*missing, *(f"{name} is left over" for name in surplus)),
+        left_out=tuple(FileTensor(name, value.shape, value) for name, value in left.items()),
+    )
+
+
+def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path) -> Layout:
+    """The layout of which a file has the most names.
+
+    Raises:
+        WeightsError: If torch has no such network.
+    """
+    layouts = layouts_of(architecture.name)
+    if not layouts:
+        sibling = SIBLINGS.get(architecture.name)
+        raise WeightsError(
+            f"{path}: holds tensors as torch names them, but torch has no {architecture.name}"
+            + (f"; its weights are for {sibling}, which computes otherwise." if sibling else ".")
+        )
+    tops = architecture.top_layers
+    return max(
+        layouts,
+        key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in tops),
+    )
+
+
+def _names(here: str, layer: Any, layout: Layout) -> list[str]:
+    """The names of a layer's weights in torch, in Keras' order."""
+    words = _BATCH_NORM if hasattr(layer, "moving_mean") else _CONVOLUTION
+    return [f"{layout.module(here)}.{words[weight.name]}" for weight in layer.weights]
+
+
+def _to_keras(name: str, value: Array, wanted: tuple[int, ...], channels: int | None) -> FileTensor:
+    """One tensor in Keras' arrangement: o outputs, i inputs, h rows, w columns of a kernel.
+
+    `channels`: of the feature maps, where the layer reads them flattened.
+    """
+    there = FileTensor(name, value.shape, value)
+    if value.ndim == 4 and len(wanted) == 4:
+        return there.changed(value.transpose(2, 3, 1, 0), "oihw -> hwio")
+    if value.ndim == 4 and len(wanted) == 2:
+        dense = value.transpose(2, 3, 1, 0).reshape(-1, len(value))
+        return there.changed(dense, "oihw -> (hwi)o")
+    if value.ndim == 2 and channels and value.shape[1] % channels == 0:
+        dense = value.reshape(len(value), channels, -1).transpose(2, 1, 0).reshape(-1, len(value))
+        return there.changed(dense, "o(ihw) -> (hwi)o")
+    if value.ndim == 2:
+        return there.changed(value.T, "oi -> io")
+    return there
+
+
+def _to_torch(layer: Any, value: Array, layout: Layout, channels: int) -> tuple[Array, str]:
+    """One tensor in torch's arrangement, the inverse of `_to_keras`, and what was done."""
+    flat = layer.name in layout.flattened
+    if value.ndim == 4:
+        return value.transpose(3, 2, 0, 1), "hwio -> oihw"
+    if value.ndim == 2 and layer.name in layout.convolved:
+        inputs = channels if flat else len(value)
+        side = math.isqrt(len(value) // inputs)
+        if side * side * inputs != len(value):
+            raise WeightsError(
+                f"{layer.name} reads feature maps that are not square, which {layout.name} has no "
+                "convolution for; choose the layout torchvision."
+            )
+        kernel = value.reshape(side, side, inputs, -1).transpose(3, 2, 0, 1)
+        return kernel, "(hwi)o -> oihw"
+    if value.ndim == 2 and flat:
+        unflat = value.reshape(-1, channels, value.shape[1]).transpose(2, 1, 0)
+        return unflat.reshape(value.shape[1], -1), "(hwi)o -> o(ihw)"
+    if value.ndim == 2:
+        return value.T, "io -> oi"
+    return value, ""
+
+
+def state_dict(
+    model: keras.Model, architecture: Architecture, layout_name: str | None = None
+) -> tuple[dict[str, Array], tuple[Placement, ...]]:
+    """A model's weights as torch names and arranges them, and the report on it.
+
+    Args:
+        model: A network of this package.
+        architecture: Its record.
+        layout_name: "torchvision" or "timm"; default: the first that has the network.
+
+    Raises:
+        WeightsError: If torch has no such network, or this library of torch does not.
+    """
+    layouts = layouts_of(architecture.name)
+    if not layouts:
+        sibling = SIBLINGS.get(architecture.name)
+        raise WeightsError(
+            f"torch has no {architecture.name}"
+            + (f", only {sibling}, which computes otherwise." if sibling else ".")
+        )
+    layout = next((each for each in layouts if layout_name in (None, each.name)), None)
+    if layout is None:
+        known = " or ".join(each.name for each in layouts)
+        raise WeightsError(f"layout={layout_name!r}: {architecture.name} is in {known} only.")
+    tensors: dict[str, Array] = {}
+    report: list[Placement] = []
+    channels = 0
+    for layer in (layer for layer in model.layers if layer.weights):
+        names = _names(layer.name, layer, layout)
+        for weight, name in zip(layer.weights, names, strict=True):
+            value = keras.ops.convert_to_numpy(weight)
+            channels = value.shape[-1] if value.ndim == 4 else channels
+            turned, change = _to_torch(layer, value, layout, channels)
+            tensors[name] = np.ascontiguousarray(turned)
+            here = f"{layer.name}/{weight.name}"
+            report.append(Placement(name, here, turned.shape, value.shape, change))
+        if hasattr(layer, "moving_mean"):
+            tensors[f"{names[0].rpartition('.')[0]}.{_COUNTER}"] = np.zeros((), np.int64)
+    return tensors, tuple(report)
+
+
+def read_state_dict(path: Path) -> dict[str, Array]:
+    """The tensors of a `.pth`, `.pt` or `.safetensors` file; no code in it is ever run.
+
+    Raises:
+        WeightsError: If the file is torn, or holds more than tensors.
+    """
+    try:
+        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        if odd := {value.dtype for value in tensors.values() if value.dtype.kind not in "biuf"}:
+            raise TypeError(f"tensors of type {odd} are no weights")
+        if all(name.startswith("module.") for name in tensors):  # as training in parallel saves
+            tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    except WeightsError:
+        raise
+    except Exception as error:  # odd bytes raise whatever they lead to
+        raise WeightsError(f"{path}: not a complete file of tensors ({path.suffix}).") from error
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    return {name: _plain(value) for name, value in safetensors.load_file(path).items()}
+
+
+def _read_pickle(path: Path) -> dict[str, Array]:
+    if not importlib.util.find_spec("torch"):
+        raise WeightsError(
+            f'{path}: reading it needs torch: pip install "keras-classics[torch]"; or convert it '
+            "to .safetensors where torch is."
+        )
+    import torch
+
+    try:
+        # weights_only: an unpickler that knows tensors and containers, and calls nothing else.
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: torn, or holds more than tensors, which could run code and is not read."
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    return {
+        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _plain(value: Array) -> Array:
+    """NumPy's own types only."""
+    return value.astype(np.float32) if value.dtype.kind == "V" else value
+
+
+def write_torch(tensors: Mapping[str, Array], path: Path) -> None:
+    """Write a state dict as `.pth`, `.pt` or `.safetensors`.
+
+    Raises:
+        WeightsError: If torch is needed and missing.
+    """
+    if path.suffix == ".safetensors":
+        safetensors.save_file(dict(tensors), path, metadata={"format": "pt"})
+        return
+    if not importlib.util.find_spec("torch"):
+        raise WeightsError(
+            f'{path}: writing it needs torch: pip install "keras-classics[torch]"; .safetensors '
+            "does not."
+        )
+    import torch
+
+    with path.open("wb") as stream:  # by a path, its name would become part of the bytes
+        torch.save({n: torch.from_numpy(value.copy()) for n, value in tensors.items()}, stream)
