@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.fit import Fit, load_image
+from keras_classics.data.fit import CentralCrop, Fit, load_image
 from keras_classics.data.folder import (
     Item,
     Listing,
@@ -50,7 +50,7 @@ class Preprocessing:
     """From a file to the network's input, the same in training, evaluation and prediction."""
 
     size: tuple[int, int]  # height and width in pixels
-    fit: Fit
+    fit: Fit | CentralCrop  # an artefact's is always a Fit
     mode: Mode
     channels: int = 3
 
@@ -166,7 +166,12 @@ class Classifier:
     """A trained network with all that is needed to use it on pictures."""
 
     def __init__(
-        self, model: keras.Model, card: Card, *, splits: Mapping[str, str] | None = None
+        self,
+        model: keras.Model,
+        card: Card,
+        *,
+        splits: Mapping[str, str] | None = None,
+        folders: Sequence[str] | None = None,
     ) -> None:
         """A classifier from its parts; `load` makes one from an artefact.
 
@@ -174,10 +179,12 @@ class Classifier:
             model: From preprocessed images to probabilities.
             card: What belongs to it.
             splits: Which image of the run's folder was in which part, by its path there.
+            folders: What the folders of the classes are called, where not as the classes.
         """
         self.model = model
         self.card = card
         self.splits = splits or {}
+        self.folders = tuple(folders or card.class_names)
 
     def probabilities(
         self,
@@ -270,7 +277,7 @@ class Classifier:
             DataError: If the folder is not one of images, holds classes that the classifier does
                 not know, or the part asked for is empty.
         """
-        listing = scan(Path(folder), classes=self.card.class_names)
+        listing = scan(Path(folder), classes=self.folders)
         chosen, part = self._part(listing, split)
         decoded = decode_all(
             listing.root,

@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from keras_classics import __version__
-from keras_classics.cli import evaluate, networks, predict, summary, train
+from keras_classics.cli import (
+    convert,
+    evaluate,
+    networks,
+    predict,
+    summary,
+    train,
+    verify,
+    weights,
+)
 from keras_classics.errors import ClassicsError, NothingLearntError
 
 TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
@@ -32,7 +41,7 @@ class _InterruptedError(Exception):
     """Ctrl-C, in a shape that Typer lets through: it would end in silence."""
 
 
-def _add(command: Callable[..., object]) -> None:
+def _guarded(command: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(command)
     def guarded(*arguments: Any, **options: Any) -> object:
         try:
@@ -40,17 +49,26 @@ def _add(command: Callable[..., object]) -> None:
         except KeyboardInterrupt:
             raise _InterruptedError from None
 
-    app.command()(guarded)
+    return guarded
 
 
-for command in (
+COMMANDS: tuple[Callable[..., object], ...] = (
     train.train,
     evaluate.evaluate,
     predict.predict,
     networks.networks,
     summary.summary,
-):
-    _add(command)
+    convert.convert,
+    verify.verify,
+)
+for command in COMMANDS:
+    app.command()(_guarded(command))
+
+_weights = typer.Typer(invoke_without_command=True, help=weights.weights.__doc__)
+_weights.callback()(_guarded(weights.weights))
+_weights.command()(_guarded(weights.show))
+_weights.command()(_guarded(weights.fetch))
+app.add_typer(_weights, name="weights")
 
 
 def _show_version(wanted: bool) -> None:

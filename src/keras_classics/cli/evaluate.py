@@ -9,8 +9,21 @@ import typer
 
 
 def evaluate(
-    artefact: Annotated[Path, typer.Argument(help="Folder that `classics train` wrote.")],
-    folder: Annotated[Path, typer.Argument(help="Sub-folders are classes, as in training.")],
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[ARTEFACT] FOLDER",
+            help="The folder that `classics train` wrote, unless there are --weights; and the "
+            "folder of images, whose sub-folders are classes as in training.",
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge published weights, see `classics weights`, on a folder of ImageNet's "
+            "synsets, by the protocol that produced their published accuracy."
+        ),
+    ] = None,
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         typer.Option(
@@ -22,18 +35,37 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Judge an artefact on a folder: accuracy, table of the classes, confusion matrix."""
+    """Judge an artefact or published weights on a folder: accuracy, classes, confusions."""
     from keras_classics.cli.backend import start
 
     start()
     import json
 
     from keras_classics.artefact import load
-    from keras_classics.cli.terminal import console, counting, show_judgement, show_skipped
+    from keras_classics.cli.terminal import (
+        console,
+        counting,
+        show_judgement,
+        show_published,
+        show_skipped,
+    )
+    from keras_classics.cli.weights import classifier_of
+    from keras_classics.errors import ClassicsError
+    from keras_classics.published import published_record
 
+    if len(places) != (1 if weights else 2):
+        raise ClassicsError(
+            "one FOLDER is needed with --weights."
+            if weights
+            else "an ARTEFACT and a FOLDER are needed, or --weights and a FOLDER."
+        )
+    folder = places[-1]
     remarks = console(error=as_json)
-    with remarks.status("loading"):
-        classifier = load(artefact)
+    if weights:
+        classifier = classifier_of(weights)
+    else:
+        with remarks.status("loading"):
+            classifier = load(places[0])
     with counting(remarks, "reading images") as progress:
         evaluation = classifier.evaluate(
             folder, split=split, batch_size=batch_size, progress=progress
@@ -54,4 +86,8 @@ def evaluate(
         )
     else:
         show_skipped(remarks, evaluation.skipped)
-        show_judgement(remarks, evaluation.judgement, f"{folder}, {evaluation.part}")
+        title = f"{folder}, {evaluation.part}"
+        if weights:
+            show_published(remarks, evaluation.judgement, published_record(weights), title)
+        else:
+            show_judgement(remarks, evaluation.judgement, title)

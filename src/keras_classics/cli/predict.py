@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,10 +11,18 @@ if TYPE_CHECKING:
 
 
 def predict(
-    artefact: Annotated[Path, typer.Argument(help="Folder that `classics train` wrote.")],
-    paths: Annotated[
-        list[str], typer.Argument(help="Files, folders (all images inside) and patterns.")
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[ARTEFACT] PATHS...",
+            help="The folder that `classics train` wrote, unless there are --weights; then files, "
+            "folders (all images inside) and patterns.",
+        ),
     ],
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -27,13 +34,20 @@ def predict(
     start()
     from keras_classics.artefact import load
     from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.cli.weights import classifier_of
     from keras_classics.errors import ClassicsError
 
     if as_json and as_csv:
         raise ClassicsError("--json and --csv: choose one of the two.")
     remarks = console(error=True)
-    with remarks.status("loading"):
-        classifier = load(artefact)
+    if weights:
+        classifier, paths = classifier_of(weights), places
+    else:
+        artefact, *paths = places
+        if not paths:
+            raise ClassicsError("an ARTEFACT and PATHS are needed, or --weights and PATHS.")
+        with remarks.status("loading"):
+            classifier = load(artefact)
     with counting(remarks, "images") as progress:
         predictions = classifier.predict(paths, top_k=top, batch_size=batch_size, progress=progress)
     if as_json:

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_classics.errors import ImageError
-from keras_classics.evaluation.metrics import Judgement
+from keras_classics.evaluation.metrics import Judgement, interval
+from keras_classics.weights.records import PublishedWeights
 
 LONGEST_HEADING = 8  # characters of a class over a column of the confusion matrix
 NARROWEST = 6  # characters that a column of words keeps
@@ -134,6 +135,28 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
         show_table(where, _confusion_matrix(judgement, names))
     else:
         show_table(where, _confusions(judgement, names))
+
+
+def show_published(
+    where: Console, judgement: Judgement, record: PublishedWeights, title: str
+) -> None:
+    """Top-1 and top-5 beside the published figures."""
+    where.print()
+    where.print(f"[bold]{escape(title)}[/]: {judgement.images:,} images")
+    table = new_table([record.name], ["measured", "95 % interval", "published"])
+    for what, measured, published in (
+        ("top-1", judgement.accuracy, record.top1),
+        ("top-5", judgement.top5_accuracy or 0.0, record.top5),
+    ):
+        low, high = interval(measured, judgement.images)
+        table.add_row(what, f"{measured:.2%}", f"{low:.2%} to {high:.2%}", f"{published:.2f}%")
+    show_table(where, table)
+    protocol = record.protocol
+    where.print(
+        f"shorter side resized to {protocol.resize} pixels ({protocol.interpolation}), the central "
+        f"{protocol.crop} × {protocol.crop} cut out; published of ImageNet's 50,000 validation "
+        "images."
+    )
 
 
 def _confusion_matrix(judgement: Judgement, names: Sequence[str]) -> Table:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from keras_classics.data.decode import read_image
 
@@ -18,25 +20,40 @@ Fit = Literal["crop", "pad", "stretch"]
 """What gives way when an image has another shape than the network's input: see `fit_image`."""
 
 
-def fit_image(image: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class CentralCrop:
+    """The way in which accuracies on ImageNet are published: shrink, then cut out the middle."""
+
+    resize: int  # pixels of the shorter side
+    # Pillow's, smooth where it shrinks; "opencv-cubic" looks at 4 x 4 pixels whatever the scale.
+    interpolation: Literal["bilinear", "bicubic", "opencv-cubic"]
+
+
+def fit_image(
+    image: NDArray[np.uint8], size: tuple[int, int], fit: Fit | CentralCrop
+) -> NDArray[np.uint8]:
     """Resize an image to a size, smoothly in both directions.
 
     Args:
         image: (h, w, 3) uint8.
         size: height and width wanted, in pixels.
         fit: "crop" fills the size and cuts what juts out, equally on both sides; "pad" shows the
-            whole image between black bars; "stretch" shows the whole image and distorts it.
+            whole image between black bars; "stretch" shows the whole image and distorts it; a
+            `CentralCrop` cuts the size out of the middle of the image, resized as it says.
 
     Returns:
         A new array (height, width, 3) uint8.
 
     Raises:
-        ValueError: the image is not (h, w, 3) uint8, the size not positive, or the fit unknown.
+        ValueError: the image is not (h, w, 3) uint8, the size not positive or larger than the
+            resized image, or the fit unknown.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image must be (h, w, 3) uint8, got {image.shape} {image.dtype}")
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 pixel in height and width, got {size}")
+    if isinstance(fit, CentralCrop):
+        return _central_crop(image, size, fit)
     if fit == "stretch":
         return _resize(image, size)
     if fit == "crop":
@@ -46,7 +63,9 @@ def fit_image(image: NDArray[np.uint8], size: tuple[int, int], fit: Fit) -> NDAr
     raise ValueError(f"fit must be one of {', '.join(get_args(Fit))}; got {fit!r}")
 
 
-def load_image(path: Path | str, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+def load_image(
+    path: Path | str, size: tuple[int, int], fit: Fit | CentralCrop
+) -> NDArray[np.uint8]:
     """Read an image file at the size of a network: in training, evaluation and prediction alike.
 
     Args:
@@ -61,7 +80,29 @@ def load_image(path: Path | str, size: tuple[int, int], fit: Fit) -> NDArray[np.
         ImageError: the file cannot be decoded.
         ValueError: as in `fit_image`.
     """
-    return fit_image(read_image(path, at_least=max(size)), size, fit)
+    # A published accuracy was measured on the whole image, not on one decoded at half its size.
+    at_least = None if isinstance(fit, CentralCrop) else max(size)
+    return fit_image(read_image(path, at_least=at_least), size, fit)
+
+
+def _central_crop(
+    image: NDArray[np.uint8], size: tuple[int, int], crop: CentralCrop
+) -> NDArray[np.uint8]:
+    """Resized and cut as torchvision and timm do it, or keras-applications."""
+    if crop.resize < max(size):
+        raise ValueError(f"size {size} does not fit into {crop.resize} pixels")
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    height, width = height * crop.resize // shorter, width * crop.resize // shorter
+    if crop.interpolation == "opencv-cubic":
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    else:
+        how = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+        picture = Image.fromarray(image).resize((width, height), how[crop.interpolation])
+        resized = np.asarray(picture)
+        top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return np.array(resized[top : top + size[0], left : left + size[1]], np.uint8)
 
 
 def _centre(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from keras_classics.data.fit import Fit
+    from keras_classics.data.fit import CentralCrop, Fit
     from keras_classics.data.folder import Item
 
 MEMORY_BUDGET = 2 * 1024**3
@@ -51,7 +51,7 @@ def decode_all(
     root: Path | str,
     items: Sequence[Item],
     size: tuple[int, int],
-    fit: Fit,
+    fit: Fit | CentralCrop,
     *,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from keras_classics.errors import DataError
@@ -49,6 +50,13 @@ class Judgement:
             "classes": [vars(figures) for figures in self.classes],
             "confusion": self.confusion,
         }
+
+
+def interval(fraction: float, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a fraction of some images, by Wilson's formula."""
+    test = binomtest(round(fraction * images), images)
+    low, high = test.proportion_ci(confidence_level=0.95, method="wilson")
+    return float(low), float(high)
 
 
 def judge(

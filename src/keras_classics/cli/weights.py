@@ -1,0 +1,154 @@
+"""`classics weights`: the published weights, and `classics weights fetch`, which gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from keras_classics.artefact import Classifier
+    from keras_classics.weights.records import PublishedWeights
+
+
+def weights(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the published weights: accuracy, the protocol that it was measured with, and size."""
+    if context.invoked_subcommand:
+        return
+    from keras_classics.cli.terminal import console, new_table, show_table
+    from keras_classics.weights.download import cached
+    from keras_classics.weights.records import RECORDS
+
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([_plain(record) for record in RECORDS.values()], indent=2))
+        return
+    screen = console()
+    table = new_table(["name"], ["top-1", "top-5", "pixels", "MB", "here"])
+    with screen.status("looking into the caches"):
+        for record in RECORDS.values():
+            size = f"{record.file.size / 1e6:.0f}" if record.file.size else "?"
+            table.add_row(
+                record.name,
+                f"{record.top1:.2f}",
+                f"{record.top5:.2f}",
+                f"{record.protocol.resize} → {record.protocol.crop}",
+                size,
+                "yes" if cached(record.file) else "",
+            )
+    show_table(screen, table)
+    screen.print(
+        "top-1, top-5: per cent of ImageNet's validation images, as published; pixels: of the "
+        "shorter side, and of the central square that was cut out. "
+        "`classics weights show NAME` tells licence, address and hash."
+    )
+
+
+def show(name: Annotated[str, typer.Argument(help="As `classics weights` lists it.")]) -> None:
+    """Show all that is on record of one set of weights."""
+    from rich.markup import escape
+
+    from keras_classics.cli.terminal import console
+    from keras_classics.weights.records import find
+
+    screen = console()
+    for key, value in _plain(find(name)).items():
+        if value not in (None, ""):
+            screen.print(f"[bold]{key:<14}[/] {escape(str(value))}", soft_wrap=True)
+
+
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="As `classics weights` lists them.")],
+    without_top: Annotated[
+        bool, typer.Option("--without-top", help="The smaller file, where there is one.")
+    ] = False,
+) -> None:
+    """Download weights, or find them in a cache, check their hashes, and print their paths."""
+    from keras_classics.weights import download
+    from keras_classics.weights.records import find
+
+    for record in [find(name) for name in names]:
+        file = record.file_for(include_top=not without_top)
+        with downloading(file.file_name) as progress:
+            path: Path = download.fetch(file, progress=progress)
+        typer.echo(str(path))
+
+
+@contextmanager
+def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar over bytes on standard error; it appears with the first byte."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    from keras_classics.cli.terminal import console, running
+
+    remarks: Console = console(error=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=remarks,
+        transient=True,
+    )
+    with running(progress):
+        task = progress.add_task(what, total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+def classifier_of(weights: str) -> Classifier:
+    """Published weights as a classifier, downloaded before our eyes if need be."""
+    from keras_classics.cli.terminal import console
+    from keras_classics.published import published, published_record
+    from keras_classics.weights.download import fetch as fetch_file
+    from keras_classics.weights.records import RECORDS
+
+    if weights in RECORDS:
+        with downloading(weights) as progress:
+            fetch_file(published_record(weights).file, progress=progress)
+    with console(error=True).status("loading"):
+        return published(weights)
+
+
+def _plain(record: PublishedWeights) -> dict[str, str | int | float | bool | None]:
+    """A record as plain values, with the names of its fields."""
+    notop = record.notop
+    return {
+        "name": record.name,
+        "network": record.network,
+        "source": record.source,
+        "url": record.file.url,
+        "hash": record.file.digest,
+        "bytes": record.file.size,
+        "url_notop": notop.url if notop else None,
+        "hash_notop": notop.digest if notop else None,
+        "bytes_notop": notop.size if notop else None,
+        "licence": record.licence,
+        "preprocessing": record.preprocessing,
+        "classes": len(record.class_names),
+        "auxiliary": record.auxiliary,
+        "top1": record.top1,
+        "top5": record.top5,
+        "resize": record.protocol.resize,
+        "crop": record.protocol.crop,
+        "interpolation": record.protocol.interpolation,
+        "measured": record.protocol.source,
+        "note": record.note,
+    }
