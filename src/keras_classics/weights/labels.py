@@ -54,7 +54,8 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
         )
     if not 1 <= top <= len(classes):
         raise ClassicsError(f"top={top}: 1 to {len(classes):,} is possible.")
-    best = (-values).argsort(axis=1, kind="stable")[:, :top]
+    # Of equals the first; numbers without a sign could not be negated as they are.
+    best = (-values.astype("float64")).argsort(axis=1, kind="stable")[:, :top]
     return [
         [(classes[i].synset, classes[i].name, float(row[i])) for i in indices]
         for row, indices in zip(values, best, strict=True)

@@ -1,0 +1,90 @@
+"""What the guides in docs/ say is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from keras_classics import RECORDS, networks
+from keras_classics.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *GUIDES]
+WEIGHTS = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+
+
+def commands():
+    for page in PAGES:
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text("utf-8"), flags=re.S | re.M)
+        for line in "".join(text for language, text in blocks if not language).splitlines():
+            if line.startswith("classics "):
+                yield pytest.param(line, id=f"{page.stem}: {line.split('#')[0].strip()}")
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_commands_can_be_parsed(line):
+    """Every command exists, and takes the options that it is given."""
+    words = shlex.split(line, comments=True)[1:]
+    words = words[: words.index(">")] if ">" in words else words
+    command = typer.main.get_command(app)
+    context = command.make_context("classics", words)
+    while hasattr(command, "commands") and context._protected_args + context.args:
+        name, command, rest = command.resolve_command(
+            context, context._protected_args + context.args
+        )
+        context = command.make_context(name, rest, parent=context)
+
+
+def test_the_table_of_the_published_weights():
+    rows = [
+        tuple(cell.strip() for cell in line.strip("|").split("|"))
+        for line in WEIGHTS.splitlines()
+        if line.startswith("| `") and line.split("`")[1] in RECORDS
+    ]
+    assert rows == [
+        (
+            f"`{record.name}`",
+            f"{record.top1:.2f}",
+            f"{record.top5:.2f}",
+            str(record.protocol.resize),
+            str(record.protocol.crop),
+            record.protocol.interpolation,
+            record.preprocessing,
+        )
+        for record in RECORDS.values()
+    ]
+    assert len(rows) == 13  # Thirteen, says the README
+
+
+def test_the_python_examples(tmp_path, monkeypatch):
+    loaded = []
+
+    def load_requested(_, architecture, weights, **__):
+        loaded.append((architecture.name, weights))
+
+    monkeypatch.setattr(networks, "load_requested", load_requested)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet50-0676ba61.pth").touch()
+    first, surgery = re.findall(r"```python\n(.*?)```", WEIGHTS, flags=re.DOTALL)
+    exec(first, {})
+    assert loaded == [
+        ("resnet50", "imagenet"),
+        ("resnet50_v1_5", "resnet50_v1_5-torchvision-v2"),
+        ("resnet50_v1_5", "resnet50-0676ba61.pth"),
+    ]
+    names = {}
+    exec(surgery, names)
+    assert names["grey"].input_shape == (None, 224, 224, 1)
+    assert names["mine"].output_shape == (None, 7)
+    assert names["large"].input_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
