@@ -10,7 +10,7 @@ import keras
 from keras_classics.architectures.frame import Activation, Architecture
 from keras_classics.errors import WeightsError
 from keras_classics.weights import records
-from keras_classics.weights.download import fetch
+from keras_classics.weights.download import Progress, fetch
 from keras_classics.weights.loading import load_weights
 from keras_classics.weights.records import PublishedWeights
 
@@ -90,8 +90,24 @@ def load_requested(
         WeightsError: If the file cannot be had, or is not the network's.
     """
     record = record_of(weights, architecture)
-    path = fetch(record.file_for(include_top=include_top)) if record else Path(weights)
+    path = Path(weights)
+    if record:
+        path = fetch(record.file_for(include_top=include_top), progress=_progress_bar())
     keep = set(upstream)
     if record and auxiliary and not record.auxiliary and architecture.side:
         keep.update(prefix + name for name in architecture.side.layers)
     load_weights(model, path, architecture=architecture, prefix=prefix, keep=keep)
+
+
+def _progress_bar() -> Progress | None:
+    """Keras' own progress bar, as its applications show it, unless it is switched off."""
+    if not keras.config.is_interactive_logging_enabled():
+        return None
+    bars: dict[int | None, keras.utils.Progbar] = {}
+
+    def show(done: int, total: int | None) -> None:
+        if total not in bars:
+            bars[total] = keras.utils.Progbar(total, unit_name="byte")
+        bars[total].update(done)
+
+    return show
