@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_classics import load
+from keras_classics import Classifier, load
 from keras_classics.errors import ArtefactError, DataError
 from pictures import CLASSES, write_pictures
 
@@ -115,6 +115,28 @@ def test_evaluate_refuses_classes_that_it_does_not_know(artefact, tmp_path):
     (data / "cross").rename(data / "crosses")
     with pytest.raises(DataError, match="crosses"):
         load(artefact).evaluate(data)
+
+
+def test_folders_may_be_called_otherwise_than_the_classes(artefact, shapes, tmp_path):
+    known = load(artefact)
+    folders = ("n03", "n01", "n02")
+    classifier = Classifier(known.model, known.card, folders=folders)
+    for name, folder in zip(CLASSES, folders, strict=True):
+        shutil.copytree(shapes / name, tmp_path / "data" / folder)
+    expected = known.evaluate(shapes, split="all").judgement
+    assert classifier.evaluate(tmp_path / "data").judgement == expected
+    assert [figures.name for figures in expected.classes] == list(CLASSES)
+    assert classifier.predict(shapes / "circle", top_k=1)[0].class_name in CLASSES
+    with pytest.raises(DataError, match="circle"):
+        classifier.evaluate(shapes)
+
+
+def test_a_folder_without_images_of_some_classes(artefact, shapes, tmp_path):
+    known = load(artefact)
+    classifier = Classifier(known.model, known.card, folders=("n03", "n01", "n02"))
+    shutil.copytree(shapes / CLASSES[1], tmp_path / "n01")
+    judgement = classifier.evaluate(tmp_path).judgement
+    assert [figures.support for figures in judgement.classes] == [0, 20, 0]
 
 
 def test_no_such_artefact(tmp_path):

@@ -25,7 +25,7 @@ def published(weights: str | Path) -> Classifier:
 
     Args:
         weights: A name that `classics weights` lists, such as "resnet50-keras", or one of these
-            files under any name.
+            files under another name with the same ending.
 
     Raises:
         WeightsError: If the name or file is none of these, or the weights cannot be had.

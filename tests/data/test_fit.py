@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import itertools
+import re
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_classics.data.fit import fit_image, load_image
+from keras_classics.data.fit import CentralCrop, fit_image, load_image
+from weights.references import torch_module
 
 SIZES = [(1, 1), (7, 5), (64, 64), (224, 299)]
 
@@ -119,3 +124,77 @@ def test_the_scaled_decoding_of_a_large_jpeg_shows_the_same(tmp_path, fit):
     difference = np.abs(loaded - fit_image(image, (64, 64), fit))
     assert difference[inner].max() <= 8
     assert difference.mean() < 2
+
+
+SHAPES = [(375, 500), (500, 375), (333, 501), (487, 333), (256, 256), (600, 231), (80, 103), (7, 5)]
+PROTOCOLS = [(256, 224, "bilinear"), (232, 224, "bilinear"), (342, 299, "bilinear"),
+             (341, 299, "bicubic"), (288, 288, "bicubic"), (235, 224, "bicubic")]  # fmt: skip
+
+
+def noise(height, width, seed=0):
+    """What no rounding error passes unseen, with large shapes and single pixels."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 20 + 1, width // 20 + 1, 3)).astype(np.uint8)
+    coarse = np.kron(coarse, np.ones((20, 20, 1), np.uint8))[:height, :width].astype(int)
+    return np.clip(coarse + rng.integers(-40, 40, coarse.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("resize", "crop", "interpolation"), PROTOCOLS)
+def test_central_crop_is_torchvision_s(resize, crop, interpolation):
+    transforms = torch_module("torchvision.transforms")
+    mode = transforms.InterpolationMode(interpolation)
+    reference = transforms.Compose([transforms.Resize(resize, mode), transforms.CenterCrop(crop)])
+    for shape in SHAPES:
+        image = noise(*shape)
+        expected = np.asarray(reference(Image.fromarray(image)))
+        fitted = fit_image(image, (crop, crop), CentralCrop(resize, interpolation))
+        np.testing.assert_array_equal(fitted, expected, err_msg=str(shape))
+
+
+def test_central_crop_with_opencv_is_the_rule_of_keras_applications():
+    for height, width in SHAPES:
+        image = noise(height, width)
+        shorter = min(height, width)
+        target = (width * 256 // shorter, height * 256 // shorter)
+        resized = cv2.resize(image, target, interpolation=cv2.INTER_CUBIC)
+        top, left = (resized.shape[0] - 224) // 2, (resized.shape[1] - 224) // 2
+        expected = resized[top : top + 224, left : left + 224]
+        fitted = fit_image(image, (224, 224), CentralCrop(256, "opencv-cubic"))
+        np.testing.assert_array_equal(fitted, expected)
+
+
+def test_the_interpolations_of_a_central_crop_differ():
+    """Else the records' figures could not tell them apart either."""
+    kinds = ("bilinear", "bicubic", "opencv-cubic")
+    image = noise(375, 500)
+    fitted = [fit_image(image, (224, 224), CentralCrop(256, kind)).astype(int) for kind in kinds]
+    for one, other in itertools.combinations(fitted, 2):
+        assert np.abs(one - other).mean() > 1
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "opencv-cubic"])
+def test_central_crop_returns_a_new_array(interpolation):
+    image = noise(64, 64)
+    before = image.copy()
+    fitted = fit_image(image, (64, 48), CentralCrop(64, interpolation))
+    assert (fitted.shape, fitted.dtype) == ((64, 48, 3), np.uint8)
+    assert not np.shares_memory(fitted, image)
+    np.testing.assert_array_equal(fitted, before[:, 8:56])
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("size", [(225, 10), (10, 225)])
+def test_central_crop_larger_than_the_resized_image(size):
+    with pytest.raises(ValueError, match=re.escape(f"size {size} does not fit into 224 pixels")):
+        fit_image(noise(300, 400), size, CentralCrop(224, "bilinear"))
+
+
+def test_central_crop_sees_the_whole_of_a_large_jpeg(tmp_path):
+    """Not one that was decoded at a half or a quarter of its size."""
+    Image.fromarray(noise(1200, 1600)).save(tmp_path / "x.jpg", quality=90)
+    with Image.open(tmp_path / "x.jpg") as picture:
+        whole = np.asarray(picture.convert("RGB"))
+    for crop in (CentralCrop(256, "bicubic"), CentralCrop(256, "opencv-cubic")):
+        np.testing.assert_array_equal(
+            load_image(tmp_path / "x.jpg", (224, 224), crop), fit_image(whole, (224, 224), crop)
+        )
