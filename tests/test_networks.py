@@ -64,7 +64,7 @@ def test_arguments_are_those_of_keras_applications(name):
         for parameter in inspect.signature(ours).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    own = {"VGG16": {"dropout": 0.0}, "InceptionV3": {"auxiliary": False}}.get(name, {})
+    own = {"dropout": 0.0} if name == "VGG16" else {"auxiliary": False}
     assert extra == {"width": 1.0, "prefix": "", **own}
 
 
@@ -206,12 +206,14 @@ def test_an_unknown_network_is_met_with_the_nearest_name():
         build("resnet5O", weights=None)
 
 
-def test_constructors_of_the_variants():
-    assert keras_classics.ResNet50V1_5(width=1 / 16).name == "resnet50_v1_5"
-    assert keras_classics.ResNet50D(width=1 / 16).name == "resnet50_d"
-    for constructor in (keras_classics.ResNet50V1_5, keras_classics.ResNet50D):
-        with pytest.raises(ValueError, match="no published weights are known"):
-            constructor(weights="imagenet")
+@pytest.mark.parametrize("network", ["resnet50_v1_5", "resnet50_d", "inception_v3_torch"])
+def test_constructors_of_the_variants(network):
+    constructor = getattr(keras_classics, CATALOG[network].title)
+    assert constructor(width=1 / 16).name == network
+    with pytest.raises(
+        ValueError, match=f"Keras publishes none for {network}; use one of {network}-"
+    ):
+        constructor(weights="imagenet")
 
 
 @pytest.mark.backends
@@ -233,9 +235,32 @@ def test_the_auxiliary_head_is_a_plain_second_output(randomise, images, run):
     np.testing.assert_allclose(side.sum(1), 1, rtol=1e-5)
 
 
-def test_the_auxiliary_head_needs_the_top():
+@pytest.mark.parametrize("constructor", [InceptionV3, keras_classics.InceptionV3Torch])
+def test_the_auxiliary_head_needs_the_top(constructor):
     with pytest.raises(ValueError, match="auxiliary=True with include_top=False"):
-        InceptionV3(weights=None, include_top=False, auxiliary=True)
+        constructor(weights=None, include_top=False, auxiliary=True)
+
+
+@pytest.mark.parametrize("network", [n for n, record in CATALOG.items() if record.side is None])
+def test_the_auxiliary_head_is_refused_where_there_is_none(network):
+    title = CATALOG[network].title
+    with pytest.raises(ValueError, match=f"auxiliary=True: {title} has no side classifier"):
+        build(network, weights=None, auxiliary=True)
+    if network != "vgg16":  # whose constructor takes no such argument, but dropout
+        with pytest.raises(ValueError, match="has no side classifier"):
+            getattr(keras_classics, title)(weights=None, auxiliary=True)
+
+
+def test_the_torch_inception_has_torchvisions_parameters():
+    """Those that are trained: torch does not count the moving statistics."""
+
+    def trainable(**arguments):
+        model = keras_classics.InceptionV3Torch(weights=None, **arguments)
+        return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+    with_head = trainable(auxiliary=True)
+    assert with_head == 27_161_264
+    assert with_head - trainable() == 3_326_696
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 from keras_classics import (
     InceptionV3,
+    InceptionV3Torch,
     grid_size_reduction,
     module_a,
     module_b,
     module_c,
     without_auxiliary,
 )
-from keras_classics.architectures.inception_v3 import REDUCTION_17_TO_8, REDUCTION_35_TO_17
+from keras_classics.architectures.inception_v3 import (
+    KERAS,
+    REDUCTION_17_TO_8,
+    REDUCTION_35_TO_17,
+    TORCH,
+    auxiliary_head,
+)
+from keras_classics.weights.torch_names import layouts_of
+from weights.references import randomised, torch_module
 
 
 def convolutions(model):
@@ -79,19 +90,93 @@ def test_grid_size_reduction_is_figure_10(branches, channels, filters, sides, ha
     assert isinstance(model.get_layer("mine_pool"), keras.layers.MaxPooling2D)
 
 
-def test_pooling_does_not_count_the_padding(run):
-    """The mean of ones is one at the border too, so the projection gives the same everywhere."""
-    model = module(module_a, 3, pool=32, width=1 / 4)
+@pytest.mark.parametrize("variant", [KERAS, TORCH])
+@pytest.mark.parametrize(
+    ("block", "arguments"), [(module_a, {"pool": 32}), (module_b, {"inner": 128}), (module_c, {})]
+)
+def test_pooling_counts_the_padding_as_its_variant_does(block, arguments, variant, run):
+    """The mean of ones: one everywhere, or less at the border, where zeros are counted."""
+    model = module(block, 3, width=1 / 4, variant=variant, **arguments)
     pool = keras.Model(model.inputs, model.get_layer("mine_pool_avg").output)
-    np.testing.assert_allclose(run(pool, np.ones((1, 9, 12, 3), "float32")), 1, rtol=1e-6)
+    expected = np.ones((9, 12))
+    if variant is TORCH:  # 6 of the 9 pixels of a window are inside at a side, 4 at a corner
+        expected[[0, -1]] *= 2 / 3
+        expected[:, [0, -1]] *= 2 / 3
+    values = run(pool, np.ones((1, 9, 12, 3), "float32"))[0, :, :, 1]
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
-def test_no_gamma_no_bias():
-    model = InceptionV3(weights=None, width=1 / 16, input_shape=(75, 75, 3))
+@pytest.mark.parametrize("variant", [KERAS, TORCH])
+def test_the_variants_differ_in_layers_of_pooling_alone(variant):
+    model = module(module_a, 192, pool=64, variant=variant)
+    assert model.output_shape == (None, 9, 12, 288)
+    pads = [x.name for x in model.layers if isinstance(x, keras.layers.ZeroPadding2D)]
+    assert pads == (["mine_pool_pad"] if variant is TORCH else [])
+    pool = model.get_layer("mine_pool_avg")
+    assert pool.padding == ("valid" if variant is TORCH else "same")
+
+
+@pytest.mark.parametrize(
+    ("constructor", "gamma", "momentum"),
+    [(InceptionV3, False, 0.99), (InceptionV3Torch, True, 0.9)],
+)
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_batch_norm_of_the_variants(constructor, gamma, momentum, auxiliary):
+    model = constructor(weights=None, width=1 / 16, input_shape=(75, 75, 3), auxiliary=auxiliary)
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert len(norms) == 94
-    assert {(norm.scale, norm.epsilon, norm.momentum) for norm in norms} == {(False, 1e-3, 0.99)}
+    assert len(norms) == 94 + 2 * auxiliary
+    # torch's momentum is the other way round: 0.1.
+    expected = {(gamma, 1e-3, momentum)}
+    assert {(norm.scale, norm.epsilon, norm.momentum) for norm in norms} == expected
     assert {x.use_bias for x in model.layers if isinstance(x, keras.layers.Conv2D)} == {False}
+
+
+# Torchvision's modules, the names of their parts in the order of ours, and ours.
+BLOCKS = {
+    "InceptionA": (
+        (192, 32), partial(module_a, pool=32), "mixed0", "Mixed_5b",
+    ),
+    "InceptionB": (
+        (288,), partial(grid_size_reduction, branches=REDUCTION_35_TO_17), "mixed3", "Mixed_6a",
+    ),
+    "InceptionC": ((768, 128), partial(module_b, inner=128), "mixed4", "Mixed_6b"),
+    "InceptionD": (
+        (768,), partial(grid_size_reduction, branches=REDUCTION_17_TO_8), "mixed8", "Mixed_7a",
+    ),
+    "InceptionE": ((1280,), module_c, "mixed9", "Mixed_7b"),
+    "InceptionAux": ((768, 10), partial(auxiliary_head, prefix="", width=1.0, classes=10,
+                                        activation=None), "", "AuxLogits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_each_module_is_torchvisions(name, images, run):
+    """By its own random tensors, the moving statistics included, and on a grid of odd sides."""
+    import torch
+
+    arguments, block, ours, prefix = BLOCKS[name]
+    blocks = torch_module("torchvision.models.inception")
+    theirs = randomised(getattr(blocks, name)(*arguments))
+    state = {key: value.numpy() for key, value in theirs.state_dict().items()}
+    layout = next(each for each in layouts_of("inception_v3_torch") if each.name == "torchvision")
+    shape = (17, 17, arguments[0])
+    x = keras.Input(shape)
+    model = keras.Model(x, block(x, variant=TORCH, **({"name": ours} if ours else {})))
+    for layer in (layer for layer in model.layers if layer.weights):
+        path = layout.module(layer.name).removeprefix(f"{prefix}.")
+        parts = ("weight", "bias", "running_mean", "running_var")
+        values = [state.pop(f"{path}.{part}") for part in parts if f"{path}.{part}" in state]
+        axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+        layer.set_weights([value.transpose(axes[value.ndim]) for value in values])
+    assert all(key.endswith("num_batches_tracked") for key in state)
+    values = images(2, *shape)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(values.transpose(0, 3, 1, 2).copy())).numpy()
+    if expected.ndim == 4:
+        expected = expected.transpose(0, 2, 3, 1)
+    assert 0.01 < expected.std() < 100
+    error = np.abs(run(model, values) - expected).max() / np.abs(expected).max()
+    assert error < 1e-5
 
 
 @pytest.mark.backends
