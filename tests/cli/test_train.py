@@ -24,6 +24,31 @@ def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
     assert f"accuracy {card.figures['accuracy']:.1%}" in output
 
 
+def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    data = write_pictures(tmp_path / "data", each=8, classes=("circle", "cross"))
+    arguments = ["train", str(data), "--network", "vgg16", "--epochs", "3"]
+    transfer = ["--weights", str(artefact), "--unfreeze", "stage", "--batch-norm", "train"]
+    assert app.run([*arguments, *transfer, "--out", str(tmp_path / "out")]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.endswith(f"begins with {artefact}, a new top") for line in lines)
+    phases = [i for i, line in enumerate(lines) if line.startswith(("training the", "unfreezing"))]
+    assert [lines[i] for i in phases] == [
+        "training the new top (297 k of 528 k parameters)",
+        "unfreezing block5 (408 k of 528 k parameters)",
+        "unfreezing block4, block3, block2, block1 (528 k of 528 k parameters)",
+    ]
+    assert [lines[i + 1][:11] for i in phases] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
+
+
+def test_how_to_transfer_needs_something_to_transfer(capsys, shapes):
+    for option, value in (("--unfreeze", "stage"), ("--batch-norm", "train")):
+        assert app.run(["train", str(shapes), option, value]) == 2
+        message = capsys.readouterr().err.strip()
+        assert "give weights, too" in message
+        assert "\n" not in message
+
+
 def test_many_classes_show_the_commonest_confusions(capsys):
     import numpy as np
 

@@ -21,7 +21,7 @@ from keras_classics.errors import (
     WeightsError,
 )
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import EpochEnd, Prepared, Reading, Step
+from keras_classics.training.events import EpochEnd, PhaseBegin, Prepared, Reading, Step
 from keras_classics.training.run import train
 from pictures import CLASSES, picture, state, write_pictures
 
@@ -204,9 +204,13 @@ def test_two_images_a_class_are_enough(tmp_path):
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"width": 0.0}, "width=0.0"),
         ({"seed": 2**32}, "seed=4294967296"),
+        ({"unfreeze": "all"}, "unfreeze='all': .* give weights, too, or leave it out"),
+        ({"batch_norm": "train"}, "batch_norm='train': .* give weights, too, or leave it out"),
+        ({"unfreeze": "some", "weights": "a.h5"}, "one of none, stage, all is needed"),
+        ({"batch_norm": "some", "weights": "a.h5"}, "one of frozen, train is needed"),
         ({"weights": "nowhere.h5"}, "no such file"),
         ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
-        ({"weights": "imagenet", "width": None, "network": "resnet50_d"}, "no published weights"),
+        ({"weights": "imagenet", "width": None, "network": "resnet50_d"}, "publishes none for"),
     ],
 )
 def test_arguments_out_of_their_range(shapes, tmp_path, changes, message):
@@ -242,16 +246,40 @@ def config_with(config, **changes):
     return replace(config, **changes)
 
 
-def test_trained_batch_norm_keeps_its_statistics(shapes, tmp_path):
-    small = {"network": "resnet50", "width": 0.0625, "size": 32, "epochs": 1}
-    first = train(TrainConfig(folder=shapes, **small, out=tmp_path / "first"))
+def test_transfer_keeps_batch_norm_and_the_recipe_says_how(shapes, tmp_path):
+    small = {"network": "resnet50", "width": 0.0625, "size": 32}
+    first = train(TrainConfig(folder=shapes, **small, epochs=1, out=tmp_path / "first"))
+    assert first.classifier.card.recipe["transfer"] is None
+    events = []
     second = train(
-        TrainConfig(folder=shapes, **small, weights=str(first.artefact), out=tmp_path / "second")
+        TrainConfig(
+            folder=shapes,
+            **small,
+            epochs=3,
+            weights=str(first.artefact),
+            unfreeze="stage",
+            out=tmp_path / "second",
+        ),
+        events.append,
     )
-    one, two = (run.classifier.model.get_layer("conv3_block1_2_bn") for run in (first, second))
-    np.testing.assert_array_equal(weights_of(one)[2], weights_of(two)[2])
-    np.testing.assert_array_equal(weights_of(one)[3], weights_of(two)[3])
-    assert two.trainable
+    begins = [event for event in events if isinstance(event, PhaseBegin)]
+    assert [(event.stages, event.epoch) for event in begins] == [
+        (("top",), 1),
+        (("conv5",), 2),
+        (("conv4", "conv3", "conv2", "conv1"), 3),
+    ]
+    assert isinstance(events[events.index(begins[0]) - 1], Prepared)
+    one, two = (load(run.artefact).model for run in (first, second))
+    for layer in one.layers:
+        if "_bn" in layer.name:
+            for old, new in zip(
+                weights_of(layer), weights_of(two.get_layer(layer.name)), strict=True
+            ):
+                np.testing.assert_array_equal(old, new)
+    assert all(layer.trainable for layer in two.layers)
+    transfer = second.classifier.card.recipe["transfer"]
+    assert transfer["unfreeze"] == "stage"
+    assert transfer["batch_norm"] == "frozen"
 
 
 @pytest.mark.backends

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from keras_classics.training.events import EpochEnd, Event, Prepared
+    from keras_classics.training.events import EpochEnd, Event, PhaseBegin, Prepared
 
 
 def train(
@@ -35,12 +35,28 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="[default: 12]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest of the schedule. [default: by network]")
+        float | None,
+        typer.Option(help="Highest of the schedule, and of the layers. [default: by network]"),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Where to begin: imagenet, a file of weights, an artefact. [default: random]"
+            help="Where to begin: imagenet or another published name, a file of weights, an "
+            "artefact. The top is new. [default: random]"
+        ),
+    ] = None,
+    unfreeze: Annotated[
+        Literal["none", "stage", "all"] | None,
+        typer.Option(
+            help="With weights: after the new top train no more, one stage after the other "
+            "downwards, or all at once. [default: all]"
+        ),
+    ] = None,
+    batch_norm: Annotated[
+        Literal["frozen", "train"] | None,
+        typer.Option(
+            help="With weights: batch norm of what is unfrozen keeps its statistics, or learns "
+            "from yours. [default: frozen]"
         ),
     ] = None,
     preprocessing: Annotated[
@@ -78,6 +94,8 @@ def train(
         batch_size=batch_size,
         learning_rate=learning_rate,
         weights=weights,
+        unfreeze=unfreeze,
+        batch_norm=batch_norm,
         preprocessing=preprocessing,
         fit=fit,
         seed=seed,
@@ -131,13 +149,15 @@ class _Display:
 
     def show(self, event: Event) -> None:
         """Show one event."""
-        from keras_classics.training.events import EpochEnd, Prepared, Reading, Step
+        from keras_classics.training.events import EpochEnd, PhaseBegin, Prepared, Reading, Step
 
         match event:
             case Reading(done, total):
                 self._bar("reading images", done, total)
             case Prepared():
                 self._prepared(event)
+            case PhaseBegin():
+                self._phase_begin(event)
             case Step(epoch, done, total, rate):
                 self._bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
             case EpochEnd():
@@ -167,6 +187,19 @@ class _Display:
             f"image{begins}"
         )
         self.progress.reset(self.task, total=None, description="building the first step", rate="")
+
+    def _phase_begin(self, event: PhaseBegin) -> None:
+        from rich.markup import escape
+
+        from keras_classics.cli.terminal import short
+
+        what = [f"unfreezing {', '.join(stage for stage in event.stages if stage != 'top')}"]
+        if "top" in event.stages:
+            what = ["training the new top", *(what if len(event.stages) > 1 else [])]
+        self.screen.print(
+            f"[bold]{escape(', '.join(what))}[/] ({short(event.trained)} of "
+            f"{short(event.parameters)} parameters)"
+        )
 
     def _epoch_end(self, event: EpochEnd) -> None:
         self.screen.print(

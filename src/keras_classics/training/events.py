@@ -38,13 +38,23 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class PhaseBegin:
+    """With trained weights to begin with: more of the network is trained from here on."""
+
+    stages: tuple[str, ...]  # that begin to be trained, from the top down
+    epoch: int  # the phase's first one, from 1
+    trained: int  # parameters that are trained now
+    parameters: int  # of the whole network
+
+
+@dataclass(frozen=True)
 class Step:
     """A step is done."""
 
     epoch: int  # from 1
     done: int  # steps of the whole run
     total: int
-    images_per_second: float  # this epoch, without building the first step; 0: not known yet
+    images_per_second: float  # this epoch, without building a phase's first step; 0: not known yet
 
 
 @dataclass(frozen=True)
@@ -60,5 +70,5 @@ class EpochEnd:
     best: bool  # the best so far on the validation part
 
 
-Event = Reading | Prepared | Step | EpochEnd
+Event = Reading | Prepared | PhaseBegin | Step | EpochEnd
 Listener = Callable[[Event], None]

@@ -1,9 +1,12 @@
-"""Fitting: epochs until the last one or Ctrl-C, the best of them, and its batch-norm statistics."""
+"""Fitting: phases until the last epoch or Ctrl-C, the best epoch, its batch-norm statistics."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +17,11 @@ import numpy.typing as npt
 from keras_classics.data.batches import Batches, FollowEpochs
 from keras_classics.errors import ClassicsError, NothingLearntError
 from keras_classics.training import batch_norm
-from keras_classics.training.events import EpochEnd, Listener, Step
+from keras_classics.training.events import EpochEnd, Listener, PhaseBegin, Step
 from keras_classics.training.images import Images
 from keras_classics.training.interrupts import Interrupts
+from keras_classics.training.optimizer import LayerwiseAdamW
+from keras_classics.training.phases import Phase, phase_at, plan
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import StartingNetwork
 
@@ -47,7 +52,10 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self._best = (-1.0, 0.0)  # validation accuracy, then the lower loss
         self._began = self._spent = 0.0
         self._seen = 0
-        self._built = False  # the first step of all is built before it is taken
+        self._built = False
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+        self._built = False  # the first step of a phase is built before it is taken
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self._began, self._spent, self._seen = time.monotonic(), 0.0, 0
@@ -134,35 +142,21 @@ def fit(
         tell=tell,
         interrupts=interrupts,
     )
-    frozen = batch_norm.batch_norms(model) if network.began_with else []
-    for layer in frozen:  # trained statistics are worth more than those of a small set
-        layer.trainable = False
+    phases = plan(model, recipe)
     try:
-        with batch_norm.momentum(model, lambda own: batch_norm.fitted_momentum(len(train), own)):
-            model.compile(
-                _optimizer(recipe, steps=len(train) * recipe.epochs),
-                keras.losses.CategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
-                # XLA takes minutes to compile these networks for a CPU, and runs them no faster.
-                jit_compile=keras.backend.backend() == "jax",
-            )
-            # With the variables of optimiser and metrics there beforehand, TensorFlow traces the
-            # step once, not twice: the time to the first step is halved.
-            model.optimizer.build(model.trainable_variables)
-            model.test_on_batch(*val[0])
-            model.fit(
-                train,
-                epochs=recipe.epochs,
-                validation_data=val,
-                shuffle=False,
-                verbose=0,
-                callbacks=[FollowEpochs(train), watch],
-            )
+        for phase in phases:
+            with (
+                _retracing_expected(),
+                phase.trainable(model),
+                batch_norm.momentum(model, lambda own: batch_norm.fitted_momentum(len(train), own)),
+            ):
+                if recipe.transfer is not None:
+                    tell(_phase_begin(phase, model, epoch=len(watch.fitting.history) + 1))
+                _fit_phase(model, phase, recipe, train=train, val=val, watch=watch)
+            if watch.fitting.diverged:
+                break
     except KeyboardInterrupt:
         watch.fitting.interrupted = True
-    finally:
-        for layer in frozen:
-            layer.trainable = True
     fitting = watch.fitting
     if not fitting.history and fitting.interrupted:
         raise NothingLearntError(
@@ -174,11 +168,12 @@ def fit(
             f"{recipe.learning_rate:g} is too high; lower --learning-rate."
         )
     model.set_weights(fitting.weights)
-    if not frozen and not fitting.interrupted:
+    if not fitting.interrupted:
         clean = batches(indices=learn, shuffle=True, drop_remainder=True)
         sample = range(min(len(clean), STATISTICS_BATCHES))
         try:
-            with interrupts.allowed():
+            # Those of trained batch norm alone: what was frozen when the best epoch ended stays so.
+            with phase_at(phases, fitting.best_epoch).trainable(model), interrupts.allowed():
                 batch_norm.reestimate(model, (clean[i][0] for i in sample))
         except KeyboardInterrupt:  # the fitted momentum's statistics are good, too
             fitting.interrupted = True
@@ -186,11 +181,62 @@ def fit(
     return fitting
 
 
+def _fit_phase(
+    model: keras.Model, phase: Phase, recipe: Recipe, *, train: Batches, val: Batches, watch: _Watch
+) -> None:
+    """Fit the layers that are trainable now; the others cost no gradient."""
+    model.compile(
+        _optimizer(recipe, phase, steps=len(train) * phase.epochs),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        # XLA takes minutes to compile these networks for a CPU, and runs them no faster.
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    # With the variables of optimiser and metrics there beforehand, TensorFlow traces the
+    # step once, not twice: the time to the first step is halved.
+    model.optimizer.build(model.trainable_variables)
+    model.test_on_batch(*val[0])
+    done = len(watch.fitting.history)
+    model.fit(
+        train,
+        initial_epoch=done,
+        epochs=done + phase.epochs,
+        validation_data=val,
+        shuffle=False,
+        verbose=0,
+        callbacks=[FollowEpochs(train), watch],
+    )
+
+
+@contextmanager
+def _retracing_expected() -> Iterator[None]:
+    """Keep TensorFlow's warning about much tracing off the terminal: every phase is traced anew."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "retracing" not in str(record.msg)
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+def _phase_begin(phase: Phase, model: keras.Model, *, epoch: int) -> PhaseBegin:
+    return PhaseBegin(
+        stages=phase.begins,
+        epoch=epoch,
+        trained=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        parameters=model.count_params(),
+    )
+
+
 def _finite(values: dict[str, float]) -> bool:
     return all(math.isfinite(value) for value in values.values())
 
 
-def _optimizer(recipe: Recipe, steps: int) -> keras.Optimizer:
+def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.Optimizer:
     warm_up = round(recipe.warm_up * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=recipe.learning_rate / 20,
@@ -198,6 +244,13 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.Optimizer:
         warmup_target=recipe.learning_rate,
         warmup_steps=warm_up,
     )
+    if recipe.transfer is not None:
+        return LayerwiseAdamW(
+            schedule,
+            rates=phase.rates,
+            decay=recipe.weight_decay,
+            global_clipnorm=recipe.clip_norm,
+        )
     return keras.optimizers.AdamW(
         schedule, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
     )

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from keras_classics.data.augment import Augmentation
+
+Unfreeze = Literal["none", "stage", "all"]
+BatchNorm = Literal["frozen", "train"]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How a network with trained weights is trained: its new top first, alone."""
+
+    unfreeze: Unfreeze  # what follows the top: nothing, a stage at a time, or all stages at once
+    batch_norm: BatchNorm  # of the stages that are unfrozen; below them it is always frozen
+    top_share: float  # of the epochs, for the top alone; all of them where nothing follows
+    lower: float  # a stage's learning rate as a fraction of that of the stage above
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,7 @@ class Recipe:
     warm_up: float  # fraction of all steps
     clip_norm: float
     augmentation: Augmentation
+    transfer: Transfer | None = None  # None for random weights
 
 
 # Made for small sets of images and a CPU. No mirroring: it would turn some classes into others
@@ -38,6 +53,10 @@ QUICK = Recipe(
     augmentation=Augmentation(shift=0.1, zoom=0.1, rotate=10.0, brightness=0.1, contrast=0.2),
 )
 
-# Without batch norm a network needs smaller steps; with trained weights, any does.
+# Measured: docs/transfer.md. Rates that fall from stage to stage are those of ULMFiT,
+# https://arxiv.org/abs/1801.06146, whose 2.6 was too steep here.
+TRANSFER = Transfer(unfreeze="all", batch_norm="frozen", top_share=0.25, lower=1 / 1.3)
+
+# Without batch norm a network needs smaller steps; rates that fall below can be higher on top.
 GENTLE = 0.25
-FINE_TUNING = 0.1
+FINE_TUNING = 2.0

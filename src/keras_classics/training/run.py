@@ -24,13 +24,14 @@ from keras_classics.artefact import (
     write_artefact,
 )
 from keras_classics.data.folder import Listing, fingerprint
-from keras_classics.errors import ClassicsError, OutputError
+from keras_classics.errors import OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
-from keras_classics.training.config import TrainConfig, input_size, recipe_for
+from keras_classics.training.config import TrainConfig, check_arguments, input_size, recipe_for
 from keras_classics.training.events import Listener, Prepared
 from keras_classics.training.fitting import Fitting, fit
 from keras_classics.training.images import Images, decode_images, list_images
 from keras_classics.training.interrupts import Interrupts, handled
+from keras_classics.training.origin import find_origin
 from keras_classics.training.output import (
     Staging,
     check_outside,
@@ -77,11 +78,11 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     """
     tell: Listener = listener or (lambda _: None)
     began = time.monotonic()
-    if not 0 <= config.seed < 2**32:
-        raise ClassicsError(f"seed={config.seed}: a whole number from 0 to 2**32 - 1 is needed.")
+    check_arguments(config)
     architecture = catalog.find(config.network)
-    size = input_size(config, architecture)
-    recipe = recipe_for(config, architecture)
+    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
+    size = input_size(config, architecture, origin)
+    recipe = recipe_for(config, architecture, origin)
     name = "digits" if config.folder is None else config.folder.resolve().name
     out = config.out or free_name(Path("runs"), f"{name}-{architecture.name}")
     if config.folder is not None:
@@ -89,7 +90,8 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     listing = list_images(config)
     with handled() as interrupts, staging(out) as stage:
         keras.utils.set_random_seed(config.seed)
-        network = start_network(config, architecture, size, classes=len(listing.classes))
+        classes = len(listing.classes)
+        network = start_network(config, architecture, size, classes, origin)
         check_space(stage.folder, needed=5 * network.model.count_params())
         data = decode_images(listing, size, config, stage.folder, tell)
         card = _card(config, architecture, network, recipe, data, size=size, found=listing)

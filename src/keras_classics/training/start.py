@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import keras
 
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
-from keras_classics.artefact import MODEL, Card
 from keras_classics.data.preprocess import Mode
-from keras_classics.errors import ClassicsError, WeightsError
 from keras_classics.networks import build
 from keras_classics.training.config import DEFAULT_WIDTH, TrainConfig
-from keras_classics.weights import records
-from keras_classics.weights.loading import fetch, load_weights
+from keras_classics.training.origin import Origin
+from keras_classics.weights.loading import load_weights
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,15 @@ class StartingNetwork:
 
 
 def start_network(
-    config: TrainConfig, architecture: Architecture, size: int, classes: int
+    config: TrainConfig,
+    architecture: Architecture,
+    size: int,
+    classes: int,
+    origin: Origin | None = None,
 ) -> StartingNetwork:
-    """The network with logits as outputs, and the weights that it begins with."""
-    path, mode, width, began_with = _starting_weights(config, architecture)
+    """The network with logits as outputs, with random weights or with those of its origin."""
+    width = origin.width if origin else config.width
+    width = DEFAULT_WIDTH if width is None else width
     model = build(
         architecture,
         input_shape=with_channels((size, size), 3),
@@ -41,40 +42,12 @@ def start_network(
         classifier_activation=None,
         width=width,
     )
-    if path is None:
+    if origin is None:
         _draw_weights(model, config.seed)
-    else:
-        load_weights(model, path, architecture=architecture, skip_top=True)
-    return StartingNetwork(model, width, config.preprocessing or mode, began_with)
-
-
-def _starting_weights(
-    config: TrainConfig, architecture: Architecture
-) -> tuple[Path | None, Mode, float, str | None]:
-    """The file, its preprocessing, the width, and the weights in words."""
-    width = config.width if config.width is not None else DEFAULT_WIDTH
-    if config.weights is None:
-        return None, "tf", width, None
-    if config.weights == "imagenet":
-        if config.width not in (None, 1.0):
-            raise ClassicsError(f"width={config.width}: ImageNet weights fit width 1.0 only.")
-        record = records.imagenet(architecture.name, include_top=False)
-        return fetch(record), cast(Mode, record.preprocessing), 1.0, "ImageNet weights, a new top"
-    path = Path(config.weights)
-    if path.is_dir():
-        card = Card.read(path)
-        if card.network != architecture.name:
-            raise WeightsError(f"{path}: holds {card.network}, not {architecture.name}.")
-        if config.width not in (None, card.width):
-            raise WeightsError(f"{path}: has width {card.width}, not {config.width}.")
-        return path / MODEL, card.preprocessing.mode, card.width, f"{path}, a new top"
-    if not path.is_file():
-        raise WeightsError(
-            f"weights={config.weights!r}: no such file; use imagenet, a file or an artefact."
-        )
-    # A published file under any name brings its own preprocessing.
-    known = records.recognise(path)
-    return path, cast(Mode, known.preprocessing) if known else "tf", width, f"{path}, a new top"
+        return StartingNetwork(model, width, config.preprocessing or "tf", None)
+    load_weights(model, origin.file(), architecture=architecture, keep=architecture.top_layers)
+    mode = config.preprocessing or origin.mode
+    return StartingNetwork(model, width, mode, f"{origin.name}, a new top")
 
 
 def _draw_weights(model: keras.Model, seed: int) -> None:

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_classics import build
+from keras_classics.architectures.layers import conv_bn
+from keras_classics.data.folder import Listing
+from keras_classics.training.events import EpochEnd, PhaseBegin, Step
+from keras_classics.training.fitting import fit
+from keras_classics.training.images import Images
+from keras_classics.training.interrupts import Interrupts
+from keras_classics.training.phases import phase_at, plan
+from keras_classics.training.recipe import QUICK, TRANSFER
+from keras_classics.training.start import StartingNetwork
+
+LOW, HIGH, TOP = ("low_conv", "low_bn"), ("high_conv", "high_bn"), ("predictions",)
+
+
+def recipe(*, epochs=3, rate=0.05, **changes):
+    transfer = dataclasses.replace(TRANSFER, **{"unfreeze": "stage", "top_share": 0.25} | changes)
+    return dataclasses.replace(
+        QUICK, epochs=epochs, batch_size=8, learning_rate=rate, warm_up=0.0, transfer=transfer
+    )
+
+
+def tiny():
+    """Two stages and a top."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = conv_bn(inputs, filters=4, kernel=3, name="low")
+    x = conv_bn(x, filters=4, kernel=3, strides=2, name="high")
+    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    return keras.Model(inputs, layers.Dense(2, name="predictions")(x))
+
+
+def colours():
+    """Pictures of two colours, which a tiny network tells apart."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 2
+    images = rng.integers(0, 100, (24, 8, 8, 3))
+    images[labels == 1, :, :, 0] += 150
+    parts = np.array(["train"] * 16 + ["val"] * 8)
+    listing = Listing(Path("colours"), ("dark", "red"), ())
+    return Images("colours", images.astype("uint8"), labels, parts, listing, ())
+
+
+def snapshot(model):
+    return {
+        layer.name: [keras.ops.convert_to_numpy(weight).copy() for weight in layer.weights]
+        for layer in model.layers
+        if layer.weights
+    }
+
+
+def changed(before, after):
+    """The layers of which a weight differs by a single bit."""
+    return {
+        name
+        for name, weights in before.items()
+        if not all(map(np.array_equal, weights, after[name]))
+    }
+
+
+def run(model, recipe, tell=lambda _: None):
+    network = StartingNetwork(model, 1.0, "tf", "weights")
+    return fit(network, recipe, colours(), seed=0, tell=tell, interrupts=Interrupts())
+
+
+def watched(recipe):
+    """Train; what changed in each phase, by the stages that began with it, and the events."""
+    model, events, phases, before = tiny(), [], {}, {}
+
+    def tell(event):
+        events.append(event)
+        if isinstance(event, PhaseBegin):
+            before[event.stages] = snapshot(model)
+            phases[event.stages] = set()
+        elif isinstance(event, EpochEnd):
+            stages = list(phases)[-1]
+            phases[stages] = changed(before[stages], snapshot(model))
+
+    start = snapshot(model)
+    fitting = run(model, recipe, tell)
+    assert all(layer.trainable for layer in model.layers)
+    return phases, fitting, changed(start, snapshot(model)), events
+
+
+@pytest.mark.backends
+def test_each_phase_changes_its_stages_and_nothing_else():
+    phases, fitting, altogether, events = watched(recipe())
+    assert phases == {
+        ("top",): {*TOP},
+        ("high",): {*TOP, "high_conv"},
+        ("low",): {*TOP, "high_conv", "low_conv"},
+    }
+    assert not {"low_bn", "high_bn"} & altogether
+    assert len(fitting.history) == 3
+    begins = [event for event in events if isinstance(event, PhaseBegin)]
+    assert [(event.epoch, event.trained, event.parameters) for event in begins] == [
+        (1, 10, 294),
+        (2, 154, 294),
+        (3, 262, 294),
+    ]
+
+
+@pytest.mark.backends
+def test_batch_norm_of_what_is_unfrozen_learns_if_asked():
+    phases, _, _, _ = watched(recipe(batch_norm="train"))
+    assert phases == {("top",): {*TOP}, ("high",): {*TOP, *HIGH}, ("low",): {*TOP, *HIGH, *LOW}}
+
+
+def test_batch_norm_is_estimated_again_where_it_learnt_and_nowhere_else(monkeypatch):
+    from keras_classics.training import batch_norm, fitting
+
+    estimated = []
+    reestimate = batch_norm.reestimate
+
+    def spy(model, batches):
+        before = snapshot(model)
+        reestimate(model, batches)
+        estimated.append(changed(before, snapshot(model)))
+
+    monkeypatch.setattr(batch_norm, "reestimate", spy)
+    # The second phase is the last one that counts.
+    answers = iter([True, True, False])
+    monkeypatch.setattr(fitting, "_finite", lambda _: next(answers))
+    monkeypatch.setattr(fitting, "phase_at", lambda phases, _: phases[1])
+    _, result, altogether, _ = watched(recipe(batch_norm="train"))
+    assert result.diverged
+    assert estimated == [{"high_bn"}]
+    assert not {*LOW} & altogether
+
+
+def test_where_the_top_alone_was_best_nothing_else_has_changed(monkeypatch):
+    from keras_classics.training import fitting
+
+    answers = iter([True, False])  # the second phase diverges
+    monkeypatch.setattr(fitting, "_finite", lambda _: next(answers))
+    phases, result, altogether, _ = watched(recipe(batch_norm="train"))
+    assert result.best_epoch == 1
+    assert altogether == {*TOP}
+    assert list(phases) == [("top",), ("high",)]
+
+
+def test_only_the_top():
+    phases, _, _, _ = watched(recipe(unfreeze="none", epochs=2))
+    assert phases == {("top",): {*TOP}}
+
+
+def test_the_lower_a_stage_the_smaller_its_steps():
+    model = tiny()
+    before = {}
+
+    def tell(event):
+        if isinstance(event, PhaseBegin) and "low" in event.stages:
+            before.update(snapshot(model))
+
+    # Adam's steps are as large as the rate: two of them in the only epoch of this phase.
+    run(model, recipe(unfreeze="all", epochs=2, rate=1e-3, lower=0.5), tell)
+    after = snapshot(model)
+    size = {
+        name: np.abs(after[name][0] - before[name][0]).max()
+        for name in ("predictions", "high_conv", "low_conv")
+    }
+    assert size["predictions"] > 1.5 * size["high_conv"] > 1.5**2 * size["low_conv"] > 0
+
+
+def test_the_best_epoch_may_be_of_any_phase():
+    model, states = tiny(), {}
+
+    def tell(event):
+        if isinstance(event, EpochEnd):
+            states[event.epoch] = snapshot(model)
+
+    fitting = run(model, recipe(epochs=6), tell)
+    assert len(states) == 6
+    assert not changed(states[fitting.best_epoch], snapshot(model))
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "train"])
+def test_interrupted_in_a_later_phase(batch_norm):
+    model, states = tiny(), {}
+
+    def tell(event):
+        if isinstance(event, EpochEnd) and event.best:
+            states["best"] = snapshot(model)
+        if isinstance(event, Step) and event.epoch == 3:
+            raise KeyboardInterrupt
+
+    fitting = run(model, recipe(batch_norm=batch_norm), tell)
+    assert fitting.interrupted
+    assert len(fitting.history) == 2
+    assert not changed(states["best"], snapshot(model))
+    assert all(layer.trainable for layer in model.layers)
+
+
+def divided(unfreeze, epochs):
+    model = build("resnet50", weights=None, width=1 / 32, input_shape=(32, 32, 3), classes=3)
+    phases = plan(model, recipe(unfreeze=unfreeze, epochs=epochs))
+    assert sum(phase.epochs for phase in phases) == epochs
+    return [(" ".join(phase.begins), phase.epochs) for phase in phases]
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "epochs", "expected"),
+    [
+        ("none", 12, [("top", 12)]),
+        ("all", 12, [("top", 3), ("conv5 conv4 conv3 conv2 conv1", 9)]),
+        ("all", 2, [("top", 1), ("conv5 conv4 conv3 conv2 conv1", 1)]),
+        ("all", 1, [("top conv5 conv4 conv3 conv2 conv1", 1)]),
+        ("stage", 1, [("top conv5 conv4 conv3 conv2 conv1", 1)]),
+        ("stage", 3, [("top", 1), ("conv5", 1), ("conv4 conv3 conv2 conv1", 1)]),
+        (
+            "stage",
+            12,
+            [("top", 3), ("conv5", 1), ("conv4", 1), ("conv3", 1), ("conv2", 1), ("conv1", 5)],
+        ),
+    ],
+)
+def test_the_epochs_are_divided_and_where_they_are_few_stages_go_together(
+    unfreeze, epochs, expected
+):
+    assert divided(unfreeze, epochs) == expected
+
+
+def test_rates_fall_by_a_fixed_fraction_from_stage_to_stage():
+    model = build("vgg16", weights=None, width=1 / 32, input_shape=(32, 32, 3), classes=3)
+    _, all_stages = plan(model, recipe(unfreeze="all", lower=0.5))
+    assert all_stages.rates["predictions"] == all_stages.rates["fc1"] == 1.0
+    assert all_stages.rates["block5_conv3"] == all_stages.rates["block5_conv1"] == 0.5
+    assert all_stages.rates["block1_conv1"] == 0.5**5
+
+
+def test_random_weights_have_a_single_phase_of_everything():
+    model = tiny()
+    (phase,) = plan(model, dataclasses.replace(QUICK, transfer=None))
+    assert phase.epochs == QUICK.epochs
+    assert set(phase.rates) == {*LOW, *HIGH, *TOP}
+
+
+def test_the_phase_of_an_epoch():
+    phases = plan(tiny(), recipe(epochs=8))
+    assert [phase.epochs for phase in phases] == [2, 3, 3]
+    assert [phases.index(phase_at(phases, epoch)) for epoch in range(1, 9)] == [0] * 2 + [1] * 3 + [
+        2
+    ] * 3
