@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 from keras_classics import load
 from keras_classics.cli import app
 from pictures import write_pictures
@@ -64,3 +66,17 @@ def test_many_classes_show_the_commonest_confusions(capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["name0", "name7", "2"] in lines
     assert ["name29", "name3", "1"] in lines
+
+
+def test_what_the_quick_check_finds_is_said(capsys, tmp_path):
+    data = write_pictures(tmp_path / "data", each=12)
+    shutil.copy(data / "circle" / "000.png", data / "cross" / "same.png")
+    arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "1"]
+    assert app.run(["train", str(data), *arguments, "--out", str(tmp_path / "run")]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "the same picture in several classes: one of the labels is wrong" in output
+    assert "circle/000.png, cross/same.png" in output
+    assert "`classics check` names all of them" in output
+    (tmp_path / "data" / "cross" / "same.png").unlink()
+    assert app.run(["train", str(data), *arguments, "--out", str(tmp_path / "again")]) == 0
+    assert "classics check" not in capsys.readouterr().out

@@ -13,6 +13,7 @@ import typer
 
 from keras_classics import __version__
 from keras_classics.cli import (
+    check,
     convert,
     evaluate,
     networks,
@@ -53,6 +54,7 @@ def _guarded(command: Callable[..., object]) -> Callable[..., object]:
 
 
 COMMANDS: tuple[Callable[..., object], ...] = (
+    check.check,
     train.train,
     evaluate.evaluate,
     predict.predict,

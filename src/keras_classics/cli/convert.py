@@ -27,11 +27,11 @@ def convert(
         str | None, typer.Option(help="Whose weights these are, see `classics networks`.")
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Of the network. [default: the artefact's, else 1]")
+        float | None, typer.Option(help="Of the network.", show_default="the artefact's, else 1")
     ] = None,
     layout: Annotated[
         Literal["torchvision", "timm"] | None,
-        typer.Option(help="Whose names .pth and .safetensors get. [default: torchvision's]"),
+        typer.Option(help="Whose names .pth and .safetensors get.", show_default="torchvision's"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -27,8 +27,8 @@ def evaluate(
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         typer.Option(
-            help="Which part to judge on. [default: test, where the folder is the run's own or has "
-            "one; else all]",
+            help="Which part to judge on. By default test, where the folder is the run's own or "
+            "has one, else all.",
             show_default=False,
         ),
     ] = None,

@@ -26,9 +26,9 @@ def summary(
         int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Multiplies the number of filters. [default: 1]")
+        float | None, typer.Option(help="Multiplies the number of filters.", show_default="1")
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="[default: 1000]")] = None,
+    classes: Annotated[int | None, typer.Option(show_default="1000")] = None,
 ) -> None:
     """Show shapes, parameters, multiply-adds, memory and receptive fields from the built graph.
 

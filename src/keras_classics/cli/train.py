@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from keras_classics.data.check.findings import Finding
     from keras_classics.training.events import EpochEnd, Event, PhaseBegin, Prepared
+
+SHOWN = 3  # paths of a finding
 
 
 def train(
@@ -26,42 +31,45 @@ def train(
     network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
     width: Annotated[
         float | None,
-        typer.Option(help="Multiplies the number of filters; 1 is the paper. [default: 0.25]"),
+        typer.Option(help="Multiplies the number of filters; 1 is the paper.", show_default="0.25"),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Height and width in pixels. [default: 64, digits 32, or the least]"),
+        typer.Option(help="Height and width in pixels.", show_default="64, or the weights'"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="[default: 12]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="[default: 32]")] = None,
+    epochs: Annotated[int | None, typer.Option(show_default="12")] = None,
+    batch_size: Annotated[int | None, typer.Option(show_default="32")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Highest of the schedule, and of the layers. [default: by network]"),
+        typer.Option(help="Highest of the schedule, and of the layers.", show_default="by network"),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             help="Where to begin: imagenet or another published name, a file of weights, an "
-            "artefact. The top is new. [default: random]"
+            "artefact. The top is new.",
+            show_default="random",
         ),
     ] = None,
     unfreeze: Annotated[
         Literal["none", "stage", "all"] | None,
         typer.Option(
             help="With weights: after the new top train no more, one stage after the other "
-            "downwards, or all at once. [default: all]"
+            "downwards, or all at once.",
+            show_default="all",
         ),
     ] = None,
     batch_norm: Annotated[
         Literal["frozen", "train"] | None,
         typer.Option(
             help="With weights: batch norm of what is unfrozen keeps its statistics, or learns "
-            "from yours. [default: frozen]"
+            "from yours.",
+            show_default="frozen",
         ),
     ] = None,
     preprocessing: Annotated[
         Literal["tf", "torch", "caffe", "raw"] | None,
-        typer.Option(help="From pixels to inputs. [default: that of the weights, else tf]"),
+        typer.Option(help="From pixels to inputs.", show_default="that of the weights, else tf"),
     ] = None,
     fit: Annotated[
         Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
@@ -71,7 +79,7 @@ def train(
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the artefact. [default: runs/DATA-NETWORK, numbered]"),
+        typer.Option(help="Folder of the artefact.", show_default="runs/DATA-NETWORK, numbered"),
     ] = None,
 ) -> int:
     """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
@@ -149,11 +157,20 @@ class _Display:
 
     def show(self, event: Event) -> None:
         """Show one event."""
-        from keras_classics.training.events import EpochEnd, PhaseBegin, Prepared, Reading, Step
+        from keras_classics.training.events import (
+            Checked,
+            EpochEnd,
+            PhaseBegin,
+            Prepared,
+            Reading,
+            Step,
+        )
 
         match event:
             case Reading(done, total):
                 self._bar("reading images", done, total)
+            case Checked(findings):
+                self._checked(findings)
             case Prepared():
                 self._prepared(event)
             case PhaseBegin():
@@ -165,6 +182,20 @@ class _Display:
 
     def _bar(self, what: str, done: int, total: int | None, rate: str = "") -> None:
         self.progress.update(self.task, description=what, completed=done, total=total, rate=rate)
+
+    def _checked(self, findings: Sequence[Finding]) -> None:
+        from rich.markup import escape
+
+        for finding in findings:
+            where = ", ".join(finding.places[0].paths[:SHOWN])
+            more = "..." if len(finding.places) > 1 or len(finding.places[0].paths) > SHOWN else ""
+            self.screen.print(
+                f"[yellow]{escape(finding.text)}[/] ({escape(where)}{more}): "
+                f"{escape(finding.advice)}",
+                soft_wrap=True,
+            )
+        if findings:
+            self.screen.print("`classics check` names all of them")
 
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape

@@ -19,7 +19,7 @@ def verify(
         str | None, typer.Option(help="Whose weights these should be, see `classics networks`.")
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Of the network. [default: the artefact's, else 1]")
+        float | None, typer.Option(help="Of the network.", show_default="the artefact's, else 1")
     ] = None,
     expect: Annotated[
         Path | None,

@@ -92,7 +92,7 @@ def decode_all(
         return None
 
     errors: list[ImageError | None] = []
-    pool = ThreadPoolExecutor(workers or _processors(), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(workers or processors(), thread_name_prefix="decode")
     try:
         for start in range(0, len(items), _WINDOW):
             for error in pool.map(decode, range(start, min(start + _WINDOW, len(items)))):
@@ -138,7 +138,7 @@ def _allocate(shape: tuple[int, int, int, int], scratch: Path | None) -> NDArray
         ) from None
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors that this process may use, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keras_classics.data.check.findings import Finding
 from keras_classics.errors import ImageError
 
 
@@ -14,6 +15,13 @@ class Reading:
 
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The quick part of the check of the folder is done."""
+
+    findings: tuple[Finding, ...]  # beside the images that cannot be read, which `Prepared` names
 
 
 @dataclass(frozen=True)
@@ -70,5 +78,5 @@ class EpochEnd:
     best: bool  # the best so far on the validation part
 
 
-Event = Reading | Prepared | PhaseBegin | Step | EpochEnd
+Event = Reading | Checked | Prepared | PhaseBegin | Step | EpochEnd
 Listener = Callable[[Event], None]

@@ -23,11 +23,12 @@ from keras_classics.artefact import (
     splits_of,
     write_artefact,
 )
+from keras_classics.data.check.run import quick_check
 from keras_classics.data.folder import Listing, fingerprint
 from keras_classics.errors import OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.training.config import TrainConfig, check_arguments, input_size, recipe_for
-from keras_classics.training.events import Listener, Prepared
+from keras_classics.training.events import Checked, Listener, Prepared
 from keras_classics.training.fitting import Fitting, fit
 from keras_classics.training.images import Images, decode_images, list_images
 from keras_classics.training.interrupts import Interrupts, handled
@@ -94,6 +95,8 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
         network = start_network(config, architecture, size, classes, origin)
         check_space(stage.folder, needed=5 * network.model.count_params())
         data = decode_images(listing, size, config, stage.folder, tell)
+        if config.folder is not None:
+            tell(Checked(quick_check(data.listing)))
         card = _card(config, architecture, network, recipe, data, size=size, found=listing)
         # A disk that cannot take the artefact says so now, not at the end.
         write_artefact(stage.folder, network.model, card, data.listing)

@@ -1,0 +1,264 @@
+"""`classics check`: what is wrong, or worth knowing, in a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keras_classics.data.check.findings import Finding, Place, Severity
+    from keras_classics.data.check.run import Check
+
+FIRST = 3  # places of a finding that are shown without --all
+FIRST_PATHS = 6  # paths of one place
+
+NUMBERS = 7  # characters of the column of numbers
+INDENT = " " * (NUMBERS + 4)  # of paths
+TITLES = {"16-bit": "16-bit", "cmyk": "CMYK"}  # where the kind itself would not read well
+HEADINGS: dict[Severity, tuple[str, str]] = {
+    "mend": ("must be mended", "red"),
+    "look": ("worth a look", "yellow"),
+    "know": ("handled, good to know", "cyan"),
+}
+
+
+def check(
+    folder: Annotated[
+        Path, typer.Argument(help="Sub-folders are classes, as for `classics train`.")
+    ],
+    near: Annotated[
+        bool, typer.Option("--near/--no-near", help="Look for near copies, too.")
+    ] = True,
+    show_all: Annotated[bool, typer.Option("--all", help="Show all paths.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Build it, take a few steps, and estimate the time of a run."),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Height and width in pixels.", show_default="that of train"),
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Of the network.", show_default="that of train")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the steps.", show_default="that of train")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Of the run.", show_default="those of train")
+    ] = None,
+) -> int:
+    """Look through a folder before a run; nothing is written. Exit code 1: something to mend."""
+    import json
+
+    from keras_classics.cli.terminal import console, counting
+    from keras_classics.data.check.run import FOLDER_SIZE
+    from keras_classics.data.check.run import check as check_folder
+    from keras_classics.errors import ClassicsError
+
+    screen = console(error=as_json)
+    run: _Run | None = None
+    if network is None:
+        for name, value in (("width", width), ("batch-size", batch_size), ("epochs", epochs)):
+            if value is not None:
+                raise ClassicsError(f"--{name}: says how a --network is trained; name one.")
+    else:
+        run = _Run(folder, network, size=size, width=width, batch_size=batch_size, epochs=epochs)
+        size = run.size
+    with counting(screen, "checking images") as progress:
+        found = check_folder(folder, size=size or FOLDER_SIZE, near=near, progress=progress)
+    estimate: dict[str, Any] | None = None
+    if run is not None:
+        with screen.status("taking a few steps"):
+            estimate = run.estimate(len(found.classes))
+    if as_json:
+        typer.echo(json.dumps({**found.to_dict(), "run": estimate}, indent=2))
+    else:
+        _show(screen, found, estimate, show_all=show_all)
+    return 0 if found.sound else 1
+
+
+class _Run:
+    """The run of `classics train` that is estimated; its arguments are checked at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        network: str,
+        *,
+        size: int | None,
+        width: float | None,
+        batch_size: int | None,
+        epochs: int | None,
+    ) -> None:
+        from keras_classics.cli.backend import start
+
+        start()
+        from keras_classics.architectures import catalog
+        from keras_classics.training.config import (
+            DEFAULT_WIDTH,
+            TrainConfig,
+            input_size,
+            recipe_for,
+        )
+
+        config = TrainConfig(
+            folder, network=network, size=size, batch_size=batch_size, epochs=epochs
+        )
+        self.folder = folder
+        self.architecture = catalog.find(network)
+        self.size = input_size(config, self.architecture)
+        self.width = DEFAULT_WIDTH if width is None else width
+        self.recipe = recipe_for(config, self.architecture)
+
+    def estimate(self, classes: int) -> dict[str, Any] | None:
+        """Time and memory, as plain data; None where there can be no run."""
+        from collections import Counter
+
+        from keras_classics.data.check.steps import measure_steps
+        from keras_classics.data.folder import assign_splits, scan
+        from keras_classics.errors import DataError
+
+        try:
+            items = assign_splits(scan(self.folder), seed=0).items
+        except DataError:  # a class of a single image, which is among the findings
+            return None
+        parts = Counter(item.split for item in items)
+        steps = measure_steps(
+            self.architecture,
+            size=self.size,
+            width=self.width,
+            classes=classes,
+            batch_size=self.recipe.batch_size,
+        )
+        return {
+            "network": self.architecture.name,
+            "width": self.width,
+            "batch_size": self.recipe.batch_size,
+            "epochs": self.recipe.epochs,
+            "images_per_second": 1 / steps.learning,
+            "seconds": steps.seconds(
+                learn=parts["train"], choose=parts["val"], epochs=self.recipe.epochs
+            ),
+            "peak_bytes": steps.peak_bytes,
+        }
+
+
+def _show(
+    screen: Console, found: Check, estimate: dict[str, Any] | None, *, show_all: bool
+) -> None:
+    from rich.text import Text
+
+    from keras_classics.data.folder import one_line
+
+    parts = ", ".join(f"{split} {count:,}" for split, count in found.splits.items())
+    screen.print(
+        Text.assemble(
+            (one_line(found.folder), "bold"),
+            f": {found.images:,} images, {len(found.classes):,} classes, ",
+            parts or "no splits (a run divides the images)",
+        ),
+        soft_wrap=True,
+    )
+    for severity, (heading, colour) in HEADINGS.items():
+        findings = [finding for finding in found.findings if finding.severity == severity]
+        if findings:
+            screen.print(f"\n[bold {colour}]{heading}[/]")
+        for finding in findings:
+            _show_finding(screen, finding, colour, show_all=show_all)
+    screen.print()
+    _show_estimates(screen, found, estimate)
+    if not found.near:
+        screen.print("near copies were not looked for: --near")
+    screen.print()
+    screen.print(
+        "[bold green]nothing must be mended.[/]"
+        if found.sound
+        else "[bold red]something must be mended before a run can be trusted.[/]"
+    )
+
+
+def _show_finding(screen: Console, finding: Finding, colour: str, *, show_all: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    number = len(finding.places)
+    title = TITLES.get(finding.kind, finding.kind.replace("-", " "))
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(width=NUMBERS, justify="right")
+    lines.add_column()
+    lines.add_row(
+        Text(f"{number:,}", f"bold {colour}"), Text.assemble((title, "bold"), f": {finding.text}")
+    )
+    if finding.advice:
+        lines.add_row("", Text(f"→ {finding.advice}", "dim"))
+    screen.print(lines)
+    shown = finding.places if show_all else finding.places[:FIRST]
+    for place in shown:
+        _show_place(screen, place, "≈" if "near" in finding.kind else "=", show_all=show_all)
+    if number > len(shown):
+        screen.print(f"{INDENT}[dim]and {number - len(shown):,} more: --all[/]")
+
+
+def _show_place(screen: Console, place: Place, sign: str, *, show_all: bool) -> None:
+    from rich.text import Text
+
+    from keras_classics.data.folder import one_line
+
+    paths = place.paths if show_all else place.paths[:FIRST_PATHS]
+    for i, path in enumerate(paths):
+        line = Text(f"{INDENT}{sign} {one_line(path)}" if i else INDENT + one_line(path))
+        if place.note and not i:
+            line.append(f"  {place.note}", style="dim")
+        screen.print(line, soft_wrap=True)  # a path that is cut cannot be copied
+    if len(place.paths) > len(paths):
+        more = len(place.paths) - len(paths)
+        screen.print(f"{INDENT}{sign} [dim]and {more:,} more: --all[/]")
+
+
+def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    from keras_classics.cli.terminal import short
+
+    cost = found.cost
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "reading",
+        f"{_duration(cost.seconds)} for {found.images:,} images, {cost.workers} threads",
+    )
+    where = "a temporary file, as that is more than 2 GiB" if cost.mapped else "memory"
+    table.add_row(
+        "images", f"{short(cost.image_bytes)}B at {cost.size} × {cost.size} pixels, in {where}"
+    )
+    if estimate is not None:
+        table.add_row(
+            "training",
+            f"{_duration(estimate['seconds'])} for {estimate['epochs']} epochs of "
+            f"{estimate['network']}, width {estimate['width']:g}, batches of "
+            f"{estimate['batch_size']}, at {estimate['images_per_second']:.3g} images/s; start "
+            "and end come on top",
+        )
+        if estimate["peak_bytes"]:
+            table.add_row(
+                "program",
+                f"{short(estimate['peak_bytes'])}B of memory in these steps, images not counted",
+            )
+    screen.print("[bold]estimates for a run[/]")
+    screen.print(table)
+
+
+def _duration(seconds: float) -> str:
+    """About so long: more digits would promise too much."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
