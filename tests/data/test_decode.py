@@ -81,9 +81,9 @@ def test_orientation_in_both_byte_orders(order):
     entries = struct.pack(f"{order}HHIHH", 0x0100, 3, 1, 7, 0)
     entries += struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
     exif = b"Exif\0\0" + mark + struct.pack(f"{order}IH", 8, 2) + entries
-    assert decode._orientation(exif) == 6
-    assert decode._orientation(exif[:-8]) == 1
-    assert decode._orientation(exif.replace(b"\x06", b"\x09")) == 1
+    assert decode.orientation_of(exif) == 6
+    assert decode.orientation_of(exif[:-8]) == 1
+    assert decode.orientation_of(exif.replace(b"\x06", b"\x09")) == 1
 
 
 def test_plain_colours_are_exact(tmp_path):
@@ -300,7 +300,7 @@ def test_metadata_is_cut_from_a_jpeg_and_its_colours_kept(tmp_path):
     path = tmp_path / "x.jpg"
     corners().save(path, exif=Image.Exif(), comment=b"kept", icc_profile=b"profile" * 99)
     data = path.read_bytes()
-    rest, exif = decode._split_jpeg(data)
+    rest, exif = decode.split_jpeg(data)
     assert b"profile" in data
     assert b"profile" not in rest
     assert b"JFIF" in rest

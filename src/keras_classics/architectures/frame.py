@@ -126,6 +126,7 @@ def build(
     )
     if input_tensor is None:
         shape = input_shape_for(architecture, input_shape, include_top=include_top)
+        # Keras would count inputs without a name, and no two files would have the same bytes.
         x = keras.Input(shape, name=f"{prefix}input_layer")
     elif keras.utils.is_keras_tensor(input_tensor):
         if input_shape is not None and input_tensor.shape[1:] != _three(input_shape):

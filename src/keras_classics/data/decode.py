@@ -57,7 +57,7 @@ _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
 
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 
@@ -89,8 +89,15 @@ def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.u
         ImageError: the file cannot be read, or is no image, truncated, damaged or too large.
     """
     path = Path(path)
-    data = _read_bytes(path)
-    opener = _opener(path, data)
+    data = read_bytes(path)
+    opener = opener_of(path, data)
+    with guarded(path, data, opener):
+        return decode_pixels(path, data, opener, at_least)
+
+
+@contextmanager
+def guarded(path: Path, data: bytes, opener: type[ImageFile]) -> Iterator[None]:
+    """Pillow's work on a file: it warns of nothing, and every failure becomes an ImageError."""
     # Only these three can warn of what was not checked beforehand, and are rare: they take turns.
     may_warn = opener in {TiffImageFile, GifImageFile} or (
         opener is PngImageFile and b"acTL" in data
@@ -98,7 +105,7 @@ def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.u
     quiet: AbstractContextManager[None] = _without_warnings() if may_warn else nullcontext()
     try:
         with quiet:
-            return _decode(path, data, opener, at_least)
+            yield
     except ImageError:
         raise
     except MemoryError:
@@ -107,7 +114,8 @@ def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.u
         raise ImageError(path, _reason(error)) from None
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; ImageError says why there are none."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -123,7 +131,8 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _opener(path: Path, data: bytes) -> type[ImageFile]:
+def opener_of(path: Path, data: bytes) -> type[ImageFile]:
+    """Pillow's class for the format that the first bytes tell; ImageError for no image."""
     for signature, opener in _SIGNATURES:
         if data.startswith(signature):
             return opener
@@ -135,12 +144,13 @@ def _opener(path: Path, data: bytes) -> type[ImageFile]:
     raise ImageError(path, "not an image")
 
 
-def _decode(
+def decode_pixels(
     path: Path, data: bytes, opener: type[ImageFile], at_least: int | None
 ) -> NDArray[np.uint8]:
+    """Decode with one of Pillow's classes, inside `guarded`; as `read_image` otherwise."""
     exif = b""
     if opener is JpegImageFile:
-        data, exif = _split_jpeg(data)
+        data, exif = split_jpeg(data)
     with opener(BytesIO(data), str(path)) as image:
         width, height = image.size
         if width * height > PIXEL_LIMIT:
@@ -154,14 +164,14 @@ def _decode(
         # TIFF is turned by Pillow itself; a PNG may hold its EXIF data after the pixels.
         if opener in {PngImageFile, WebPImageFile}:
             exif = image.info.get("exif", b"")
-        return np.ascontiguousarray(_upright(_to_rgb(image), _orientation(exif)))
+        return np.ascontiguousarray(_upright(_to_rgb(image), orientation_of(exif)))
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Any mode of Pillow to (h, w, 3) uint8."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return np.repeat(_grey_to_8_bits(image)[..., None], 3, axis=2)
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
         coloured = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(coloured, mask=coloured.getchannel("A"))
@@ -196,7 +206,7 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _orientation(exif: bytes) -> int:
+def orientation_of(exif: bytes) -> int:
     """The orientation 1 to 8 of a block of EXIF data; 1 if it has none or is damaged."""
     exif = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
@@ -214,7 +224,7 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _split_jpeg(data: bytes) -> tuple[bytes, bytes]:
+def split_jpeg(data: bytes) -> tuple[bytes, bytes]:
     """A JPEG without its metadata, and its EXIF data (empty if it has none).
 
     Damaged metadata would make Pillow warn, and the second picture that telephones store in it

@@ -141,8 +141,7 @@ def _arguments(path: Path, architecture: Architecture) -> dict[str, Any]:
                 architecture, {n: v.shape[:2] for n, v in layers.items() if v.ndim == 4}
             )
     shape = with_channels((side, side), int(kernels[0].shape[-2]))
-    # Keras would count the inputs by their names, and no two files would have the same bytes.
-    return {**arguments, "input_tensor": keras.Input(shape, name="input_layer")}
+    return {**arguments, "input_shape": shape}
 
 
 def _tiny(architecture: Architecture, side: int | None = None) -> dict[str, Any]:

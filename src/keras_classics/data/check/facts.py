@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -119,7 +118,7 @@ def format_of(path: Path) -> str | None:
         # Films begin alike, with other brands.
         if data[4:8] == b"ftyp":
             return "HEIC or AVIF" if data[8:12] in _PHONE_BRANDS else None
-        return _format(decode._opener(path, data))
+        return _format(decode.opener_of(path, data))
     except (OSError, ImageError):
         return None
 
@@ -132,23 +131,13 @@ def _look_at(root: Path, item: Item, at_least: int, *, near: bool) -> Facts:
     path = root / item.path
     began = time.perf_counter()
     try:
-        data = decode._read_bytes(path)
-        opener = decode._opener(path, data)
+        data = decode.read_bytes(path)
+        opener = decode.opener_of(path, data)
         # The pass must fail where training does, and only there: these are the steps of read_image.
-        may_warn = opener in {TiffImageFile, GifImageFile} or (
-            opener is PngImageFile and b"acTL" in data
-        )
-        try:
-            with decode._without_warnings() if may_warn else nullcontext():
-                pixels = decode._decode(path, data, opener, max(at_least, LEAST_SIDE))
-                seconds = time.perf_counter() - began
-                width, height, traits = _header(path, data, opener)
-        except ImageError:
-            raise
-        except MemoryError:
-            raise ImageError(path, "too large for the memory that is free") from None
-        except Exception as error:  # Pillow raises nearly any type on a damaged file.
-            raise ImageError(path, decode._reason(error)) from None
+        with decode.guarded(path, data, opener):
+            pixels = decode.decode_pixels(path, data, opener, max(at_least, LEAST_SIDE))
+            seconds = time.perf_counter() - began
+            width, height, traits = _header(path, data, opener)
     except ImageError as error:
         return Facts(item, error=error.reason)
     if item.path.suffix.lower() not in _ENDINGS[opener]:
@@ -172,14 +161,14 @@ def _header(path: Path, data: bytes, opener: type[ImageFile]) -> tuple[int, int,
     exif = b""
     deep = opener is PngImageFile and data[_PNG_DEPTH] == 16
     if opener is JpegImageFile:
-        data, exif = decode._split_jpeg(data)
+        data, exif = decode.split_jpeg(data)
     elif opener is PngImageFile:  # it may stand behind the pixels
         exif = data.partition(b"eXIf")[2]
     with opener(BytesIO(data), str(path)) as image:
         mode = image.mode
         if opener is WebPImageFile:
             exif = image.info.get("exif", b"")
-        orientation = decode._orientation(exif)
+        orientation = decode.orientation_of(exif)
         if isinstance(image, TiffImageFile):
             orientation = image.tag_v2.get(_ORIENTATION, 1)
             deep = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
@@ -188,7 +177,7 @@ def _header(path: Path, data: bytes, opener: type[ImageFile]) -> tuple[int, int,
             "greyscale": mode in {"1", "L", "LA", "La", "I", "F"} or mode.startswith("I;16"),
             "palette": mode in {"P", "PA"},
             "cmyk": mode == "CMYK",
-            "transparent": mode in decode._ALPHA_MODES or "transparency" in image.info,
+            "transparent": mode in decode.ALPHA_MODES or "transparency" in image.info,
             "16-bit": deep or mode in {"I", "F"} or mode.startswith("I;16"),
             "animated": getattr(image, "is_animated", False),
         }
