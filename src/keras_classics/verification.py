@@ -55,7 +55,7 @@ class Verification:
     outputs: int | None  # classes of the top, if any
     tensors: tuple[TensorStatistics, ...]
     backend: str
-    golden_difference: float | None  # of this installation from the golden outputs, relative
+    golden_difference: float | None  # of this installation from the golden outputs; None: not tried
     picture_outputs: tuple[float, ...]  # logits or features, for the package's own picture
 
     @property
@@ -134,8 +134,8 @@ def _check_installation(architecture: Architecture) -> float | None:
         WeightsError: If it is further than rounding explains.
     """
     golden = golden_outputs(architecture)
-    if golden is None:
-        return None
+    if golden is None or keras.config.dtype_policy().name != "float32":
+        return None  # nothing on record, or rounding is coarser by choice
     difference = _difference(computed_outputs(architecture), golden)
     if not difference <= TOLERANCE:
         raise WeightsError(

@@ -204,7 +204,7 @@ _ALL = (
         top1=80.858,
         top5=95.434,
         protocol=Protocol(232, 224, "bilinear", _META),
-        note="a later recipe of 600 epochs",
+        note="trained by a later recipe than v1",
     ),
     _timm(
         "resnet50_v1_5-timm-a1",
