@@ -7,7 +7,8 @@ from keras_classics.architectures.catalog import find
 
 
 def test_names_are_those_of_the_records():
-    assert list(CATALOG) == ["vgg16", "resnet50", "resnet50_v1_5", "resnet50_d", "inception_v3"]
+    resnets = ["resnet50", "resnet50_v1_5", "resnet50_d"]
+    assert list(CATALOG) == ["vgg16", *resnets, "inception_v3", "inception_v3_torch"]
     assert all(record.name == name for name, record in CATALOG.items())
 
 
@@ -36,7 +37,7 @@ def test_find_in_any_case(name, found):
 def test_the_error_names_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"{name!r} is not known; did you mean {nearest!r}") as e:
         find(name)
-    assert str(e.value).endswith("inception_v3.")
+    assert str(e.value).endswith("inception_v3, inception_v3_torch.")
 
 
 def test_the_error_without_a_nearest():

@@ -35,7 +35,11 @@ def inception_side(n):
     return n
 
 
-SIDE = {"vgg16": vgg_side, "inception_v3": inception_side}
+SIDE = {
+    "vgg16": vgg_side,
+    "inception_v3": inception_side,
+    "inception_v3_torch": inception_side,
+}
 
 
 @pytest.mark.parametrize(

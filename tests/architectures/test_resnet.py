@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import importlib
-import warnings
-
 import keras
 import numpy as np
 import pytest
 
 from keras_classics import build, convolutional_block, identity_block
 from keras_classics.architectures.resnet import V1, V1_5, D
+from weights.references import torch_module
 
 SHAPE = (75, 64, 3)
 
@@ -70,19 +68,6 @@ def test_trainable_parameters_are_those_of_the_torch_models(network, parameters)
     # torch does not count the moving statistics.
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert trainable == parameters
-
-
-def torch_models(name, monkeypatch):
-    """A module of torch models, where torchvision's wheel may be built for another torch.
-
-    Its compiled operators then do not register, which breaks the import, but no model needs them.
-    """
-    import torch
-
-    with warnings.catch_warnings(), monkeypatch.context() as patch:
-        warnings.simplefilter("ignore")
-        patch.setattr(torch.library, "register_fake", lambda *_, **__: lambda function: function)
-        return importlib.import_module(name)
 
 
 def torchvision_name(layer):
@@ -152,13 +137,11 @@ def randomised(model):
         ("resnet50_d", "timm.models.resnet", timm_name),
     ],
 )
-def test_outputs_are_those_of_the_torch_models(
-    network, module, translate, monkeypatch, images, run
-):
+def test_outputs_are_those_of_the_torch_models(network, module, translate, images, run):
     import torch
 
     constructor = {"resnet50_v1_5": "resnet50", "resnet50_d": "resnet50d"}[network]
-    theirs = randomised(getattr(torch_models(module, monkeypatch), constructor)())
+    theirs = randomised(getattr(torch_module(module), constructor)())
     ours = build(network, weights=None, input_shape=SHAPE, classifier_activation=None)
     assert copy_from_torch(theirs, ours, translate) == []
     x = images(2, *SHAPE)

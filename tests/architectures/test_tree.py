@@ -24,20 +24,22 @@ RESNET = {
     "max_pooling": 1,
     "conv_bn": 53,
 }
+INCEPTION = {
+    "stem": 1,
+    "module_a": 3,
+    "module_b": 4,
+    "module_c": 2,
+    "grid_size_reduction": 2,
+    "branch": 3 * 2 + 4 * 2 + 2 * 2 + 2 * 2,
+    "conv_bn": 94,
+}
 KINDS = {
     "vgg16": {"vgg_block": 5},
     "resnet50": RESNET,
     "resnet50_v1_5": RESNET,
     "resnet50_d": {**RESNET, "conv_bn": 55, "deep_stem": 1},
-    "inception_v3": {
-        "stem": 1,
-        "module_a": 3,
-        "module_b": 4,
-        "module_c": 2,
-        "grid_size_reduction": 2,
-        "branch": 3 * 2 + 4 * 2 + 2 * 2 + 2 * 2,
-        "conv_bn": 94,
-    },
+    "inception_v3": INCEPTION,
+    "inception_v3_torch": INCEPTION,
 }
 
 

@@ -327,7 +327,9 @@ def test_a_layout_of_no_use(make):
 def test_networks_that_torch_does_not_have(network, sibling, ending, make):
     _, path = make(network)
     message = refused(path, f"there{ending}", network)
-    assert message == f"torch has no {network}, only {sibling}, which computes otherwise."
+    assert message == (
+        f"torch has no {network}; its weights are for {sibling}, which computes otherwise."
+    )
 
 
 def test_timms_vgg_has_a_square_window(make):

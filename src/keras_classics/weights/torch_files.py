@@ -90,16 +90,19 @@ def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path
     """
     layouts = layouts_of(architecture.name)
     if not layouts:
-        sibling = SIBLINGS.get(architecture.name)
-        raise WeightsError(
-            f"{path}: holds tensors as torch names them, but torch has no {architecture.name}"
-            + (f"; its weights are for {sibling}, which computes otherwise." if sibling else ".")
-        )
+        raise WeightsError(f"{path}: holds tensors as torch names them, but {_none(architecture)}")
     tops = architecture.top_layers
     return max(
         layouts,
         key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in tops),
     )
+
+
+def _none(architecture: Architecture) -> str:
+    """That torch does not have a network, and which one it has in its place."""
+    sibling = SIBLINGS.get(architecture.name)
+    instead = f"; its weights are for {sibling}, which computes otherwise" if sibling else ""
+    return f"torch has no {architecture.name}{instead}."
 
 
 def _names(here: str, layer: Any, layout: Layout) -> list[str]:
@@ -165,11 +168,7 @@ def state_dict(
     """
     layouts = layouts_of(architecture.name)
     if not layouts:
-        sibling = SIBLINGS.get(architecture.name)
-        raise WeightsError(
-            f"torch has no {architecture.name}"
-            + (f", only {sibling}, which computes otherwise." if sibling else ".")
-        )
+        raise WeightsError(_none(architecture))
     layout = next((each for each in layouts if layout_name in (None, each.name)), None)
     if layout is None:
         known = " or ".join(each.name for each in layouts)
