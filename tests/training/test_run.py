@@ -21,7 +21,7 @@ from keras_classics.errors import (
     WeightsError,
 )
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import EpochEnd, PhaseBegin, Prepared, Reading, Step
+from keras_classics.training.events import Checked, EpochEnd, PhaseBegin, Prepared, Reading, Step
 from keras_classics.training.run import train
 from pictures import CLASSES, picture, state, write_pictures
 
@@ -99,9 +99,10 @@ def test_events_tell_the_whole_run(shapes, tmp_path):
     events = []
     train(TrainConfig(folder=shapes, **SMALL | {"epochs": 2}, out=tmp_path / "run"), events.append)
     kinds = [type(event) for event in events]
-    assert kinds == [Reading] * 60 + [Prepared] + ([Step] * 1 + [EpochEnd]) * 2
+    assert kinds == [Reading] * 60 + [Checked, Prepared] + ([Step] * 1 + [EpochEnd]) * 2
     assert events[59] == Reading(60, 60)
-    prepared = events[60]
+    assert events[60] == Checked(())
+    prepared = events[61]
     assert (prepared.train, prepared.val, prepared.test, prepared.classes) == (42, 9, 9, 3)
     steps = [event for event in events if isinstance(event, Step)]
     assert [(step.epoch, step.done, step.total) for step in steps] == [(1, 1, 2), (2, 2, 2)]
