@@ -15,6 +15,7 @@ import pytest
 from keras_classics import CATALOG, build, without_auxiliary
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
+from keras_classics.weights.conversion import convert
 from keras_classics.weights.loading import COUNTER, LEFT_OUT, load_weights
 from keras_classics.weights.torch_files import read_state_dict, state_dict, write_torch
 from weights.references import (
@@ -597,17 +598,18 @@ def test_without_torch(tmp_path, monkeypatch):
     original = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     message = refused_file(tmp_path / "file.pth")
-    assert message == (
-        'reading it needs torch: pip install "keras-classics[torch]"; or convert it to '
-        ".safetensors where torch is."
-    )
+    needed = '.pth needs torch: pip install "keras-classics[torch]"; .safetensors does not.'
+    assert message == needed
     build("resnet50_v1_5", weights=other, input_shape=(75, 75, 3), **SMALL)
     arrays = {"a": np.ones(3, "float32")}
     write_torch(arrays, tmp_path / "new.safetensors")
     np.testing.assert_array_equal(read_state_dict(tmp_path / "new.safetensors")["a"], arrays["a"])
-    with pytest.raises(WeightsError, match="writing it needs torch: pip install"):
-        write_torch(arrays, tmp_path / "new.pth")
-    assert not (tmp_path / "new.pth").exists()
+    target = tmp_path / "new.pth"
+    with pytest.raises(WeightsError, match=re.escape(f"{target}: {needed}")):
+        convert(other, target, architecture=CATALOG["resnet50_v1_5"], width=SMALL["width"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "file.pth", "file.safetensors", "new.safetensors",
+    ]  # fmt: skip
     assert pth
 
 

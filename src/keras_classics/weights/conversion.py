@@ -18,7 +18,12 @@ from keras_classics.errors import ClassicsError, OutputError, WeightsError
 from keras_classics.weights.keras_files import KERAS_SUFFIXES, write_keras
 from keras_classics.weights.loading import load_weights, read_contents
 from keras_classics.weights.tensors import Array, Placement
-from keras_classics.weights.torch_files import TORCH_SUFFIXES, state_dict, write_torch
+from keras_classics.weights.torch_files import (
+    TORCH_SUFFIXES,
+    require_torch,
+    state_dict,
+    write_torch,
+)
 
 _TINY = 1 / 64  # width of a network of which only the names of its layers are wanted
 
@@ -78,6 +83,8 @@ def convert(
         raise WeightsError(f"layout={layout!r}: for .pth, .pt and .safetensors only.")
     if target.exists():
         raise OutputError(f"{target}: exists; choose another name, or remove it.")
+    if target.suffix in TORCH_SUFFIXES:
+        require_torch(target)
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written (there is no folder {target.parent}).")
     model, loaded = model_of(source, architecture, width=width)

@@ -209,16 +209,25 @@ def read_state_dict(path: Path) -> dict[str, Array]:
     return tensors
 
 
+def require_torch(path: Path) -> None:
+    """Refuse a file that cannot be read or written as things are.
+
+    Raises:
+        WeightsError: If it is a `.pth` or `.pt`, and torch is not installed.
+    """
+    if path.suffix != ".safetensors" and not importlib.util.find_spec("torch"):
+        raise WeightsError(
+            f'{path}: {path.suffix} needs torch: pip install "keras-classics[torch]"; '
+            ".safetensors does not."
+        )
+
+
 def _read_safetensors(path: Path) -> dict[str, Array]:
     return {name: _plain(value) for name, value in safetensors.load_file(path).items()}
 
 
 def _read_pickle(path: Path) -> dict[str, Array]:
-    if not importlib.util.find_spec("torch"):
-        raise WeightsError(
-            f'{path}: reading it needs torch: pip install "keras-classics[torch]"; or convert it '
-            "to .safetensors where torch is."
-        )
+    require_torch(path)
     import torch
 
     try:
@@ -244,19 +253,10 @@ def _plain(value: Array) -> Array:
 
 
 def write_torch(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write a state dict as `.pth`, `.pt` or `.safetensors`.
-
-    Raises:
-        WeightsError: If torch is needed and missing.
-    """
+    """Write a state dict as `.pth`, `.pt` or `.safetensors`; see `require_torch`."""
     if path.suffix == ".safetensors":
         safetensors.save_file(dict(tensors), path, metadata={"format": "pt"})
         return
-    if not importlib.util.find_spec("torch"):
-        raise WeightsError(
-            f'{path}: writing it needs torch: pip install "keras-classics[torch]"; .safetensors '
-            "does not."
-        )
     import torch
 
     with path.open("wb") as stream:  # by a path, its name would become part of the bytes
