@@ -23,7 +23,7 @@ from keras_classics.weights import records
 from keras_classics.weights.keras_files import write_keras
 from keras_classics.weights.labels import imagenet_classes
 from pictures import write_pictures
-from weights.references import torch_module
+from weights.references import TIMM, torch_module
 
 SHAPES = [(375, 500), (500, 375), (333, 501), (231, 600), (80, 103), (900, 640)]  # h, w
 TORCHVISION = {
@@ -31,13 +31,6 @@ TORCHVISION = {
     "resnet50_v1_5-torchvision-v1": "ResNet50_Weights.IMAGENET1K_V1",
     "resnet50_v1_5-torchvision-v2": "ResNet50_Weights.IMAGENET1K_V2",
     "inception_v3_torch-torchvision": "Inception_V3_Weights.IMAGENET1K_V1",
-}
-TIMM = {
-    "resnet50_v1_5-timm-a1": "resnet50.a1_in1k",
-    "resnet50_v1_5-timm-a2": "resnet50.a2_in1k",
-    "resnet50_v1_5-timm-a3": "resnet50.a3_in1k",
-    "resnet50_d-timm-ra2": "resnet50d.ra2_in1k",
-    "inception_v3_torch-timm-gluon": "inception_v3.gluon_in1k",
 }
 KERAS = {
     "vgg16-keras": applications.vgg16,

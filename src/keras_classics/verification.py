@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,7 +93,8 @@ def verify(
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file.")
-    record = records.recognise(path)
+    digests = records.digests_of(path)
+    record = records.recognise(path, digests)
     if record and record.network != architecture.name:
         raise WeightsError(
             f"{path}: is {record.name}, by its hash: weights of {record.network}, not "
@@ -109,8 +109,8 @@ def verify(
         _compare(path, outputs, Path(expected))
     return Verification(
         path=str(path),
-        md5=_digest(path, "md5"),
-        sha256=_digest(path, "sha256"),
+        md5=digests["md5"],
+        sha256=digests["sha256"],
         record=record.name if record else None,
         network=architecture.name,
         variant=_variant(path, record),
@@ -220,8 +220,3 @@ def _statistics(name: str, value: npt.NDArray[Any]) -> TensorStatistics:
 def _dead(kernel: npt.NDArray[Any]) -> int:
     """How many outputs a kernel gives nothing to."""
     return int((~kernel.reshape(-1, kernel.shape[-1]).any(axis=0)).sum())
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -9,6 +9,15 @@ from unittest import mock
 
 import numpy as np
 
+# The records of timm's weights, and their names there.
+TIMM = {
+    "resnet50_v1_5-timm-a1": "resnet50.a1_in1k",
+    "resnet50_v1_5-timm-a2": "resnet50.a2_in1k",
+    "resnet50_v1_5-timm-a3": "resnet50.a3_in1k",
+    "resnet50_d-timm-ra2": "resnet50d.ra2_in1k",
+    "inception_v3_torch-timm-gluon": "inception_v3.gluon_in1k",
+}
+
 
 def torch_module(name):
     """A module of torch models, where torchvision's wheel may be built for another torch.

@@ -18,20 +18,13 @@ from keras_classics.weights import records
 from keras_classics.weights.download import RemoteFile
 from keras_classics.weights.labels import imagenet_classes
 from keras_classics.weights.records import RECORDS, find, imagenet, recognise
-from weights.references import torch_module
+from weights.references import TIMM, torch_module
 
 TORCHVISION = {
     "vgg16-torchvision": ("VGG16_Weights", "IMAGENET1K_V1"),
     "resnet50_v1_5-torchvision-v1": ("ResNet50_Weights", "IMAGENET1K_V1"),
     "resnet50_v1_5-torchvision-v2": ("ResNet50_Weights", "IMAGENET1K_V2"),
     "inception_v3_torch-torchvision": ("Inception_V3_Weights", "IMAGENET1K_V1"),
-}
-TIMM = {
-    "resnet50_v1_5-timm-a1": "resnet50.a1_in1k",
-    "resnet50_v1_5-timm-a2": "resnet50.a2_in1k",
-    "resnet50_v1_5-timm-a3": "resnet50.a3_in1k",
-    "resnet50_d-timm-ra2": "resnet50d.ra2_in1k",
-    "inception_v3_torch-timm-gluon": "inception_v3.gluon_in1k",
 }
 # What ImageNet's usual mean and deviation are called here.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

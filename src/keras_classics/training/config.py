@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from keras_classics.architectures.frame import Architecture
+from keras_classics.data.check.run import FOLDER_SIZE
 from keras_classics.data.fit import Fit
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
@@ -24,7 +25,6 @@ from keras_classics.training.recipe import (
 
 LARGEST = 4096  # pixels; beyond it a single image no longer fits through a network on most machines
 DIGITS_SIZE = 32
-FOLDER_SIZE = 64
 DEFAULT_WIDTH = 0.25
 
 

@@ -7,6 +7,7 @@ another resize rule or another arithmetic gives other figures from the same weig
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,12 +302,34 @@ def find(name: str) -> PublishedWeights:
     raise WeightsError(f"weights {name!r} are not known; {hint}`classics weights` lists all.")
 
 
-def recognise(path: Path) -> PublishedWeights | None:
-    """The record of a file that is one of the published ones, whatever its name."""
-    files = [(r, file) for r in RECORDS.values() for file in (r.file, r.notop) if file]
-    digests = {file.digest.partition(":")[0]: file for _, file in files}
-    own = tuple(file.digest_of(path) for file in digests.values())
-    return next((r for r, file in files if any(d.startswith(file.digest) for d in own)), None)
+def digests_of(path: Path) -> dict[str, str]:
+    """The MD5 and the SHA-256 of a file, which is read once."""
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in ("md5", "sha256")}
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            for each in hashes.values():
+                each.update(chunk)
+    return {name: each.hexdigest() for name, each in hashes.items()}
+
+
+def recognise(path: Path, digests: Mapping[str, str] | None = None) -> PublishedWeights | None:
+    """The record of a file that is one of the published ones, whatever its name.
+
+    Args:
+        path: The file.
+        digests: Its own, where `digests_of` has read it already.
+    """
+    own = tuple(f"{name}:{value}" for name, value in (digests or digests_of(path)).items())
+    for record in RECORDS.values():
+        for file in (record.file, record.notop):
+            if file and any(digest.startswith(file.digest) for digest in own):
+                return record
+    return None
+
+
+def names_for(network: str) -> list[str]:
+    """The names of all published weights of a network."""
+    return [record.name for record in RECORDS.values() if record.network == network]
 
 
 def imagenet(network: str) -> PublishedWeights:
@@ -318,7 +341,7 @@ def imagenet(network: str) -> PublishedWeights:
     """
     record = RECORDS.get(f"{network}-keras")
     if record is None:
-        own = [each.name for each in RECORDS.values() if each.network == network]
+        own = names_for(network)
         instead = f"use one of {', '.join(own)}" if own else "use weights=None or a file"
         raise WeightsError(f'weights="imagenet": Keras publishes none for {network}; {instead}.')
     return record

@@ -26,7 +26,7 @@ def record_of(weights: str | Path, architecture: Architecture) -> PublishedWeigh
     if weights in records.RECORDS:
         record = records.RECORDS[str(weights)]
         if record.network != architecture.name:
-            own = [r.name for r in records.RECORDS.values() if r.network == architecture.name]
+            own = records.names_for(architecture.name)
             raise WeightsError(
                 f"weights={weights!r}: made for {record.network}, not {architecture.name}"
                 + (f", which has {', '.join(own)}." if own else ".")
