@@ -144,5 +144,5 @@ def test_random_numbers_follow_from_the_three_numbers():
     ],
 )
 def test_limits_are_checked(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be from 0 to"):
+    with pytest.raises(ValueError, match=rf"(?m)^{name}\b"):
         Augmentation(**{name: value})

@@ -26,8 +26,10 @@ from keras_classics.data.check.copies import NEAR, near_groups, perceptual_hash
 from keras_classics.data.check.findings import RULES
 from keras_classics.data.check.run import FOLDER_SIZE, check, quick_check
 from keras_classics.data.decode import read_image
-from keras_classics.data.folder import assign_splits, scan
+from keras_classics.data.folder import scan
 from keras_classics.data.pixels import MEMORY_BUDGET, decode_all
+from keras_classics.data.splits import assign_splits
+from keras_classics.data.storage import Folder
 from keras_classics.errors import DataError, ImageError
 from pictures import state, write_pictures
 
@@ -150,7 +152,7 @@ def test_check_and_training_agree_on_what_can_be_read(folder):
             damaged = whole.copy()
             damaged[rng.integers(8, min(300, len(damaged)), 6)] = rng.integers(0, 256, 6)
             (folder / "cat" / f"damaged{i}{suffix}").write_bytes(damaged.tobytes())
-    decoded = decode_all(folder, scan(folder).items, (FOLDER_SIZE, FOLDER_SIZE), "crop")
+    decoded = decode_all(Folder(folder), scan(folder).items, (FOLDER_SIZE, FOLDER_SIZE), "crop")
     expected = {
         error.path.relative_to(folder).as_posix(): error.reason for error in decoded.skipped
     }
@@ -590,15 +592,15 @@ def test_the_quick_part_sees_the_splits_that_a_run_draws(folder):
 
 def test_the_quick_part_opens_only_files_of_one_size(folder, monkeypatch):
     opened = []
-    open_path = Path.open
+    read_bytes = Path.read_bytes
 
-    def counted(path, *arguments):
+    def counted(path):
         opened.append(path.name)
-        return open_path(path, *arguments)
+        return read_bytes(path)
 
     (folder / "cat" / "same.png").write_bytes((folder / "cat" / "05.png").read_bytes()[::-1])
     sizes = [path.stat().st_size for path in folder.rglob("*.png")]
-    monkeypatch.setattr(Path, "open", counted)
+    monkeypatch.setattr(Path, "read_bytes", counted)
     quick_check(scan(folder))
     assert {"05.png", "same.png"} <= set(opened)
     assert len(opened) == sum(sizes.count(size) > 1 for size in sizes)
@@ -609,6 +611,34 @@ def test_the_quick_part_survives_files_that_vanish(folder):
     for path in (folder / "cat").iterdir():
         path.unlink()
     assert quick_check(listing) == ()
+
+
+def test_a_folder_of_pictures_too_small_for_a_hash(tmp_path):
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for i in range(3):
+            scene(i, (28, 28)).save(tmp_path / kind / f"{i}.png")
+    assert "near-copies-across-classes" not in found(check(tmp_path))
+    assert len(found(check(tmp_path))["copies-across-classes"]) == 3
+
+
+def test_groups_across_splits(parts):
+    result = check(parts, group_by=r"/0(\d)\.png|/(1\d)\.png")
+    assert len(found(result)["groups-across-splits"]) == 12
+    assert found(result)["groups-across-splits"][3] == ("test/cat/03.png", "train/cat/03.png")
+    assert notes(result, "groups-across-splits")["test/cat/03.png"] == "3"
+    assert not result.sound
+    assert check(parts, group_by=r"^\w+/\w+").sound
+    quick = quick_check(scan(parts, group_by=r"/\d\d\."))
+    assert len(found(quick)["groups-across-splits"]) == 12
+
+
+def test_copies_that_are_known_are_not_looked_for(folder, monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", None)
+    known = [["cat/03.png", "dog/03.png"], ["cat/04.png", "cat/gone.png"]]
+    assert found(quick_check(scan(folder), copies=known)) == {
+        "copies-across-classes": [("cat/03.png", "dog/03.png")]
+    }
 
 
 def test_the_pictures_of_the_tests_are_no_near_copies(tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,58 @@ def test_large_jpegs_are_decoded_smaller_but_large_enough(tmp_path, at_least, si
     assert shape == ((side, 2 * side, 3) if orientation == 1 else (2 * side, side, 3))
 
 
+@pytest.fixture
+def by_pillow(monkeypatch):
+    """Decodes without simplejpeg."""
+
+    def by_pillow(path: Path, at_least: int | None = None) -> np.ndarray:
+        with monkeypatch.context() as patch:
+            patch.setattr(decode, "_simplejpeg", lambda: None)
+            return read_image(path, at_least=at_least)
+
+    return by_pillow
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(("subsampling", "progressive"), [(0, False), (1, True), (2, False)])
+@pytest.mark.parametrize("at_least", [None, 10, 30, 99])
+def test_simplejpeg_gives_the_pixels_of_pillow(
+    tmp_path, by_pillow, mode, subsampling, progressive, at_least
+):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.jpg"
+    for size in ((7, 9), (121, 83), (310, 400)):
+        noise = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize(size)
+        noise.convert(mode).save(path, subsampling=subsampling, progressive=progressive, quality=90)
+        np.testing.assert_array_equal(
+            read_image(path, at_least=at_least), by_pillow(path, at_least)
+        )
+    data = path.read_bytes()
+    assert (decode._turbo_pixels(data, at_least) is None) == (mode == "CMYK")
+
+
+def test_what_simplejpeg_refuses_is_left_to_pillow(tmp_path, by_pillow):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
+    path = tmp_path / "x.jpg"
+    noise.save(path)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-900:-400] = bytes(500)
+    path.write_bytes(damaged)
+    assert decode._turbo_pixels(bytes(damaged), None) is None
+    # libjpeg only warns of it.
+    np.testing.assert_array_equal(read_image(path), by_pillow(path))
+    assert decode._turbo_pixels(whole, None) is not None
+    assert decode._turbo_pixels(whole[:-200], None) is None
+
+
+def test_bombs_are_refused_by_simplejpeg_as_well(tmp_path, monkeypatch):
+    corners(100, 100).save(tmp_path / "x.jpg")
+    monkeypatch.setattr(decode, "PIXEL_LIMIT", 9_999)
+    assert reason(tmp_path / "x.jpg") == "100x100 pixels, more than the limit of 9,999"
+
+
 def test_at_least_leaves_other_formats_whole(tmp_path):
     corners(400, 200).save(tmp_path / "x.png")
     assert read_image(tmp_path / "x.png", at_least=10).shape == (200, 400, 3)
@@ -250,6 +303,49 @@ def test_bombs_are_refused_unread(tmp_path):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(60_000, 60_000) + chunk(b"IDAT", zlib.compress(b"")))
     assert reason(path) == "60000x60000 pixels, more than the limit of 178,956,970"
+
+
+def enlarged(path: Path) -> None:
+    """Make a small sound file claim a picture far beyond the limit."""
+    data = bytearray(path.read_bytes())
+    match path.suffix:
+        case ".jpg":
+            start = data.index(b"\xff\xc0")
+            struct.pack_into(">HH", data, start + 5, 60_000, 60_000)
+        case ".gif":
+            struct.pack_into("<HH", data, 6, 60_000, 60_000)
+            struct.pack_into("<HH", data, data.index(b"\x2c\0\0\0\0") + 5, 60_000, 60_000)
+        case ".bmp":
+            struct.pack_into("<ii", data, 18, 60_000, 60_000)
+        case ".webp":  # whose sides have 14 bits
+            struct.pack_into("<HH", data, data.index(b"\x9d\x01\x2a") + 3, 16_383, 16_383)
+        case ".tif":
+            (entries,) = struct.unpack_from("<I", data, 4)
+            (number,) = struct.unpack_from("<H", data, entries)
+            for entry in range(entries + 2, entries + 2 + 12 * number, 12):
+                if struct.unpack_from("<H", data, entry)[0] in {256, 257}:
+                    struct.pack_into("<HII", data, entry + 2, 4, 1, 60_000)
+        case ".ppm":
+            data = data.replace(b"48 32", b"60000 60000")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("at_least", [None, 64])
+@pytest.mark.parametrize("suffix", [".jpg", ".gif", ".bmp", ".webp", ".tif", ".ppm"])
+def test_bombs_of_every_format_are_refused_unread(tmp_path, suffix, at_least):
+    path = tmp_path / f"bomb{suffix}"
+    corners().save(path)
+    enlarged(path)
+    tracemalloc.start()
+    with pytest.raises(ImageError) as caught:
+        read_image(path, at_least=at_least)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if suffix == ".webp":  # Pillow's own limit may come first
+        assert caught.value.reason.endswith("than the limit of 178,956,970")
+    else:
+        assert caught.value.reason == "60000x60000 pixels, more than the limit of 178,956,970"
+    assert most < 2_000_000
 
 
 def test_between_the_warning_and_the_limit_of_pillow_nothing_is_warned_of(tmp_path):

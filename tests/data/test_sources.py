@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def tree(tmp_path):
 
 
 def names(paths, root):
-    return [path.relative_to(root).as_posix() for path in paths]
+    return [source.path.relative_to(root).as_posix() for source in paths]
 
 
 def test_a_folder_stands_for_its_images_at_any_depth(tree):
@@ -29,7 +30,7 @@ def test_a_folder_stands_for_its_images_at_any_depth(tree):
 
 def test_files_keep_their_order_and_any_ending(tree):
     given = [tree / "c.tif", tree / "a/notes.txt", tree / "b/1.JPG"]
-    assert find_images(given) == given
+    assert [source.path for source in find_images(given)] == given
 
 
 def test_patterns(tree):
@@ -40,7 +41,7 @@ def test_patterns(tree):
 def test_a_file_whose_name_looks_like_a_pattern(tree):
     odd = tree / "img[1].png"
     odd.write_bytes(b"x")
-    assert find_images(odd) == [odd]
+    assert [source.path for source in find_images(odd)] == [odd]
 
 
 def test_each_image_once(tree):
@@ -70,8 +71,8 @@ def test_a_folder_has_the_images_that_scan_sees(tree):
     (tree / "c.tif").unlink()
     found = find_images(tree)
     assert names(found, tree) == ["a/deep/x.jpeg", "b/1.JPG", "b/2.png"]
-    assert found == [tree / item.path for item in scan(tree).items]
-    assert find_images(tree / "b/._2.png") == [tree / "b/._2.png"]
+    assert [source.name for source in found] == [item.name for item in scan(tree).items]
+    assert names(find_images(tree / "b/._2.png"), tree) == ["b/._2.png"]
     assert names(find_images(f"{tree}/b/*"), tree) == ["b/1.JPG", "b/2.png"]
 
 
@@ -121,3 +122,19 @@ def test_errors_are_one_line(tree, given):
         find_images(tree / given)
     assert str(caught.value).isprintable()
     assert given.replace("\n", "\\n").replace("\r", "\\r") in str(caught.value)
+
+
+def test_an_archive_stands_for_its_images_too(tree, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tree))
+    found = find_images([archive, tree / "b", tree / "b/2.png"])
+    assert names(found, tmp_path) == [
+        "x.zip/a/deep/x.jpeg", "x.zip/b/1.JPG", "x.zip/b/2.png", "x.zip/c.tif", "b/1.JPG", "b/2.png"
+    ]  # fmt: skip
+    assert {source.storage.read_bytes(source.name) for source in found} == {b"x"}
+    empty = tmp_path / "empty.zip"
+    empty.write_bytes(b"PK\5\6" + bytes(18))
+    with pytest.raises(DataError, match=r"empty\.zip: contains no images"):
+        find_images(empty)
+    empty.write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"empty\.zip: is not a zip archive, or a torn one"):
+        find_images(empty)

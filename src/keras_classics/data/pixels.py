@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_classics.data.fit import load_image
+from keras_classics.data.check.copies import HASH_BYTES, perceptual_hash
+from keras_classics.data.decode import decode_image
+from keras_classics.data.fit import fit_image, pixels_needed
 from keras_classics.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keras_classics.data.fit import CentralCrop, Fit
-    from keras_classics.data.folder import Item
+    from keras_classics.data.listing import Item
+    from keras_classics.data.storage import Storage
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of decoded images up to which they are kept in memory; more go to a file."""
@@ -32,23 +36,38 @@ _WINDOW = 4096
 
 
 @dataclass(frozen=True)
+class Prints:
+    """What tells copies among n images.
+
+    Attributes:
+        files: (n, 32) uint8, SHA-256 of the bytes of each file.
+        pictures: (n, 32) uint8, the perceptual hash of each picture; zeros where it has none.
+    """
+
+    files: NDArray[np.uint8]
+    pictures: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Decoded:
     """The images that could be read, and the errors of those that could not.
 
     Attributes:
         images: (n, height, width, 3) uint8; beyond the memory budget, mapped from a file that
-            disappears with the array.
+            disappears with the array. None of them, where they were not to be kept.
         items: the n items, in their order.
         skipped: one error an unreadable image, in their order.
+        prints: of the n images, where they were asked for.
     """
 
     images: NDArray[np.uint8]
     items: tuple[Item, ...]
     skipped: tuple[ImageError, ...]
+    prints: Prints | None = None
 
 
 def decode_all(
-    root: Path | str,
+    storage: Storage,
     items: Sequence[Item],
     size: tuple[int, int],
     fit: Fit | CentralCrop,
@@ -56,11 +75,13 @@ def decode_all(
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
     scratch: Path | None = None,
+    prints: bool = False,
+    keep: bool = True,
 ) -> Decoded:
     """Decode and fit every image once, in threads.
 
     Args:
-        root: the folder that the items' paths are relative to; nothing is written in it.
+        storage: gives the bytes of the images; nothing is written in it.
         items: the images wanted.
         size: height and width, in pixels.
         fit: as in `fit_image`.
@@ -68,6 +89,8 @@ def decode_all(
         workers: number of threads; None for one a processor.
         scratch: an existing folder for the file that takes more images than fit in memory; None
             for the system's temporary folder.
+        prints: take the prints of the images, too.
+        keep: the images; else they are decoded only to see which of them can be read.
 
     Returns:
         The images, and what was left out. An image that cannot be read costs only itself.
@@ -77,15 +100,23 @@ def decode_all(
         ValueError: the size or the fit is not as described.
         KeyboardInterrupt: passed on as soon as the images in hand are done.
     """
-    root = Path(root)
+    root = storage.place
     if not items:
         raise DataError(f"{root}: no images to decode")
-    images = _allocate((len(items), *size, 3), scratch)
+    images = _allocate((len(items) if keep else 0, *size, 3), scratch)
+    taken = _no_prints(len(items)) if prints else None
 
     def decode(index: int) -> ImageError | None:
-        path = root / items[index].path
+        name = items[index].name
+        path = root / name
         try:
-            images[index] = load_image(path, size, fit)
+            data = storage.read_bytes(name)
+            # The steps of `fit_bytes`.
+            image = decode_image(data, path, at_least=pixels_needed(size, fit))
+            if keep:
+                images[index] = fit_image(image, size, fit)
+            if taken is not None:
+                _take(taken, index, data, image)
         except ImageError as error:
             # A new one, as the traceback of the old one would keep the file's bytes alive.
             return ImageError(path, error.reason)
@@ -108,9 +139,25 @@ def decode_all(
         raise DataError(f"{root}: none of the {len(items)} images can be read; first {skipped[0]}")
     # In place, as there may be no room for a second copy.
     for place, index in enumerate(kept):
-        if place != index:
+        if keep and place != index:
             images[place] = images[index]
-    return Decoded(images[: len(kept)], tuple(items[index] for index in kept), skipped)
+    if taken is not None:
+        taken = Prints(taken.files[kept], taken.pictures[kept])
+    return Decoded(images[: len(kept)], tuple(items[index] for index in kept), skipped, taken)
+
+
+def _no_prints(number: int) -> Prints:
+    return Prints(
+        np.zeros((number, hashlib.sha256().digest_size), np.uint8),
+        np.zeros((number, HASH_BYTES), np.uint8),
+    )
+
+
+def _take(prints: Prints, index: int, data: bytes, image: NDArray[np.uint8]) -> None:
+    prints.files[index] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+    found = perceptual_hash(image)
+    if found is not None:
+        prints.pictures[index] = np.frombuffer(found, np.uint8)
 
 
 def _allocate(shape: tuple[int, int, int, int], scratch: Path | None) -> NDArray[np.uint8]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from PIL.ImageFile import ImageFile
 
-    from keras_classics.data.folder import Item
+    from keras_classics.data.listing import Item
+    from keras_classics.data.storage import Storage
 
 Trait = Literal[
     "rotated", "greyscale", "palette", "cmyk", "transparent", "16-bit", "animated", "wrong-ending"
@@ -42,6 +43,9 @@ _ENDINGS: dict[type[ImageFile], tuple[str, ...]] = {
     PpmImageFile: (".ppm", ".pgm", ".pnm", ".pbm"),
     WebPImageFile: (".webp",),
 }
+HEAD = 16
+"""Bytes of a file that tell its format."""
+
 _PHONE_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
 _PNG_DEPTH = 24  # the place of the byte that holds the bits of a sample
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
@@ -78,7 +82,7 @@ class Facts:
 
 
 def look_at_all(
-    root: Path,
+    storage: Storage,
     items: Sequence[Item],
     *,
     at_least: int,
@@ -89,7 +93,7 @@ def look_at_all(
     """The facts of all images, in their order, whatever the number of threads.
 
     Args:
-        root: the folder that the items' paths are relative to.
+        storage: gives the bytes of the images.
         items: the images.
         at_least: as in `read_image`; training reads with the size of its input.
         near: compute perceptual hashes.
@@ -101,7 +105,7 @@ def look_at_all(
     try:
         for start in range(0, len(items), _WINDOW):
             part = items[start : start + _WINDOW]
-            for fact in pool.map(lambda item: _look_at(root, item, at_least, near=near), part):
+            for fact in pool.map(lambda item: _look_at(storage, item, at_least, near=near), part):
                 facts.append(fact)
                 if progress is not None:
                     progress(len(facts), len(items))
@@ -110,16 +114,19 @@ def look_at_all(
     return facts
 
 
-def format_of(path: Path) -> str | None:
-    """The format that a file's first bytes tell, such as "JPG"; None if it is no image."""
+def format_of(path: Path, head: bytes) -> str | None:
+    """The format that the first bytes of a file tell, such as "JPG"; None if it is no image.
+
+    Args:
+        path: of the file.
+        head: `HEAD` bytes of it.
+    """
+    # Films begin alike, with other brands.
+    if head[4:8] == b"ftyp":
+        return "HEIC or AVIF" if head[8:12] in _PHONE_BRANDS else None
     try:
-        with path.open("rb") as file:
-            data = file.read(16)
-        # Films begin alike, with other brands.
-        if data[4:8] == b"ftyp":
-            return "HEIC or AVIF" if data[8:12] in _PHONE_BRANDS else None
-        return _format(decode.opener_of(path, data))
-    except (OSError, ImageError):
+        return _format(decode.opener_of(path, head))
+    except ImageError:
         return None
 
 
@@ -127,11 +134,11 @@ def _format(opener: type[ImageFile]) -> str:
     return _ENDINGS[opener][0].lstrip(".").upper()
 
 
-def _look_at(root: Path, item: Item, at_least: int, *, near: bool) -> Facts:
-    path = root / item.path
+def _look_at(storage: Storage, item: Item, at_least: int, *, near: bool) -> Facts:
+    path = storage.place / item.name
     began = time.perf_counter()
     try:
-        data = decode.read_bytes(path)
+        data = storage.read_bytes(item.name)
         opener = decode.opener_of(path, data)
         # The pass must fail where training does, and only there: these are the steps of read_image.
         with decode.guarded(path, data, opener):
@@ -140,7 +147,7 @@ def _look_at(root: Path, item: Item, at_least: int, *, near: bool) -> Facts:
             width, height, traits = _header(path, data, opener)
     except ImageError as error:
         return Facts(item, error=error.reason)
-    if item.path.suffix.lower() not in _ENDINGS[opener]:
+    if path.suffix.lower() not in _ENDINGS[opener]:
         traits = (*traits, "wrong-ending")
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.data)

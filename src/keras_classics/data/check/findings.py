@@ -13,8 +13,8 @@ Severity = Literal["mend", "look", "know"]
 
 Kind = Literal[
     "unreadable", "copies-across-splits", "copies-across-classes", "near-copies-across-splits",
-    "few-images", "near-copies-across-classes", "copies", "near-copies", "imbalance",
-    "similar-names", "empty-folder", "missing-in-split", "wrong-ending", "overlooked",
+    "groups-across-splits", "few-images", "near-copies-across-classes", "copies", "near-copies",
+    "imbalance", "similar-names", "empty-folder", "missing-in-split", "wrong-ending", "overlooked",
     "outside-classes", "tiny", "huge", "rotated", "greyscale", "palette", "cmyk", "transparent",
     "16-bit", "animated", "other-files",
 ]  # fmt: skip
@@ -52,6 +52,11 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
         "nearly the same picture in several splits: the result would look better than it is",
         "keep pictures of one origin in one split",
     ),
+    "groups-across-splits": (
+        "mend",
+        "images of one group in several splits: the result would look better than it is",
+        "keep each group in one split only",
+    ),
     "few-images": (
         "mend",
         f"fewer than {FEWEST} images in the class, or than {FEWEST_TO_LEARN} to learn from",
@@ -64,19 +69,13 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
     ),
     "copies": (
         "look",
-        (
-            "the same picture several times in a class; where a run divides the images, copies "
-            "can come to lie on both sides"
-        ),
+        "the same picture several times in a class; a run keeps them in one part",
         "keep one of each",
     ),
     "near-copies": (
         "look",
-        (
-            "nearly the same picture several times in a class; where a run divides the images, "
-            "copies can come to lie on both sides"
-        ),
-        "keep one of each, or sort pictures of one origin into one split",
+        "nearly the same picture several times in a class; a run keeps them in one part",
+        "keep one of each, or name what they have in common as --group-by",
     ),
     "imbalance": (
         "look",

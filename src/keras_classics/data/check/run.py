@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from keras_classics.data import pixels
-from keras_classics.data.check.copies import near_groups
+from keras_classics.data.check.copies import HASH_BYTES, near_groups
 from keras_classics.data.check.cost import Cost, estimate
-from keras_classics.data.check.facts import Facts, format_of, look_at_all
+from keras_classics.data.check.facts import HEAD, Facts, format_of, look_at_all
 from keras_classics.data.check.findings import (
     FEWEST,
     FEWEST_TO_LEARN,
@@ -26,12 +25,15 @@ from keras_classics.data.check.findings import (
     Place,
     findings_of,
 )
-from keras_classics.data.folder import Item, Listing, is_image_name, scan
+from keras_classics.data.folder import scan
+from keras_classics.data.listing import Item, Listing, normal
+from keras_classics.data.storage import is_image_name
+from keras_classics.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from keras_classics.errors import ImageError
+    from keras_classics.data.storage import Storage
 
 FOLDER_SIZE = 64
 """Pixels of the sides of the images by which `classics train` learns unless told otherwise."""
@@ -41,10 +43,10 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True)
 class Check:
-    """What a folder holds, and what was found in it.
+    """What a folder, archive or table holds, and what was found in it.
 
     Attributes:
-        folder: as it was named.
+        folder: the folder, archive or table, as it was named.
         images: number of images that belong to a class, readable or not.
         classes: readable images of each class.
         splits: readable images of each split that the folder makes; empty if it makes none.
@@ -76,6 +78,8 @@ def check(
     *,
     size: int = FOLDER_SIZE,
     near: bool = True,
+    group_by: str | None = None,
+    root: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Check:
@@ -87,6 +91,8 @@ def check(
         folder: as for `scan`.
         size: height and width of the network's input, in pixels.
         near: look for near copies, too.
+        group_by: as for `scan`; groups in several splits are then found, too.
+        root: as for `scan`.
         progress: called with how many images are done and their number, and once more in the
             same way while near copies are looked for.
         workers: number of threads; None for one a processor. It changes nothing but the time.
@@ -100,10 +106,15 @@ def check(
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, got {size}")
-    listing = scan(folder)
+    listing = scan(folder, group_by=group_by, root=root)
     workers = workers or pixels.processors()
     facts = look_at_all(
-        listing.root, listing.items, at_least=size, near=near, workers=workers, progress=progress
+        listing.storage,
+        listing.items,
+        at_least=size,
+        near=near,
+        workers=workers,
+        progress=progress,
     )
     readable = [fact for fact in facts if fact.error is None]
     items = [fact.item for fact in readable]
@@ -113,13 +124,14 @@ def check(
     _sort_copies(found, copies.values())
     if near:
         _sort_copies(found, _near(readable, copies, progress), near=True)
+    _sort_groups(found, items)
     _compare_classes(found, listing, items)
     for fact in readable:
         for kind, note in _particulars(fact, size):
             found[kind].append(_place(fact.item, note))
     _look_beside(found, listing)
     return Check(
-        folder=str(listing.root),
+        folder=str(listing.source),
         images=len(facts),
         classes=_by_class(listing, items),
         splits=_by_split(items),
@@ -129,29 +141,36 @@ def check(
     )
 
 
-def quick_check(listing: Listing, skipped: Sequence[ImageError] = ()) -> tuple[Finding, ...]:
+def quick_check(
+    listing: Listing,
+    skipped: Sequence[ImageError] = (),
+    *,
+    copies: Sequence[Sequence[str]] | None = None,
+) -> tuple[Finding, ...]:
     """The part of the check that costs nearly nothing beside the reading that training does.
-
-    Files are opened only where others have the same size, to tell copies byte for byte.
 
     Args:
         listing: the images of a run, with their splits if they have been assigned.
         skipped: those that could not be read, which the listing may still hold.
+        copies: groups of files that are the same, by their names. None looks for them, and opens
+            files where others have the same size.
 
     Returns:
-        Unreadable images, copies, and what is wrong with the classes; those to mend first.
+        Unreadable images, copies, groups in several splits, and what is wrong with the classes;
+        those to mend first.
     """
     unreadable = {error.path: error.reason for error in skipped}
-    items = [item for item in listing.items if listing.root / item.path not in unreadable]
+    items = list(listing.items)
+    if unreadable:
+        items = [item for item in items if listing.root / item.name not in unreadable]
     found: dict[Kind, list[Place]] = defaultdict(list)
     for path, reason in unreadable.items():
         relative = path.relative_to(listing.root) if path.is_relative_to(listing.root) else path
         found["unreadable"].append(Place((relative.as_posix(),), reason))
-    by_size = _alike((_size(listing.root / item.path), item) for item in items)
-    candidates = (item for alike in by_size.values() if len(alike) > 1 for item in alike)
-    copies = _alike((_digest(listing.root / item.path), item) for item in candidates)
-    copies.pop(None, None)
-    _sort_copies(found, copies.values())
+    by_name = {item.name: item for item in items}
+    groups = same_files(listing.storage, items) if copies is None else copies
+    _sort_copies(found, ([by_name[n] for n in group if n in by_name] for group in groups))
+    _sort_groups(found, items)
     _compare_classes(found, listing, items)
     return findings_of(found)
 
@@ -165,6 +184,14 @@ def _particulars(fact: Facts, size: int) -> Iterator[tuple[Kind, str]]:
         yield "huge", shape
     for trait in fact.traits:
         yield trait, fact.format if trait == "wrong-ending" else ""
+
+
+def same_files(storage: Storage, items: Sequence[Item]) -> list[list[str]]:
+    """Groups of files with the same bytes, by their names."""
+    by_size = _alike((storage.size(item.name), item) for item in items)
+    candidates = [item for alike in by_size.values() if len(alike) > 1 for item in alike]
+    by_digest = _alike((_digest(storage, item), item) for item in candidates)
+    return [[item.name for item in same] for digest, same in by_digest.items() if digest]
 
 
 def _alike(keyed: Iterable[tuple[_Key, Item]]) -> dict[_Key, list[Item]]:
@@ -182,12 +209,12 @@ def _near(
     """Groups of pictures that are nearly the same, each with its exact copies."""
     hashed = {fact.pixels: fact.hash for fact in reversed(readable) if fact.hash is not None}
     pictures = [pixels for pixels in copies if pixels in hashed]
-    hashes = np.array([np.frombuffer(hashed[pixels], np.uint8) for pixels in pictures])
-    groups = near_groups(hashes.reshape(-1, 32), progress=progress)
+    hashes = np.frombuffer(b"".join(hashed[pixels] for pixels in pictures), np.uint8)
+    groups = near_groups(hashes.reshape(-1, HASH_BYTES), progress=progress)
     return [
         sorted(
             (item for index in group for item in copies[pictures[index]]),
-            key=lambda item: item.path.as_posix(),
+            key=lambda item: item.name,
         )
         for group in groups
     ]
@@ -200,7 +227,7 @@ def _sort_copies(
     for group in groups:
         if len(group) < 2:
             continue
-        place = Place(tuple(item.path.as_posix() for item in group))
+        place = Place(tuple(item.name for item in group))
         splits = len({item.split for item in group}) > 1
         classes = len({item.label for item in group}) > 1
         if splits:
@@ -209,6 +236,17 @@ def _sort_copies(
             found["near-copies-across-classes" if near else "copies-across-classes"].append(place)
         if not splits and not classes:
             found["near-copies" if near else "copies"].append(place)
+
+
+def _sort_groups(found: dict[Kind, list[Place]], items: Iterable[Item]) -> None:
+    """Groups that lie on several sides, each with an image of every side."""
+    sides: dict[str, dict[str | None, str]] = defaultdict(dict)
+    for item in items:
+        if item.group is not None:
+            sides[item.group].setdefault(item.split, item.name)
+    found["groups-across-splits"] = [
+        Place(tuple(names.values()), group) for group, names in sides.items() if len(names) > 1
+    ]
 
 
 def _compare_classes(
@@ -240,25 +278,28 @@ def _compare_classes(
 def _look_beside(found: dict[Kind, list[Place]], listing: Listing) -> None:
     """What stands beside the images that belong to a class."""
     for path in listing.ignored:
-        if is_image_name(path) and (listing.root / path).is_file():
-            found["outside-classes"].append(Place((path.as_posix(),)))
-        # Opening a pipe would wait for ever.
-        elif (listing.root / path).is_file() and (form := format_of(listing.root / path)):
-            found["overlooked"].append(Place((path.as_posix(),), form))
+        name = path.as_posix()
+        head = listing.storage.head(name, HEAD)
+        if head is not None and is_image_name(path):
+            found["outside-classes"].append(Place((name,)))
+        elif head is not None and (form := format_of(path, head)):
+            found["overlooked"].append(Place((name,), form))
         else:
-            found["other-files"].append(Place((path.as_posix(),)))
-    classes: set[Path] = set()
-    filled: set[Path] = set()
-    for item in listing.items:
-        names = [unicodedata.normalize("NFC", part) for part in item.path.parts]
-        depth = names.index(listing.classes[item.label]) + 1
-        classes.add(Path(*item.path.parts[:depth]))
-        filled |= {*item.path.parents}
-    for parent in sorted({path.parent for path in classes}, key=Path.as_posix):
-        for folder in sorted((listing.root / parent).iterdir()):
-            hidden = folder.name.startswith(".") or folder.name == "__MACOSX"
-            if not hidden and parent / folder.name not in filled and folder.is_dir():
-                found["empty-folder"].append(Place(((parent / folder.name).as_posix(),)))
+            found["other-files"].append(Place((name,)))
+    if listing.table:
+        return  # which names files, whatever folders they are in
+    parents: set[str] = set()
+    filled: set[str] = set()
+    for folder, label in {(item.name.rpartition("/")[0], item.label) for item in listing.items}:
+        names = folder.split("/")
+        depth = [normal(name) for name in names].index(listing.classes[label])
+        parents.add("/".join(names[:depth]))
+        filled |= {"/".join(names[:end]) for end in range(1, len(names) + 1)}
+    for parent in sorted(parents):
+        for name in listing.storage.folders(parent or "."):
+            path_there = f"{parent}/{name}" if parent else name
+            if path_there not in filled:
+                found["empty-folder"].append(Place((path_there,)))
 
 
 def _by_class(listing: Listing, items: Iterable[Item]) -> dict[str, int]:
@@ -272,19 +313,11 @@ def _by_split(items: Iterable[Item]) -> dict[str, int]:
 
 
 def _place(item: Item, note: str | None = "") -> Place:
-    return Place((item.path.as_posix(),), note or "")
+    return Place((item.name,), note or "")
 
 
-def _size(path: Path) -> int | None:
+def _digest(storage: Storage, item: Item) -> bytes | None:
     try:
-        return path.stat().st_size
-    except OSError:  # which decoding will report, with the name of the file
-        return None
-
-
-def _digest(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+        return hashlib.sha256(storage.read_bytes(item.name)).digest()
+    except ImageError:  # which decoding will report
         return None
