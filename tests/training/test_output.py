@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_classics.errors import OutputError
-from keras_classics.training.output import check_space, free_name, staging
+from keras_classics.training.output import LOCK, check_space, free_name, staging, taken
 
 
 def test_published_only_when_whole(tmp_path):
@@ -16,6 +16,7 @@ def test_published_only_when_whole(tmp_path):
         (stage.folder / "file").write_text("whole")
         assert not out.exists()
         stage.publish()
+        stage.kept = True
     assert (out / "file").read_text() == "whole"
     assert list(out.parent.iterdir()) == [out]
 
@@ -33,6 +34,7 @@ def test_an_empty_folder_may_be_taken_a_full_one_may_not(tmp_path):
     with staging(out) as stage:
         (stage.folder / "file").write_text("1")
         stage.publish()
+        stage.kept = True
     with pytest.raises(OutputError, match=r"run: exists.*--out"), staging(out):
         pass
     assert (out / "file").read_text() == "1"
@@ -79,9 +81,10 @@ def test_too_little_space_is_said_in_figures(tmp_path):
 
 def test_safety_is_elsewhere_and_publishes_there(tmp_path):
     with staging(tmp_path / "run") as stage:
+        stage.publish()
         stage.move_to_safety()
         (stage.folder / "file").write_text("saved")
-        stage.publish()
+        stage.kept = True
     try:
         assert stage.out.parent != tmp_path
         assert stage.out.name == "run"
@@ -103,6 +106,7 @@ def test_a_link_to_an_empty_folder_is_followed(tmp_path):
     with staging(tmp_path / "link") as stage:
         (stage.folder / "file").write_text("whole")
         stage.publish()
+        stage.kept = True
     assert (tmp_path / "real" / "file").read_text() == "whole"
     assert stage.out == tmp_path / "link"
 
@@ -123,3 +127,48 @@ def test_free_names_are_numbered(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run-2").mkdir()
     assert free_name(tmp_path, "run") == tmp_path / "run-3"
+
+
+def test_a_published_folder_in_which_nothing_is_kept_goes(tmp_path):
+    with pytest.raises(KeyboardInterrupt), staging(tmp_path / "run") as stage:
+        (stage.folder / "file").write_text("1")
+        stage.publish()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_take_their_places_when_all_are_written(tmp_path):
+    with staging(tmp_path / "run") as stage:
+        (stage.folder / "a").write_text("old")
+        with pytest.raises(OSError, match="full"), stage.whole(last="a") as folder:
+            (folder / "a").write_text("new")
+            raise OSError("full")
+        assert [path.name for path in stage.folder.iterdir()] == ["a"]
+        assert (stage.folder / "a").read_text() == "old"
+        with stage.whole(last="a") as folder:
+            (folder / "a").write_text("new")
+            (folder / "b").write_text("new")
+        assert sorted(path.name for path in stage.folder.iterdir()) == ["a", "b"]
+        assert (stage.folder / "a").read_text() == "new"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    import subprocess
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".run.partial-{dead.pid}").mkdir()
+    (tmp_path / f".run.partial-{os.getppid()}").mkdir()
+    (tmp_path / ".other.partial-1").mkdir()
+    with staging(tmp_path / "run"):
+        pass
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([f".run.partial-{os.getppid()}", ".other.partial-1"])
+
+
+def test_a_run_belongs_to_one_process(tmp_path):
+    with taken(tmp_path):
+        with pytest.raises(OutputError, match="another process trains this run"), taken(tmp_path):
+            pass
+        assert (tmp_path / LOCK).exists()
+    assert list(tmp_path.iterdir()) == []

@@ -10,22 +10,31 @@ from keras import layers
 
 from keras_classics import build
 from keras_classics.architectures.layers import conv_bn
-from keras_classics.data.folder import Listing
+from keras_classics.data.listing import Listing
+from keras_classics.data.pictures import ArrayPictures
 from keras_classics.training.events import EpochEnd, PhaseBegin, Step
-from keras_classics.training.fitting import fit
+from keras_classics.training.fitting import feed, fit, settle
 from keras_classics.training.images import Images
 from keras_classics.training.interrupts import Interrupts
 from keras_classics.training.phases import phase_at, plan
-from keras_classics.training.recipe import QUICK, TRANSFER
-from keras_classics.training.start import StartingNetwork
+from keras_classics.training.recipe import Augmentation, Optimizer, Recipe, Transfer
+from keras_classics.training.start import Shape, StartingNetwork
 
 LOW, HIGH, TOP = ("low_conv", "low_bn"), ("high_conv", "high_bn"), ("predictions",)
 
 
 def recipe(*, epochs=3, rate=0.05, **changes):
-    transfer = dataclasses.replace(TRANSFER, **{"unfreeze": "stage", "top_share": 0.25} | changes)
-    return dataclasses.replace(
-        QUICK, epochs=epochs, batch_size=8, learning_rate=rate, warm_up=0.0, transfer=transfer
+    transfer = Transfer(
+        **{"unfreeze": "stage", "top_share": 0.25, "lower": 1 / 1.3} | changes
+    )
+    return Recipe(
+        name="tiny",
+        about="",
+        epochs=epochs,
+        batch_size=8,
+        optimizer=Optimizer(learning_rate=rate, weight_decay=0.01, clip_norm=1.0),
+        augmentation=Augmentation(shift=0.1, contrast=0.2),
+        transfer=transfer,
     )
 
 
@@ -47,7 +56,8 @@ def colours():
     images[labels == 1, :, :, 0] += 150
     parts = np.array(["train"] * 16 + ["val"] * 8)
     listing = Listing(Path("colours"), ("dark", "red"), ())
-    return Images("colours", images.astype("uint8"), labels, parts, listing, ())
+    pictures = ArrayPictures(images.astype("uint8"))
+    return Images("colours", pictures, 8, "crop", "crop", labels, parts, listing, ())
 
 
 def snapshot(model):
@@ -68,8 +78,11 @@ def changed(before, after):
 
 
 def run(model, recipe, tell=lambda _: None):
-    network = StartingNetwork(model, 1.0, "tf", "weights")
-    return fit(network, recipe, colours(), seed=0, tell=tell, interrupts=Interrupts())
+    network = StartingNetwork(model, None, Shape(1.0, 8, 8, 2), "tf", "weights")
+    batches, interrupts = feed(network, recipe, colours(), seed=0), Interrupts()
+    fitting = fit(network, recipe, batches, tell=tell, interrupts=interrupts)
+    settle(model, recipe, batches, fitting, interrupts)
+    return fitting
 
 
 def watched(recipe):
@@ -239,8 +252,8 @@ def test_rates_fall_by_a_fixed_fraction_from_stage_to_stage():
 
 def test_random_weights_have_a_single_phase_of_everything():
     model = tiny()
-    (phase,) = plan(model, dataclasses.replace(QUICK, transfer=None))
-    assert phase.epochs == QUICK.epochs
+    (phase,) = plan(model, dataclasses.replace(recipe(), transfer=None))
+    assert phase.epochs == 3
     assert set(phase.rates) == {*LOW, *HIGH, *TOP}
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_classics import load
-from keras_classics.data.folder import read_manifest
+from keras_classics.data.manifest import read_manifest
 from keras_classics.errors import (
     ClassicsError,
     DataError,

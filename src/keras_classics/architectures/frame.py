@@ -46,9 +46,12 @@ def pooled_top(
     prefix: str,
     classes: int,
     activation: Activation,
+    dropout: float = 0.0,
 ) -> KerasTensor:
     """Global average pooling and one dense layer: (b, h, w, c) -> (b, classes), any h and w."""
     x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name=f"{prefix}avg_pool_dropout")(x)
     return layers.Dense(classes, activation=activation, name=f"{prefix}predictions")(x)
 
 

@@ -16,9 +16,12 @@ bias, and batch norm's epsilon is 1.001e-5.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
+import numpy as np
 from keras import KerasTensor, layers
 
 from keras_classics.architectures.frame import Architecture
@@ -67,28 +70,36 @@ def bottleneck(
     strides: int,
     name: str,
     variant: Variant,
+    drop: float = 0.0,
 ) -> KerasTensor:
-    """1x1, 3x3, 1x1, added to the shortcut: (b, h, w, c) -> (b, h / s, w / s, 4 filters)."""
+    """1x1, 3x3, 1x1, added to the shortcut: (b, h, w, c) -> (b, h / s, w / s, 4 filters).
+
+    While training, the residual is left out for a `drop` of the images: stochastic depth,
+    https://arxiv.org/abs/1603.09382.
+    """
     first, second = (1, strides) if variant.stride_on_3x3 else (strides, 1)
     # Strided 3x3: symmetric zeros, as in torch; "same" would shift the grid by half a stride.
     pad = 1 if second > 1 else 0
     x = variant.unit(x, filters=filters, kernel=1, strides=first, name=f"{name}_1")
     x = variant.unit(x, filters=filters, kernel=3, strides=second, pad=pad, name=f"{name}_2")
     x = variant.unit(x, filters=EXPANSION * filters, kernel=1, relu=False, name=f"{name}_3")
+    if drop:
+        x = layers.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
     x = layers.Add(name=f"{name}_add")([shortcut, x])  # this order is the weight files' order
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
 def identity_block(
-    x: KerasTensor, *, filters: int, name: str, variant: Variant = V1
+    x: KerasTensor, *, filters: int, name: str, variant: Variant = V1, drop: float = 0.0
 ) -> KerasTensor:
     """The shortcut is the input: (b, h, w, 4 filters) -> the same shape, figure 5 right."""
-    return bottleneck(x, x, filters=filters, strides=1, name=name, variant=variant)
+    return bottleneck(x, x, filters=filters, strides=1, name=name, variant=variant, drop=drop)
 
 
 def convolutional_block(
-    x: KerasTensor, *, filters: int, name: str, strides: int = 2, variant: Variant = V1
-) -> KerasTensor:
+    x: KerasTensor, *, filters: int, name: str, strides: int = 2, variant: Variant = V1,
+    drop: float = 0.0,
+) -> KerasTensor:  # fmt: skip
     """The shortcut is a convolution: (b, h, w, c) -> (b, h / s, w / s, 4 filters), section 3.3."""
     shortcut, shortcut_strides = x, strides
     if variant.pooled_shortcut and strides > 1:
@@ -98,7 +109,9 @@ def convolutional_block(
         shortcut, filters=EXPANSION * filters, kernel=1, strides=shortcut_strides, relu=False,
         name=f"{name}_0",
     )  # fmt: skip
-    return bottleneck(x, shortcut, filters=filters, strides=strides, name=name, variant=variant)
+    return bottleneck(
+        x, shortcut, filters=filters, strides=strides, name=name, variant=variant, drop=drop
+    )
 
 
 def stem(x: KerasTensor, *, filters: int, prefix: str, variant: Variant) -> KerasTensor:
@@ -114,21 +127,35 @@ def stem(x: KerasTensor, *, filters: int, prefix: str, variant: Variant) -> Kera
     return layers.MaxPooling2D(3, strides=2, name=f"{prefix}pool1_pool")(x)
 
 
-def features(x: KerasTensor, *, width: float, prefix: str, variant: Variant) -> KerasTensor:
-    """Stem and four stages: (b, h, w, c) -> (b, h / 32, w / 32, 2048 width)."""
+def features(
+    x: KerasTensor, *, width: float, prefix: str, variant: Variant, drop_path: float = 0.0
+) -> KerasTensor:
+    """Stem and four stages: (b, h, w, c) -> (b, h / 32, w / 32, 2048 width).
+
+    Residuals are dropped the more often the later they are: never the first, the last at a rate of
+    `drop_path`.
+    """
+    drops = iter(np.linspace(0.0, drop_path, sum(blocks for _, blocks in STAGES)).tolist())
     x = stem(x, filters=scaled(64, width), prefix=prefix, variant=variant)
     for stage, (filters, blocks) in enumerate(STAGES, start=2):
         name = f"{prefix}conv{stage}_block"
         bottleneck_filters = scaled(filters, width)
         x = convolutional_block(
             x, filters=bottleneck_filters, strides=1 if stage == 2 else 2, name=f"{name}1",
-            variant=variant,
+            variant=variant, drop=next(drops),
         )  # fmt: skip
         for block in range(2, blocks + 1):
             x = identity_block(
-                x, filters=bottleneck_filters, name=f"{name}{block}", variant=variant
-            )
+                x, filters=bottleneck_filters, name=f"{name}{block}", variant=variant,
+                drop=next(drops),
+            )  # fmt: skip
     return x
+
+
+def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
+    """A ResNet whose residuals are dropped while it is trained, the last at this rate."""
+    ours = cast("Callable[..., KerasTensor]", architecture.features)  # takes what others do not
+    return architecture.replace(features=partial(ours, drop_path=rate))
 
 
 RESNET50 = Architecture(

@@ -5,55 +5,71 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.data.check.run import FOLDER_SIZE
-from keras_classics.data.fit import Fit
+from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
+from keras_classics.training import recipes
 from keras_classics.training.origin import Origin
-from keras_classics.training.recipe import (
-    FINE_TUNING,
-    GENTLE,
-    QUICK,
-    TRANSFER,
-    BatchNorm,
-    Recipe,
-    Unfreeze,
-)
+from keras_classics.training.recipe import Balance, BatchNorm, Monitor, Recipe, Transfer, Unfreeze
 
 LARGEST = 4096  # pixels; beyond it a single image no longer fits through a network on most machines
 DIGITS_SIZE = 32
-DEFAULT_WIDTH = 0.25
+DEFAULT_WIDTH = 0.25  # at which the rates of transfer were measured
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What to train on what; None lets the run choose."""
+    """What to train on what; None lets the recipe, the weights or the run choose."""
 
     folder: Path | None = None  # None: the digits that come with scikit-learn
     network: str = "resnet50"
-    width: float | None = None  # that of the weights; 0.25 for random ones
-    # Pixels: those of the weights, 32 for digits, else 64, or the least that the network takes.
+    recipe: str = "quick"  # a name, "paper", or a TOML file
+    changes: tuple[str, ...] = ()  # lines of the recipe: "optimizer.learning_rate=1e-3"
+    width: float | None = None  # that of the weights, else the recipe's
+    # Pixels: those of the weights, else the recipe's; else 32 for digits and 64 for a folder, or the
+    # least that the network takes.
     size: int | None = None
-    epochs: int | None = None  # the recipe's
-    batch_size: int | None = None  # the recipe's
-    learning_rate: float | None = None  # the recipe's
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
     # A name of published weights, a file of weights or an artefact; None: random.
     weights: str | None = None
     unfreeze: Unfreeze | None = None  # what is trained after the top; only with weights
     batch_norm: BatchNorm | None = None  # of what is unfrozen; only with weights
-    preprocessing: Mode | None = None  # that of the weights; "tf" for random ones
+    preprocessing: Mode | None = None  # that of the weights, else the recipe's
+    balance: Balance | None = None
+    monitor: Monitor | None = None
+    patience: int | None = None
     fit: Fit = "crop"
+    group_by: str | None = None  # a column of the CSV, or a pattern of the paths
+    root: Path | None = None  # what the paths of a CSV are relative to; its own folder
+    limit: float = 1.0  # part of the training images of each class that is used
+    precision: Precision = "auto"
+    deterministic: bool = False
     seed: int = 0
+    checkpoint_every: float = 60.0  # seconds
     out: Path | None = None  # runs/<data>-<network>, numbered
 
 
-def input_size(
-    config: TrainConfig, architecture: Architecture, origin: Origin | None = None
-) -> int:
-    """The side of the square input in pixels.
+@dataclass(frozen=True)
+class Sizes:
+    """The square inputs of a run."""
+
+    train: int  # pixels
+    test: int  # in validation and use
+    fit: Fit | CentralCrop  # how pictures become square in validation and use
+
+
+def input_sizes(
+    config: TrainConfig, recipe: Recipe, architecture: Architecture, origin: Origin | None = None
+) -> Sizes:
+    """The sizes of the square inputs in pixels.
 
     Raises:
         ClassicsError: If the network cannot take the size asked for.
@@ -61,13 +77,25 @@ def input_size(
     default = DIGITS_SIZE if config.folder is None else FOLDER_SIZE
     if origin and origin.size:
         default = origin.size
-    size = max(default, architecture.least_size) if config.size is None else config.size
-    if not architecture.least_size <= size <= LARGEST:
-        raise ClassicsError(
-            f"size={size}: {architecture.title} takes {architecture.least_size} to {LARGEST} "
-            "pixels."
-        )
-    return size
+    wanted = config.size or recipe.size
+    size = max(default, architecture.least_size) if wanted is None else wanted
+    # Another size than the recipe's is taken in training and test, in the same proportion.
+    test = round(size * recipe.test_size / (recipe.size or size)) if recipe.test_size else size
+    for name, pixels in (("size", size), ("test_size", test)):
+        if not architecture.least_size <= pixels <= LARGEST:
+            raise ClassicsError(
+                f"{name}={pixels}: {architecture.title} takes {architecture.least_size} to "
+                f"{LARGEST} pixels."
+            )
+    fit: Fit | CentralCrop = config.fit
+    if recipe.test_crop < 1 and config.folder is not None:
+        if config.fit != "crop":
+            raise ClassicsError(
+                f"fit={config.fit!r}: the recipe cuts the middle out of pictures (test_crop="
+                f"{recipe.test_crop:g}), which goes with crop only; or set test_crop=1."
+            )
+        fit = CentralCrop(round(test / recipe.test_crop), "bilinear")
+    return Sizes(size, test, fit)
 
 
 def check_arguments(config: TrainConfig) -> None:
@@ -82,20 +110,34 @@ def check_arguments(config: TrainConfig) -> None:
         value = getattr(config, argument)
         if value is not None and value < 1:
             raise ClassicsError(f"{argument}={value}: at least 1 is needed.")
+    if config.size is not None and config.size < 1:
+        raise ClassicsError(f"size={config.size}: at least 1 pixel is needed.")
     if config.learning_rate is not None and not 0 < config.learning_rate < 10:
         raise ClassicsError(
             f"learning_rate={config.learning_rate}: above 0 and below 10 is needed."
         )
-    for argument, allowed in (
-        ("unfreeze", get_args(Unfreeze)),
-        ("batch_norm", get_args(BatchNorm)),
-    ):
+    if config.patience is not None and config.patience < 0:
+        raise ClassicsError(f"patience={config.patience}: at least 0 is needed.")
+    if not 0 < config.limit <= 1:
+        raise ClassicsError(f"limit={config.limit}: above 0 and at most 1 is needed.")
+    if not 0 <= config.checkpoint_every < float("inf"):
+        raise ClassicsError(f"checkpoint_every={config.checkpoint_every}: seconds are needed.")
+    for argument in ("unfreeze", "batch_norm"):
         value = getattr(config, argument)
         if value is not None and config.weights is None:
             raise ClassicsError(
                 f"{argument}={value!r}: says how trained weights are put to use; give weights, "
                 "too, or leave it out."
             )
+    for argument, kind in (
+        ("unfreeze", Unfreeze),
+        ("batch_norm", BatchNorm),
+        ("balance", Balance),
+        ("monitor", Monitor),
+        ("precision", Precision),
+        ("fit", Fit),
+    ):
+        value, allowed = getattr(config, argument), get_args(kind)
         if value not in (None, *allowed):
             raise ClassicsError(f"{argument}={value!r}: one of {', '.join(allowed)} is needed.")
 
@@ -103,23 +145,35 @@ def check_arguments(config: TrainConfig) -> None:
 def recipe_for(
     config: TrainConfig, architecture: Architecture, origin: Origin | None = None
 ) -> Recipe:
-    """The quick recipe with the lines that the user, the network or trained weights change."""
-    rate, transfer = QUICK.learning_rate, None
-    if architecture.name.startswith("vgg"):
-        rate *= GENTLE
+    """The recipe with the lines that the user, the network or trained weights change.
+
+    Raises:
+        ClassicsError: If there is no such recipe, or a line cannot be.
+    """
+    recipe = recipes.find(config.recipe, architecture.name, config.changes)
+    optimizer, selection, transfer = recipe.optimizer, recipe.selection, None
     if origin:
-        # Adam's rate falls with the width, https://arxiv.org/abs/2203.03466; FINE_TUNING was
-        # measured at the default width.
-        rate *= FINE_TUNING * min(1.0, DEFAULT_WIDTH / origin.width)
+        transfer = recipe.transfer or Transfer()
         transfer = dataclasses.replace(
-            TRANSFER,
-            unfreeze=config.unfreeze or TRANSFER.unfreeze,
-            batch_norm=config.batch_norm or TRANSFER.batch_norm,
+            transfer,
+            unfreeze=config.unfreeze or transfer.unfreeze,
+            batch_norm=config.batch_norm or transfer.batch_norm,
         )
+        # Adam's rate falls with the width, https://arxiv.org/abs/2203.03466.
+        faster = transfer.faster * min(1.0, DEFAULT_WIDTH / origin.width)
+        optimizer = dataclasses.replace(optimizer, learning_rate=optimizer.learning_rate * faster)
+    if config.learning_rate:
+        optimizer = dataclasses.replace(optimizer, learning_rate=config.learning_rate)
+    if config.monitor:
+        selection = dataclasses.replace(selection, monitor=config.monitor)
+    if config.patience is not None:
+        selection = dataclasses.replace(selection, patience=config.patience)
     return dataclasses.replace(
-        QUICK,
-        epochs=config.epochs or QUICK.epochs,
-        batch_size=config.batch_size or QUICK.batch_size,
-        learning_rate=config.learning_rate or rate,
+        recipe,
+        epochs=config.epochs or recipe.epochs,
+        batch_size=config.batch_size or recipe.batch_size,
+        balance=config.balance or recipe.balance,
+        optimizer=optimizer,
+        selection=selection,
         transfer=transfer,
     )

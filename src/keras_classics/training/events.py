@@ -36,12 +36,14 @@ class Prepared:
     skipped: tuple[ImageError, ...]
     ignored: int  # files that are no images
     network: str
+    recipe: str
     width: float
     size: int
     parameters: int
     macs: int  # for one image
     epochs: int
     batch_size: int
+    policy: str  # the dtype policy: "float32", "mixed_bfloat16"...
     weights: str | None  # what the network began with, in words
 
 
@@ -78,5 +80,21 @@ class EpochEnd:
     best: bool  # the best so far on the validation part
 
 
-Event = Reading | Checked | Prepared | PhaseBegin | Step | EpochEnd
+@dataclass(frozen=True)
+class NotSaved:
+    """A checkpoint could not be written; the run goes on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run goes on where it was."""
+
+    epoch: int  # epochs that are over
+    step: int  # steps of the next one that are
+    differs: tuple[str, ...]  # what is not as it was, such as a version: not bit for bit then
+
+
+Event = Reading | Checked | Prepared | Resumed | PhaseBegin | Step | EpochEnd | NotSaved
 Listener = Callable[[Event], None]

@@ -1,28 +1,32 @@
-"""Fitting: phases until the last epoch or Ctrl-C, the best epoch, its batch-norm statistics."""
+"""Fitting: phases until the last epoch, Ctrl-C or patience; the best epoch; its statistics."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
 from keras_classics.errors import ClassicsError, NothingLearntError
-from keras_classics.training import batch_norm
-from keras_classics.training.events import EpochEnd, Listener, PhaseBegin, Step
+from keras_classics.training import batch_norm, speed
+from keras_classics.training.checkpoint import Arrays, Checkpoints, Progress
+from keras_classics.training.events import EpochEnd, Listener, NotSaved, PhaseBegin, Step
 from keras_classics.training.images import Images
 from keras_classics.training.interrupts import Interrupts
-from keras_classics.training.optimizer import LayerwiseAdamW
+from keras_classics.training.loss import compile_arguments, figures
+from keras_classics.training.optimizer import averaged, optimizer_for
 from keras_classics.training.phases import Phase, phase_at, plan
-from keras_classics.training.recipe import Recipe
+from keras_classics.training.recipe import Monitor, Recipe
+from keras_classics.training.schedule import learning_rate, plateau_factor
 from keras_classics.training.start import StartingNetwork
 
 STATISTICS_BATCHES = 200  # as many as settle the estimates; more would only take time
@@ -30,66 +34,171 @@ STATISTICS_BATCHES = 200  # as many as settle the estimates; more would only tak
 
 @dataclass
 class Fitting:
-    """What fitting left: the history, and the best weights."""
+    """What fitting left."""
 
     history: list[dict[str, float]]
     best_epoch: int
-    weights: list[npt.NDArray[Any]]
     interrupted: bool = False
     diverged: bool = False  # the loss was no number any more
+    stopped: bool = False  # no better epoch came for as long as the recipe waits
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The batches of a run: those to learn from, those to choose the epoch by, and clean ones."""
+
+    make: Callable[..., Batches]  # of the training part, as the recipe changes it
+    val: Batches
+    clean: Callable[[], Batches]  # of the training part, unchanged, in random order
+    steps: int  # in an epoch
+    batch_size: int
+
+
+def feed(network: StartingNetwork, recipe: Recipe, data: Images, *, seed: int) -> Feed:
+    """The batches of a run."""
+    size, test_size = network.shape.size, network.shape.test_size
+    learn, choose = data.part("train"), data.part("val")
+    batches = partial(
+        Batches,
+        data.pictures,
+        data.labels,
+        classes=network.shape.classes,
+        batch_size=recipe.batch_size,
+        mode=network.mode,
+        seed=seed,
+    )
+    outputs = len(network.model.outputs)
+    make = partial(
+        batches,
+        indices=learn,
+        size=(size, size),
+        fit=data.train_fit,
+        augmentation=recipe.augmentation,
+        mixing=recipe.mixing,
+        class_weights=class_weights(data) if recipe.balance == "weights" else None,
+        sampling="balanced" if recipe.balance == "sampling" else "each",
+        shuffle=True,
+        drop_remainder=True,
+        outputs=outputs,
+    )
+    whole = partial(batches, size=(test_size, test_size), fit=data.fit, outputs=outputs)
+    return Feed(
+        make=make,
+        # Where no class has enough images for a validation part, the training images stand in, as
+        # there is nothing else to choose the epoch by.
+        val=whole(indices=choose if len(choose) else learn),
+        clean=lambda: whole(indices=learn, shuffle=True, drop_remainder=True),
+        steps=make().steps,
+        batch_size=min(recipe.batch_size, len(learn)),
+    )
+
+
+def class_weights(data: Images) -> npt.NDArray[np.float64]:
+    """Weights with which all classes count alike, and an image counts 1 on average."""
+    counts = np.bincount(data.labels[data.part("train")], minlength=len(data.listing.classes))
+    weights: npt.NDArray[np.float64] = counts.sum() / (
+        np.count_nonzero(counts) * np.maximum(counts, 1)
+    )
+    return weights
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Tells what goes on and keeps the best weights."""
+    """Tells what goes on, sets the rate, keeps the best weights, writes checkpoints."""
 
     def __init__(
-        self, *, steps: int, epochs: int, batch_size: int, tell: Listener, interrupts: Interrupts
+        self,
+        recipe: Recipe,
+        feed: Feed,
+        progress: Progress,
+        *,
+        checkpoints: Checkpoints | None,
+        tell: Listener,
+        interrupts: Interrupts,
     ) -> None:
         super().__init__()
-        self.steps, self.total, self.batch_size = steps, steps * epochs, batch_size
-        self.tell, self.interrupts = tell, interrupts
-        self.fitting = Fitting(history=[], best_epoch=0, weights=[])
-        self._best = (-1.0, 0.0)  # validation accuracy, then the lower loss
+        self.recipe, self.feed = recipe, feed
+        self.checkpoints, self.tell, self.interrupts = checkpoints, tell, interrupts
+        self.fitting = Fitting([dict(epoch) for epoch in progress.history], progress.best_epoch)
+        self.best = list(progress.best)
+        self.first = progress.step  # of the epoch with which fitting begins
+        self.metrics: list[npt.NDArray[Any]] = []  # up to there
+        self.since = 0  # the epoch before which patience and plateaus do not count
+        self.last_phase = True
         self._began = self._spent = 0.0
         self._seen = 0
         self._built = False
+        self._averages = ExitStack()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are over."""
+        return len(self.fitting.history)
+
+    @property
+    def enough(self) -> bool:
+        """Whether a better epoch has been waited for as long as the recipe wants."""
+        waited = self.epochs - max(self.fitting.best_epoch, self.since)
+        return self.last_phase and 0 < self.recipe.selection.patience <= waited
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         self._built = False  # the first step of a phase is built before it is taken
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self._began, self._spent, self._seen = time.monotonic(), 0.0, 0
+        for variable, value in zip(self.model.metrics_variables, self.metrics, strict=False):
+            variable.assign(value)
+        self.metrics = []
+        if self.recipe.schedule.name == "plateau":
+            highest = self.recipe.optimizer.learning_rate
+            left = plateau_factor(self.recipe.schedule, self.fitting.history[self.since :])
+            self.model.optimizer.learning_rate = highest * left
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        self.interrupts.at_once = False  # from here on there is something to lose
         if self._built:
-            self._seen += self.batch_size
+            self._seen += self.feed.batch_size
             self._spent = time.monotonic() - self._began
         else:
             self._built, self._began = True, time.monotonic()
-        epoch = len(self.fitting.history)
-        done = epoch * self.steps + batch + 1
-        self.tell(Step(epoch + 1, done, self.total, self._rate()))
-        self.interrupts.check()
+        step = self.first + batch + 1
+        steps = self.feed.steps
+        try:
+            total = steps * self.recipe.epochs
+            self.tell(Step(self.epochs + 1, self.epochs * steps + step, total, self._rate()))
+            self.interrupts.check()
+        except KeyboardInterrupt:
+            self._checkpoint(step)
+            raise
+        if self.checkpoints and step < steps and self.checkpoints.due():
+            self._checkpoint(step)
+
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+        self._averages.enter_context(averaged(self.model))
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         self.interrupts.check()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        values = {key: float(value) for key, value in logs.items()}
+    def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
+        self._averages.close()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        values = figures(logs, self.model)
         if not _finite(values):
             self.fitting.diverged = self.model.stop_training = True
             return
-        self.interrupts.at_once = False  # from here on there is something to lose
-        rank = (values["val_accuracy"], -values["val_loss"])
-        best = rank > self._best
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        values["learning_rate"] = float(rate)
+        history, rank = self.fitting.history, partial(_rank, monitor=self.recipe.selection.monitor)
+        best = not history or rank(values) > max(map(rank, history))
+        history.append(values)
         if best:
-            self._best = rank
-            self.fitting.weights = self.model.get_weights()
-            self.fitting.best_epoch = epoch + 1
-        self.fitting.history.append(values)
+            with averaged(self.model):
+                self.best = self.model.get_weights()
+            self.fitting.best_epoch = self.epochs
+        self.first = 0
         self.tell(
             EpochEnd(
-                epoch=epoch + 1,
+                epoch=self.epochs,
                 loss=values["loss"],
                 accuracy=values["accuracy"],
                 val_loss=values["val_loss"],
@@ -98,6 +207,26 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
                 best=best,
             )
         )
+        self.model.stop_training = self.enough
+        if self.checkpoints and self.checkpoints.due():
+            self._checkpoint(0)
+
+    def _checkpoint(self, step: int) -> None:
+        """Write where the run is; a disk that cannot take it does not end the run."""
+        if self.checkpoints is None:
+            return
+        progress = Progress(
+            epoch=self.epochs,
+            step=step,
+            history=tuple(self.fitting.history),
+            best_epoch=self.fitting.best_epoch,
+            best=tuple(self.best),
+            arrays=_state(self.model),
+        )
+        try:
+            self.checkpoints.write(progress)
+        except OSError as error:
+            self.tell(NotSaved(error.strerror or str(error)))
 
     def _rate(self) -> float:
         return self._seen / self._spent if self._spent else 0.0
@@ -106,106 +235,177 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
 def fit(
     network: StartingNetwork,
     recipe: Recipe,
-    data: Images,
+    batches: Feed,
     *,
-    seed: int,
     tell: Listener,
     interrupts: Interrupts,
+    checkpoints: Checkpoints | None = None,
+    begin: Progress | None = None,
 ) -> Fitting:
     """Train, until the last epoch, Ctrl-C, or a loss that is no number any more.
+
+    The network has the weights of the best epoch afterwards.
+
+    Args:
+        network: With the weights to begin with.
+        recipe: How to train.
+        batches: What to train on.
+        tell: Told what goes on.
+        interrupts: How Ctrl-C is handled.
+        checkpoints: Take where the run is, now and then; None for none.
+        begin: Where to go on; None for the beginning.
 
     Raises:
         NothingLearntError: On Ctrl-C before the first epoch is over.
         ClassicsError: If the loss is no number after the first epoch.
     """
-    model, classes = network.model, len(data.listing.classes)
-    batches = partial(
-        Batches,
-        data.images,
-        data.labels,
-        classes=classes,
-        batch_size=recipe.batch_size,
-        mode=network.mode,
-        seed=seed,
-    )
-    learn, choose = data.part("train"), data.part("val")
-    train = batches(
-        indices=learn, augmentation=recipe.augmentation, shuffle=True, drop_remainder=True
-    )
-    # Where no class has enough images for a validation part, the training images stand in, as there
-    # is nothing else to choose the epoch by.
-    val = batches(indices=choose if len(choose) else learn)
+    model = network.model
+    progress = begin or Progress()
     watch = _Watch(
-        steps=len(train),
-        epochs=recipe.epochs,
-        batch_size=min(recipe.batch_size, len(learn)),
-        tell=tell,
-        interrupts=interrupts,
+        recipe, batches, progress, checkpoints=checkpoints, tell=tell, interrupts=interrupts
     )
-    phases = plan(model, recipe)
+    fitting, phases = watch.fitting, plan(model, recipe)
+    if begin:
+        _restore(model.variables, begin.arrays, "model")
     try:
         for phase in phases:
+            ends = sum(each.epochs for each in phases[: phases.index(phase) + 1])
+            if watch.epochs >= ends:  # before the checkpoint
+                continue
+            watch.since, watch.last_phase = ends - phase.epochs, phase is phases[-1]
+            if watch.enough:  # as an earlier process found, whose last checkpoint this is
+                break
             with (
                 _retracing_expected(),
                 phase.trainable(model),
-                batch_norm.momentum(model, lambda own: batch_norm.fitted_momentum(len(train), own)),
+                batch_norm.momentum(model, partial(batch_norm.fitted_momentum, batches.steps)),
+                speed.fused_batch_norm(model),
             ):
-                if recipe.transfer is not None:
-                    tell(_phase_begin(phase, model, epoch=len(watch.fitting.history) + 1))
-                _fit_phase(model, phase, recipe, train=train, val=val, watch=watch)
-            if watch.fitting.diverged:
+                if recipe.transfer is not None and watch.epochs == watch.since and not watch.first:
+                    tell(_phase_begin(phase, model, epoch=watch.epochs + 1))
+                _fit_phase(model, phase, recipe, batches, watch, ends=ends, arrays=progress.arrays)
+            progress = Progress()
+            if fitting.diverged or watch.enough:
                 break
+        fitting.stopped = watch.enough and watch.epochs < recipe.epochs
     except KeyboardInterrupt:
-        watch.fitting.interrupted = True
-    fitting = watch.fitting
+        fitting.interrupted = True
     if not fitting.history and fitting.interrupted:
-        raise NothingLearntError(
-            "interrupted before the first epoch was over: nothing was learnt, nothing saved."
-        )
+        raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
         raise ClassicsError(
             f"the loss is no number after the first epoch: the learning rate of "
-            f"{recipe.learning_rate:g} is too high; lower --learning-rate."
+            f"{recipe.optimizer.learning_rate:g} is too high; lower --learning-rate."
         )
-    model.set_weights(fitting.weights)
-    if not fitting.interrupted:
-        clean = batches(indices=learn, shuffle=True, drop_remainder=True)
-        sample = range(min(len(clean), STATISTICS_BATCHES))
-        try:
-            # Those of trained batch norm alone: what was frozen when the best epoch ended stays so.
-            with phase_at(phases, fitting.best_epoch).trainable(model), interrupts.allowed():
-                batch_norm.reestimate(model, (clean[i][0] for i in sample))
-        except KeyboardInterrupt:  # the fitted momentum's statistics are good, too
-            fitting.interrupted = True
-            model.set_weights(fitting.weights)
+    model.set_weights(watch.best)
     return fitting
 
 
-def _fit_phase(
-    model: keras.Model, phase: Phase, recipe: Recipe, *, train: Batches, val: Batches, watch: _Watch
+def settle(
+    kept: keras.Model,
+    recipe: Recipe,
+    batches: Feed,
+    fitting: Fitting,
+    interrupts: Interrupts,
 ) -> None:
-    """Fit the layers that are trainable now; the others cost no gradient."""
+    """Re-estimate batch norm's statistics for the network that is kept.
+
+    Ctrl-C leaves them as training left them, which is good, too.
+    """
+    if fitting.interrupted or not recipe.reestimate:
+        return
+    before = kept.get_weights()
+    clean = batches.clean()
+    sample = range(min(len(clean), STATISTICS_BATCHES))
+    # Those of trained batch norm alone: what was frozen when the best epoch ended stays so.
+    phase = phase_at(plan(kept, recipe), fitting.best_epoch)
+    try:
+        with phase.trainable(kept), interrupts.allowed():
+            batch_norm.reestimate(kept, (clean[i][0] for i in sample))
+    except KeyboardInterrupt:
+        fitting.interrupted = True
+        kept.set_weights(before)
+
+
+def compile_for(
+    model: keras.Model, recipe: Recipe, optimizer: keras.Optimizer, val: Batches
+) -> None:
+    """Compile a network, and build what belongs to its training step.
+
+    With the variables of optimiser and metrics there beforehand, TensorFlow traces the step once,
+    not twice: the time to the first step is halved.
+    """
     model.compile(
-        _optimizer(recipe, phase, steps=len(train) * phase.epochs),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # XLA takes minutes to compile these networks for a CPU, and runs them no faster.
-        jit_compile=keras.backend.backend() == "jax",
+        optimizer,
+        **compile_arguments(recipe.loss, model, recipe.selection.monitor),
+        jit_compile=speed.jit_compile(),
     )
-    # With the variables of optimiser and metrics there beforehand, TensorFlow traces the
-    # step once, not twice: the time to the first step is halved.
     model.optimizer.build(model.trainable_variables)
     model.test_on_batch(*val[0])
-    done = len(watch.fitting.history)
+
+
+def _fit_phase(
+    model: keras.Model,
+    phase: Phase,
+    recipe: Recipe,
+    batches: Feed,
+    watch: _Watch,
+    *,
+    ends: int,
+    arrays: Arrays,
+) -> None:
+    """Fit the layers that are trainable now; the others cost no gradient.
+
+    With arrays, from where these were written on; the first epoch may be a part of one.
+    """
+    highest = recipe.optimizer.learning_rate
+    rate = learning_rate(
+        recipe.schedule, highest, steps=batches.steps * phase.epochs, epoch=batches.steps
+    )
+    compile_for(model, recipe, optimizer_for(recipe.optimizer, rate, phase.rates), batches.val)
+    if arrays and (watch.first or watch.epochs > watch.since):  # not of the phase before
+        _restore(model.optimizer.variables, arrays, "optimizer")
+    if watch.first:
+        watch.metrics = _group(arrays, "metrics")
+        _fit_epochs(model, batches, watch, until=watch.epochs + 1)
+    if watch.epochs < ends and not model.stop_training:
+        _fit_epochs(model, batches, watch, until=ends)
+
+
+def _fit_epochs(model: keras.Model, batches: Feed, watch: _Watch, *, until: int) -> None:
+    train = batches.make(epoch=watch.epochs, first=watch.first)
     model.fit(
         train,
-        initial_epoch=done,
-        epochs=done + phase.epochs,
-        validation_data=val,
+        initial_epoch=watch.epochs,
+        epochs=until,
+        validation_data=batches.val,
         shuffle=False,
         verbose=0,
         callbacks=[FollowEpochs(train), watch],
     )
+
+
+def _state(model: keras.Model) -> Arrays:
+    """All that decides the next step."""
+    groups = {
+        "model": model.variables,  # the state of dropout's random numbers among them
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{group}/{i:06d}": np.array(keras.ops.convert_to_numpy(variable))
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def _restore(variables: list[Any], arrays: Arrays, group: str) -> None:
+    for variable, value in zip(variables, _group(arrays, group), strict=True):
+        variable.assign(value)
+
+
+def _group(arrays: Arrays, group: str) -> list[npt.NDArray[Any]]:
+    return [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]
 
 
 @contextmanager
@@ -236,21 +436,7 @@ def _finite(values: dict[str, float]) -> bool:
     return all(math.isfinite(value) for value in values.values())
 
 
-def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.Optimizer:
-    warm_up = round(recipe.warm_up * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / 20,
-        decay_steps=max(1, steps - warm_up),
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warm_up,
-    )
-    if recipe.transfer is not None:
-        return LayerwiseAdamW(
-            schedule,
-            rates=phase.rates,
-            decay=recipe.weight_decay,
-            global_clipnorm=recipe.clip_norm,
-        )
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
-    )
+def _rank(values: dict[str, float], monitor: Monitor) -> tuple[float, float]:
+    """The higher, the better; the loss decides between equal accuracies."""
+    loss = -values["val_loss"]
+    return (loss, loss) if monitor == "val_loss" else (values[monitor], loss)

@@ -1,7 +1,8 @@
-"""The folder of a run: built aside, and in its place only when it is whole."""
+"""The folder of a run: built aside until training begins; nothing in it is ever half written."""
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import shutil
@@ -10,7 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+from filelock import FileLock, Timeout
+
 from keras_classics.errors import OutputError
+
+LOCK = ".lock"  # in the folder of a run, while a process trains it
 
 
 def free_name(parent: Path, stem: str) -> Path:
@@ -32,11 +38,18 @@ def check_outside(out: Path, data: Path) -> None:
 
 
 class Staging:
-    """A folder beside the final one, on the same disk, that takes its place by a rename."""
+    """The folder of a run: beside its place until training begins, then in it.
 
-    def __init__(self, out: Path, folder: Path) -> None:
-        self.out = out  # as the user named it
+    Attributes:
+        out: the place, as the user named it.
+        folder: where the run writes.
+        kept: whether there is something in it that must not be removed when the run ends.
+    """
+
+    def __init__(self, out: Path, folder: Path, *, kept: bool = False) -> None:
+        self.out = out
         self.folder = folder
+        self.kept = kept
 
     def publish(self) -> None:
         """Put the folder in its place.
@@ -51,13 +64,31 @@ class Staging:
             self.folder.replace(place)
         except OSError as error:
             raise OutputError(f"{self.out}: cannot be written ({_reason(error)}).") from error
+        self.folder = place
+
+    @contextmanager
+    def whole(self, last: str) -> Iterator[Path]:
+        """A folder whose files take their places in the run's when all of them are written.
+
+        Args:
+            last: The file that comes last, which says that the others are there.
+        """
+        part = self.folder / ".part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            yield part
+            for path in sorted(part.iterdir(), key=lambda path: path.name == last):
+                path.replace(self.folder / path.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
     def move_to_safety(self) -> None:
         """Go on in the system's temporary folder, because this disk takes no more."""
         shutil.rmtree(self.folder, ignore_errors=True)
         safe = Path(tempfile.mkdtemp(prefix="keras-classics-"))
         self.out = safe / self.out.name
-        self.folder = safe / "partial"
+        self.folder = self.out
         self.folder.mkdir()
 
 
@@ -65,7 +96,7 @@ class Staging:
 def staging(out: Path) -> Iterator[Staging]:
     """Open the folder of a run before anything is computed, so that a bad place is told at once.
 
-    Whatever has not been published when the context ends is removed, folders made on the way too.
+    What is not kept is removed when the context ends, folders made on the way too.
 
     Raises:
         OutputError: If the place is taken, or nothing can be written there.
@@ -81,6 +112,7 @@ def staging(out: Path) -> Iterator[Staging]:
             if not parent.exists():
                 parent.mkdir()
                 made.append(parent)
+        _remove_left_over(place)
         folder = place.with_name(f".{place.name}.partial-{os.getpid()}")
         folder.mkdir()
     except (OSError, ValueError) as error:
@@ -94,8 +126,38 @@ def staging(out: Path) -> Iterator[Staging]:
     try:
         yield stage
     finally:
-        shutil.rmtree(stage.folder, ignore_errors=True)
+        if not stage.kept:
+            shutil.rmtree(stage.folder, ignore_errors=True)
         _remove(made)
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """The folder of a run as this process's alone; the system gives it back however it ends.
+
+    Raises:
+        OutputError: If another process has it.
+    """
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{folder}: another process trains this run.") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({_reason(error)}).") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def _remove_left_over(place: Path) -> None:
+    """Remove what processes left beside the place that were killed before training began."""
+    for path in place.parent.glob(f".{glob.escape(place.name)}.partial-*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -107,7 +169,7 @@ def check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutputError(
-            f"{folder.parent}: the artefact needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
+            f"{folder.parent}: the run needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are "
             "free; free some space or choose another --out."
         )
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.frame import Architecture
 from keras_classics.artefact import (
+    CARD,
     Card,
     Classifier,
     Preprocessing,
@@ -24,24 +29,39 @@ from keras_classics.artefact import (
     write_artefact,
 )
 from keras_classics.data.check.run import quick_check
-from keras_classics.data.folder import Listing, fingerprint
-from keras_classics.errors import OutputError
-from keras_classics.evaluation.metrics import Judgement, judge
-from keras_classics.training.config import TrainConfig, check_arguments, input_size, recipe_for
-from keras_classics.training.events import Checked, Listener, Prepared
-from keras_classics.training.fitting import Fitting, fit
+from keras_classics.data.listing import Listing, fingerprint
+from keras_classics.errors import ClassicsError, NothingLearntError, OutputError
+from keras_classics.evaluation.assessment import Judged
+from keras_classics.evaluation.metrics import Judgement
+from keras_classics.training import speed
+from keras_classics.training.checkpoint import Checkpoints, Progress
+from keras_classics.training.config import (
+    Sizes,
+    TrainConfig,
+    check_arguments,
+    input_sizes,
+    recipe_for,
+)
+from keras_classics.training.determinism import deterministic
+from keras_classics.training.events import Checked, Listener, Prepared, Resumed
+from keras_classics.training.fitting import Fitting, feed, fit, settle
 from keras_classics.training.images import Images, decode_images, list_images
 from keras_classics.training.interrupts import Interrupts, handled
-from keras_classics.training.origin import find_origin
+from keras_classics.training.judging import Conclusion, conclude
+from keras_classics.training.origin import Origin, find_origin
 from keras_classics.training.output import (
     Staging,
     check_outside,
     check_space,
     free_name,
     staging,
+    taken,
 )
 from keras_classics.training.recipe import Recipe
-from keras_classics.training.start import StartingNetwork, start_network
+from keras_classics.training.record import RECORD, Record
+from keras_classics.training.start import Shape, StartingNetwork, start_network
+
+CHECKPOINTS = "checkpoints"  # in the folder of a run until it is finished
 
 
 @dataclass(frozen=True)
@@ -53,10 +73,26 @@ class Run:
     judgement: Judgement | None  # on the held-out images; None if the run was interrupted
     epochs: int  # that were completed
     best_epoch: int
-    seconds: float
+    seconds: float  # of this process
     interrupted: bool
     diverged: bool  # stopped, because the loss was no number any more
+    stopped: bool  # early, because no better epoch came
     moved: str | None  # why the artefact is not where it was asked for; None if it is
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a run is to do, settled before anything is computed."""
+
+    config: TrainConfig
+    asked: TrainConfig  # as the user wrote it, which in a run that goes on has other paths
+    architecture: Architecture
+    origin: Origin | None
+    recipe: Recipe
+    sizes: Sizes
+    listing: Listing  # with the images that cannot be read
+    tell: Listener
+    began: float
 
 
 def train(config: TrainConfig, listener: Listener | None = None) -> Run:
@@ -77,121 +113,276 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
             be used; nothing is left behind then.
         NothingLearntError: On Ctrl-C before the first epoch is over.
     """
-    tell: Listener = listener or (lambda _: None)
     began = time.monotonic()
     check_arguments(config)
     architecture = catalog.find(config.network)
     origin = find_origin(config.weights, architecture, config.width) if config.weights else None
-    size = input_size(config, architecture, origin)
     recipe = recipe_for(config, architecture, origin)
-    name = "digits" if config.folder is None else config.folder.resolve().name
-    out = config.out or free_name(Path("runs"), f"{name}-{architecture.name}")
+    sizes = input_sizes(config, recipe, architecture, origin)
+    out = config.out or free_name(Path("runs"), f"{_name(config)}-{architecture.name}")
     if config.folder is not None:
         check_outside(out, config.folder)
     listing = list_images(config)
+    tell: Listener = listener or (lambda _: None)
+    task = _Task(config, config, architecture, origin, recipe, sizes, listing, tell, began)
     with handled() as interrupts, staging(out) as stage:
-        keras.utils.set_random_seed(config.seed)
-        classes = len(listing.classes)
-        network = start_network(config, architecture, size, classes, origin)
+        policy = speed.choose_precision(config.precision)
+        return _run(task, stage, interrupts, policy=policy)
+
+
+def resume(folder: Path, listener: Listener | None = None) -> Run:
+    """Go on with a run that was interrupted, killed or lost its power.
+
+    It ends with the same weights, bit for bit, as if it had never stopped, where the backend gives
+    the same results twice (`TrainConfig.deterministic` sees to it).
+
+    Args:
+        folder: Of the run, as `train` made it.
+        listener: Told what goes on.
+
+    Raises:
+        ClassicsError: If it is not the folder of such a run, is finished, is being trained, or the
+            images or the backend are not those that it began with; the folder stays as it is.
+        NothingLearntError: On Ctrl-C before the first epoch is over.
+    """
+    began = time.monotonic()
+    record = Record.read(folder)
+    differs = record.check_here(_versions())
+    config = record.placed()
+    architecture = catalog.find(config.network)
+    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
+    sizes = input_sizes(config, record.recipe, architecture, origin)
+    listing = list_images(config)
+    if config.folder is not None and fingerprint(listing) != record.fingerprint:
+        raise ClassicsError(
+            f"{config.folder}: the images are not those that the run began with; put them back, or "
+            "train anew."
+        )
+    tell: Listener = listener or (lambda _: None)
+    task = _Task(
+        config, record.config, architecture, origin, record.recipe, sizes, listing, tell, began
+    )
+    stage = Staging(folder, folder.resolve(), kept=True)
+    with handled() as interrupts, taken(stage.folder):
+        return _run(task, stage, interrupts, policy=record.policy, record=record, differs=differs)
+
+
+def _run(
+    task: _Task,
+    stage: Staging,
+    interrupts: Interrupts,
+    *,
+    policy: str,
+    record: Record | None = None,
+    differs: tuple[str, ...] = (),
+) -> Run:
+    """Prepare, fit, judge, write; from a record on, where there is one."""
+    config, recipe, sizes = task.config, task.recipe, task.sizes
+    with _computing(policy, config):
+        network = _network(task)
         check_space(stage.folder, needed=5 * network.model.count_params())
-        data = decode_images(listing, size, config, stage.folder, tell)
-        if config.folder is not None:
-            tell(Checked(quick_check(data.listing)))
-        card = _card(config, architecture, network, recipe, data, size=size, found=listing)
-        # A disk that cannot take the artefact says so now, not at the end.
-        write_artefact(stage.folder, network.model, card, data.listing)
-        tell(_prepared(data, architecture, network, recipe, size))
-        fitting = fit(network, recipe, data, seed=config.seed, tell=tell, interrupts=interrupts)
-        classifier = Classifier(
-            _with_probabilities(network.model), card, splits=splits_of(data.listing)
-        )
-        return _finish(
-            classifier,
-            fitting,
-            data,
-            stage,
-            interrupts=interrupts,
-            batch_size=recipe.batch_size,
-            began=began,
-        )
+        data = decode_images(task.listing, sizes, recipe, config, stage.folder, task.tell)
+        if task.asked.folder is not None:
+            data = dataclasses.replace(data, source=str(task.asked.folder))
+        if config.folder is not None and record is None:
+            task.tell(Checked(quick_check(data.listing, copies=data.copies)))
+        card = _card(task, network, data)
+        if record is None:
+            # A disk that cannot take the artefact says so now, not at the end.
+            _try_to_write(stage, network, card, data)
+        task.tell(_prepared(task, network, data))
+        batches = feed(network, recipe, data, seed=config.seed)
+        if record is None:
+            _record(task, policy).write(stage.folder)
+            stage.publish()
+        checkpoints = Checkpoints(stage.folder / CHECKPOINTS, every=config.checkpoint_every)
+        progress = checkpoints.latest() if record else None
+        if record:
+            at = progress or Progress()
+            task.tell(Resumed(at.epoch, at.step, differs))
+        try:
+            fitting = fit(
+                network,
+                recipe,
+                batches,
+                tell=task.tell,
+                interrupts=interrupts,
+                checkpoints=checkpoints,
+                begin=progress,
+            )
+        except NothingLearntError as error:
+            stage.kept = stage.kept or checkpoints.latest() is not None
+            after = (
+                f"go on with `classics train --resume {stage.out}`."
+                if stage.kept
+                else "nothing was learnt, nothing saved."
+            )
+            raise NothingLearntError(f"{str(error).rstrip('.')}: {after}") from None
+        interrupts.at_once = False
+        kept = network.finished()
+        settle(kept, recipe, batches, fitting, interrupts)
+    classifier = Classifier(kept, card, splits=splits_of(data.listing))
+    return _finish(task, classifier, fitting, data, stage, interrupts=interrupts)
+
+
+def _name(config: TrainConfig) -> str:
+    """What the images are called: the folder's name, or a file's without its ending."""
+    if config.folder is None:
+        return "digits"
+    place = config.folder.resolve()
+    return place.name if place.is_dir() else place.stem
+
+
+@contextmanager
+def _computing(policy: str, config: TrainConfig) -> Iterator[None]:
+    """Numbers of the run's precision, random numbers of its seed."""
+    before = keras.config.dtype_policy()
+    keras.utils.set_random_seed(config.seed)
+    try:
+        keras.config.set_dtype_policy(policy)
+        with deterministic(config.deterministic):
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _network(task: _Task) -> StartingNetwork:
+    config, origin = task.config, task.origin
+    width = origin.width if origin else task.recipe.width
+    if config.width is not None:
+        width = config.width
+    mode = config.preprocessing or (origin.mode if origin else task.recipe.preprocessing)
+    shape = Shape(width, task.sizes.train, task.sizes.test, len(task.listing.classes))
+    return start_network(
+        task.architecture, shape, task.recipe, seed=config.seed, mode=mode, origin=origin
+    )
 
 
 def _finish(
+    task: _Task,
     classifier: Classifier,
     fitting: Fitting,
     data: Images,
     stage: Staging,
     *,
     interrupts: Interrupts,
-    batch_size: int,
-    began: float,
 ) -> Run:
-    """Judge once on the held-out images, and write the artefact."""
-    judgement = None
-    held_out = data.part("test")
+    """Judge once on the held-out images, and write the artefact with its report."""
+    card = dataclasses.replace(classifier.card, history=fitting.history)
+    parts = None
     if not fitting.interrupted:
         with suppress(KeyboardInterrupt), interrupts.allowed():
-            probabilities = classifier.probabilities(data.images, held_out, batch_size=batch_size)
-            judgement = judge(probabilities, data.labels[held_out], data.listing.classes)
-    classifier.card = dataclasses.replace(
-        classifier.card,
-        history=fitting.history,
-        figures=judgement.to_dict() if judgement else None,
-        completed=judgement is not None,
+            parts = {
+                name: _judged(name, classifier, data, task.recipe.batch_size)
+                for name in ("train", "val", "test")
+                if len(data.part(name))
+            }
+    conclusion = conclude(
+        card,
+        parts,
+        config=task.asked,
+        seconds=time.monotonic() - task.began,
+        best_epoch=fitting.best_epoch,
+        diverged=fitting.diverged,
     )
-    moved = _write_somewhere(classifier, data, stage)
+    classifier.card = conclusion.card
+    moved = _write_somewhere(classifier, conclusion, data, stage)
     return Run(
         artefact=stage.out,
         classifier=classifier,
-        judgement=judgement,
+        judgement=conclusion.judgement,
         epochs=len(fitting.history),
         best_epoch=fitting.best_epoch,
-        seconds=time.monotonic() - began,
-        interrupted=judgement is None,
+        seconds=time.monotonic() - task.began,
+        interrupted=conclusion.judgement is None,
         diverged=fitting.diverged,
+        stopped=fitting.stopped,
         moved=moved,
     )
 
 
-def _with_probabilities(model: keras.Model) -> keras.Model:
-    """The same layers with probabilities as outputs, without the optimiser and what was traced."""
-    model.get_layer("predictions").activation = keras.activations.softmax
-    return keras.Model(model.input, model.output, name=model.name)
+def _judged(name: str, classifier: Classifier, data: Images, batch_size: int) -> Judged:
+    """A part, and what the network says of it."""
+    indices = data.part(name)
+
+    def pictures(chosen: Sequence[int]) -> npt.NDArray[np.uint8]:
+        return np.concatenate(list(data.chunks(indices[np.asarray(chosen)], 256)))
+
+    probabilities = None
+    if name != "train":
+        chunks = data.chunks(indices, batch_size)
+        probabilities = np.concatenate(
+            [classifier.probabilities(chunk, batch_size=batch_size) for chunk in chunks]
+        )
+    return Judged(
+        paths=[data.listing.items[i].name for i in indices],
+        labels=data.labels[indices],
+        probabilities=probabilities,
+        pictures=pictures,
+    )
 
 
-def _write_somewhere(classifier: Classifier, data: Images, stage: Staging) -> str | None:
+def _try_to_write(stage: Staging, network: StartingNetwork, card: Card, data: Images) -> None:
+    trial = stage.folder / ".trial"
+    trial.mkdir()
+    write_artefact(trial, network.finished(), card, data.listing)
+    shutil.rmtree(trial)
+
+
+def _write_somewhere(
+    classifier: Classifier, conclusion: Conclusion, data: Images, stage: Staging
+) -> str | None:
     """Write the artefact, in the system's temporary folder if need be; why there, if there."""
+    moved = None
     try:
-        write_artefact(stage.folder, classifier.model, classifier.card, data.listing)
-        stage.publish()
+        _write(classifier, conclusion, data, stage)
     except OutputError as error:  # the disk is full, but hours of training are in memory
+        moved = str(error)
         stage.move_to_safety()
-        write_artefact(stage.folder, classifier.model, classifier.card, data.listing)
-        stage.publish()
-        return str(error)
-    return None
+        _write(classifier, conclusion, data, stage)
+    stage.kept = True
+    if classifier.card.completed:
+        shutil.rmtree(stage.folder / CHECKPOINTS, ignore_errors=True)
+        (stage.folder / RECORD).unlink(missing_ok=True)
+    return moved
 
 
-def _card(
-    config: TrainConfig,
-    architecture: Architecture,
-    network: StartingNetwork,
-    recipe: Recipe,
-    data: Images,
-    *,
-    size: int,
-    found: Listing,
-) -> Card:
-    """The description of a run; `found` are its images before those that cannot be read went."""
+def _write(classifier: Classifier, conclusion: Conclusion, data: Images, stage: Staging) -> None:
+    with stage.whole(last=CARD) as folder:
+        write_artefact(folder, classifier.model, classifier.card, data.listing)
+        conclusion.write(folder)
+
+
+def _record(task: _Task, policy: str) -> Record:
+    return Record(
+        config=task.config,
+        recipe=task.recipe,
+        fingerprint=fingerprint(task.listing) if task.config.folder else None,
+        policy=policy,
+        data_format=keras.config.image_data_format(),
+        versions=_versions(),
+        here=str(Path.cwd()),
+    )
+
+
+def _card(task: _Task, network: StartingNetwork, data: Images) -> Card:
+    """The description of a run."""
+    config, test = task.config, task.sizes.test
     return Card(
-        network=architecture.name,
-        width=network.width,
+        network=task.architecture.name,
+        width=network.shape.width,
         class_names=data.listing.classes,
-        preprocessing=Preprocessing(size=(size, size), fit=config.fit, mode=network.mode),
-        recipe={**dataclasses.asdict(recipe), "weights": config.weights, "seed": config.seed},
+        preprocessing=Preprocessing(size=(test, test), fit=task.sizes.fit, mode=network.mode),
+        recipe={
+            **dataclasses.asdict(task.recipe),
+            "weights": config.weights,
+            "seed": config.seed,
+            "train_size": task.sizes.train,
+        },
         data={
             "source": data.source,
-            "fingerprint": fingerprint(found) if config.folder else None,
+            "fingerprint": fingerprint(task.listing) if config.folder else None,
+            "contents": data.contents,
             "folder": folder_id(config.folder) if config.folder else None,
             "images": data.counts,
             "skipped": [str(error) for error in data.skipped],
@@ -201,23 +392,25 @@ def _card(
     )
 
 
-def _prepared(
-    data: Images, architecture: Architecture, network: StartingNetwork, recipe: Recipe, size: int
-) -> Prepared:
-    cost = analyse(network.model).model
+def _prepared(task: _Task, network: StartingNetwork, data: Images) -> Prepared:
+    shape = network.shape
+    side = (shape.size, shape.size)
+    cost = analyse(network.model, size=None if shape.size == shape.test_size else side).model
     return Prepared(
         source=data.source,
         classes=len(data.listing.classes),
         **data.counts,
         skipped=data.skipped,
         ignored=len(data.listing.ignored),
-        network=architecture.title,
-        width=network.width,
-        size=size,
+        network=task.architecture.title,
+        recipe=task.recipe.name,
+        width=shape.width,
+        size=shape.size,
         parameters=cost.parameters,
         macs=cost.macs,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
+        epochs=task.recipe.epochs,
+        batch_size=task.recipe.batch_size,
+        policy=keras.config.dtype_policy().name,
         weights=network.began_with,
     )
 

@@ -1,67 +1,167 @@
-"""The network at the beginning of a run, with random weights or trained ones."""
+"""The network of a run: as it begins, with random weights or trained ones, and as it is kept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import keras
+from keras import KerasTensor
 
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.resnet import with_drop_path
 from keras_classics.data.preprocess import Mode
+from keras_classics.errors import ClassicsError
 from keras_classics.networks import build
-from keras_classics.training.config import DEFAULT_WIDTH, TrainConfig
 from keras_classics.training.origin import Origin
+from keras_classics.training.recipe import Network, Recipe
 from keras_classics.weights.loading import load_weights
 
 
 @dataclass(frozen=True)
-class StartingNetwork:
-    """A network ready to be trained: its outputs are logits until training is over."""
+class Shape:
+    """What a network of a run is built for."""
 
-    model: keras.Model
     width: float
+    size: int  # pixels of a side in training
+    test_size: int  # and in validation and use
+    classes: int
+
+
+@dataclass(frozen=True)
+class StartingNetwork:
+    """A network ready to be trained."""
+
+    # Its outputs are logits, those of the side classifier too where it has one; dropout and dropped
+    # residuals are part of it; it may compute in half precision.
+    model: keras.Model
+    architecture: Architecture
+    shape: Shape
     mode: Mode
     began_with: str | None
 
+    def finished(self) -> keras.Model:
+        """The network that is kept, with the weights of now: probabilities, in float32, plain."""
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
+            kept = build(
+                self.architecture,
+                input_shape=with_channels((self.shape.test_size, self.shape.test_size), 3),
+                classes=self.shape.classes,
+                width=self.shape.width,
+            )
+        finally:
+            keras.config.set_dtype_policy(policy)
+        for layer in kept.layers:
+            if layer.weights:
+                layer.set_weights(self.model.get_layer(layer.name).get_weights())
+        return kept
+
 
 def start_network(
-    config: TrainConfig,
     architecture: Architecture,
-    size: int,
-    classes: int,
+    shape: Shape,
+    recipe: Recipe,
+    *,
+    seed: int,
+    mode: Mode,
     origin: Origin | None = None,
 ) -> StartingNetwork:
-    """The network with logits as outputs, with random weights or with those of its origin."""
-    width = origin.width if origin else config.width
-    width = DEFAULT_WIDTH if width is None else width
-    model = build(
-        architecture,
-        input_shape=with_channels((size, size), 3),
-        classes=classes,
-        classifier_activation=None,
-        width=width,
-    )
-    if origin is None:
-        _draw_weights(model, config.seed)
-        return StartingNetwork(model, width, config.preprocessing or "tf", None)
-    load_weights(model, origin.file(), architecture=architecture, keep=architecture.top_layers)
-    mode = config.preprocessing or origin.mode
-    return StartingNetwork(model, width, mode, f"{origin.name}, a new top")
+    """The network with logits as outputs, with random weights or with those of its origin.
 
-
-def _draw_weights(model: keras.Model, seed: int) -> None:
-    """Random weights that keep the size of the signal through ReLUs (He et al. 2015).
-
-    Keras' default loses half of it in every layer, which a network without batch norm cannot make
-    good. The top, which no ReLU follows, keeps the default. A residual block begins as its
-    shortcut: the gamma of its last batch norm is zero (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
+    Raises:
+        ClassicsError: If the recipe asks for what the network has not, or the weights are not the
+            network's.
     """
-    for i, layer in enumerate(model.layers):
+    one_size = shape.size == shape.test_size
+    if not one_size and architecture.top_fixes_size:
+        raise ClassicsError(
+            f"test_size={shape.test_size}: {architecture.title} is tested at the size that it is "
+            f"trained at, {shape.size}."
+        )
+    side = shape.size if one_size else None
+    model = build(
+        _trained(architecture, recipe.network),
+        input_shape=with_channels((side, side), 3),
+        classes=shape.classes,
+        classifier_activation=None,
+        width=shape.width,
+        auxiliary=recipe.loss.auxiliary > 0,
+    )
+    model = _seeded(model, seed)
+    if origin is None:
+        _draw_weights(model, recipe.network, seed)
+        return StartingNetwork(model, architecture, shape, mode, None)
+    load_weights(
+        model, origin.file(), architecture=architecture, keep=_new_layers(architecture, recipe)
+    )
+    return StartingNetwork(model, architecture, shape, mode, f"{origin.name}, a new top")
+
+
+def _new_layers(architecture: Architecture, recipe: Recipe) -> tuple[str, ...]:
+    """The layers that weights of another task are not loaded into."""
+    side = architecture.side.layers if architecture.side and recipe.loss.auxiliary else ()
+    return (*architecture.top_layers, *side)
+
+
+def _trained(architecture: Architecture, network: Network) -> Architecture:
+    """The network as it is while it is trained."""
+    if network.dropout:
+        top = cast("Callable[..., KerasTensor]", architecture.top)  # a side classifier's takes none
+        architecture = architecture.replace(top=partial(top, dropout=network.dropout))
+    if network.drop_path:
+        if not any(kind.name == "identity_block" for kind in architecture.kinds):
+            raise ClassicsError(
+                f"network.drop_path={network.drop_path}: {architecture.title} has no residuals to "
+                "drop; set it to 0."
+            )
+        architecture = with_drop_path(architecture, network.drop_path)
+    return architecture
+
+
+def _seeded(model: keras.Model, seed: int) -> keras.Model:
+    """The model with a seed in each layer of dropout.
+
+    Without, torch draws from numbers of its own, which are no part of the model's state.
+    """
+    places = {layer.name: i for i, layer in enumerate(model.layers) if _is_dropout(layer)}
+    if not places:
+        return model
+
+    def copy(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if layer.name in places:
+            config["seed"] = seed * 10_000 + places[layer.name]
+        return layer.from_config(config)
+
+    return keras.models.clone_model(model, clone_function=copy)
+
+
+def _draw_weights(model: keras.Model, network: Network, seed: int) -> None:
+    """Random weights, each layer's from a seed of its own.
+
+    "he" keeps the size of the signal through ReLUs (He et al. 2015); "glorot", Keras' default,
+    loses half of it in every layer, which a network without batch norm can hardly make good. The
+    top, which no ReLU follows, is always drawn so. With `zero_gamma` a residual block begins as its
+    shortcut (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
+    """
+    kinds = {"he": keras.initializers.HeNormal, "glorot": keras.initializers.GlorotUniform}
+    for i, layer in enumerate(layer for layer in model.layers if not _is_dropout(layer)):
         if hasattr(layer, "kernel") and layer.name != "predictions":
-            draw = keras.initializers.HeNormal(seed=seed * 10_000 + i)
+            draw = kinds[network.initial](seed=seed * 10_000 + i)
             layer.kernel.assign(draw(layer.kernel.shape, dtype=layer.kernel.dtype))
+    if not network.zero_gamma:
+        return
     for block in block_tree(model).walk():
         if block.kind in ("identity_block", "convolutional_block"):
             gamma = model.get_layer(f"{block.name}_3_bn").gamma
             gamma.assign(keras.ops.zeros_like(gamma))
+
+
+def _is_dropout(layer: keras.Layer) -> bool:
+    """Whether a layer comes and goes with the recipe; the weights of the others stay the same."""
+    return isinstance(layer, keras.layers.Dropout)

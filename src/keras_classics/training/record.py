@@ -1,0 +1,103 @@
+"""What a run writes down when it begins, so that another process can go on with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from pydantic import TypeAdapter
+
+from keras_classics.errors import ClassicsError
+from keras_classics.training import recipes
+from keras_classics.training.config import TrainConfig
+from keras_classics.training.recipe import Recipe
+
+RECORD = "run.json"  # stands in the folder of a run until it is finished
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run that has begun."""
+
+    config: TrainConfig
+    recipe: Recipe
+    fingerprint: str | None  # of the images; None for the digits
+    policy: str  # the dtype policy of the network
+    data_format: str
+    versions: Mapping[str, str]
+    here: str  # the folder that relative paths of the config are relative to
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the run, before that is seen."""
+        values = {"format": FORMAT, **dataclasses.asdict(self)}
+        text = json.dumps(values, indent=2, default=os.fspath)
+        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Read that of a folder.
+
+        Raises:
+            ClassicsError: If there is none, or nothing can be made of it.
+        """
+        path = folder / RECORD
+        if not folder.is_dir():
+            raise ClassicsError(f"{folder}: no such folder; --resume takes the folder of a run.")
+        if not path.is_file():
+            finished = (folder / "artefact.json").is_file()
+            what = (
+                "the run is finished; there is nothing to go on with"
+                if finished
+                else ("not the folder of a run; --resume takes one that was interrupted")
+            )
+            raise ClassicsError(f"{folder}: {what}.")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values.pop("format") > FORMAT:
+                raise ClassicsError(f"{path}: of a later version; upgrade keras-classics.")
+            config = TypeAdapter(TrainConfig).validate_json(json.dumps(values.pop("config")))
+            return cls(config=config, recipe=recipes.from_dict(values.pop("recipe")), **values)
+        except ClassicsError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ClassicsError(f"{path}: not the record of a run, or a torn one.") from error
+
+    def placed(self) -> TrainConfig:
+        """The config with absolute paths, wherever this process runs."""
+        folder, weights = self.config.folder, self.config.weights
+        if folder is not None:
+            folder = Path(self.here, folder)
+        if weights is not None and Path(self.here, weights).exists():
+            weights = str(Path(self.here, weights))
+        root = self.config.root
+        if root is not None:
+            root = Path(self.here, root)
+        return dataclasses.replace(self.config, folder=folder, root=root, weights=weights)
+
+    def check_here(self, versions: Mapping[str, str]) -> tuple[str, ...]:
+        """What differs from when the run began; the run may not be the same bit for bit then.
+
+        Args:
+            versions: Of now.
+
+        Raises:
+            ClassicsError: If it cannot go on here at all.
+        """
+        for name, then, now in (
+            ("backend", self.versions.get("backend"), keras.backend.backend()),
+            ("image data format", self.data_format, keras.config.image_data_format()),
+        ):
+            if then != now:
+                raise ClassicsError(f"the run began with the {name} {then}, not {now}; use {then}.")
+        return tuple(
+            f"{name} {self.versions.get(name)} is now {now}"
+            for name, now in versions.items()
+            if self.versions.get(name) != now
+        )

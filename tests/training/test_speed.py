@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_classics.architectures import catalog
+from keras_classics.errors import ClassicsError
+from keras_classics.training import speed
+from keras_classics.training.recipe import Recipe
+from keras_classics.training.speed import Hardware
+from keras_classics.training.start import Shape, start_network
+
+CPU, GPU = Hardware("tensorflow", "cpu", bfloat16=False), Hardware("jax", "gpu", bfloat16=True)
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the kernel is TensorFlow's"
+)
+
+
+def normed(policy="float32", *, trainable=True, **arguments):
+    """A model of one batch norm, with weights and statistics that are none of its defaults."""
+    layer = layers.BatchNormalization(dtype=policy, name="bn", **arguments)
+    inputs = keras.Input((5, 6, 7), dtype=layer.compute_dtype)
+    model = keras.Model(inputs, layer(inputs))
+    rng = np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    layer.trainable = trainable
+    return model
+
+
+def step(model, x, *, training):
+    """Outputs, and the gradients with respect to input, gamma and beta."""
+    import tensorflow as tf
+
+    layer = model.get_layer("bn")
+    weights = [w for w in (layer.gamma, layer.beta) if w is not None]
+    x = tf.convert_to_tensor(x)
+
+    @tf.function
+    def compute(x):
+        with tf.GradientTape() as tape:
+            values = [weight.value for weight in weights]
+            tape.watch([x, *values])
+            y = model(x, training=training)
+            # No symmetric loss: of a plain sum the gradient with respect to the input is zero.
+            factors = tf.cast(tf.random.stateless_normal(tf.shape(y), seed=[1, 2]), y.dtype)
+            loss = tf.reduce_sum(tf.cast(y * factors * y, "float32"))
+        return [y, *tape.gradient(loss, [x, *values])]
+
+    return [keras.ops.convert_to_numpy(tensor).astype("float32") for tensor in compute(x)]
+
+
+def statistics(model):
+    layer = model.get_layer("bn")
+    return [
+        keras.ops.convert_to_numpy(weight) for weight in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
+def batches(dtype, number=4):
+    rng = np.random.default_rng(1)
+    # Far from zero, where a careless variance loses digits; with 90 values to a channel a variance
+    # that is Bessel's would be seen.
+    draws = (rng.normal(3, 1.5 + i, (3, 5, 6, 7)).astype("float32") for i in range(number))
+    return [keras.ops.cast(x, dtype) for x in draws]
+
+
+VARIANTS = {
+    "as in ResNet": {"epsilon": 1.001e-5},
+    "small epsilon": {"epsilon": 1e-7},
+    "as in Inception": {"scale": False},
+    "no beta": {"center": False},
+    "quick momentum": {"momentum": 0.5},
+    "momentum zero": {"momentum": 0.0},
+    "frozen": {"trainable": False},
+    "channels first": {"axis": 1},
+}
+
+
+ROUNDING = {"float32": 2e-6, "mixed_bfloat16": 2e-2, "mixed_float16": 3e-3}
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("variant", "policy", "training"),
+    [
+        *((variant, "float32", True) for variant in VARIANTS),
+        *((variant, "mixed_bfloat16", True) for variant in VARIANTS),
+        ("as in ResNet", "mixed_float16", True),
+        ("as in Inception", "float32", False),
+        ("as in ResNet", "mixed_bfloat16", False),
+    ],
+)
+def test_the_fused_kernel_is_keras_layer(variant, policy, training):
+    ours, theirs = (normed(policy, **VARIANTS[variant]) for _ in range(2))
+    dtype = ours.get_layer("bn").compute_dtype
+    with speed.fused_batch_norm(ours):
+        found = [step(ours, x, training=training) for x in batches(dtype)]
+    expected = [step(theirs, x, training=training) for x in batches(dtype)]
+    for one, two in zip(found, expected, strict=True):
+        for value, right in zip(one, two, strict=True):
+            np.testing.assert_allclose(value, right, atol=ROUNDING[policy] * np.abs(right).max())
+    for value, right in zip(statistics(ours), statistics(theirs), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-6)  # float32 in each case
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("variant", "fused"), [("as in ResNet", True), ("frozen", True), ("channels first", False)]
+)
+def test_the_kernel_is_used_where_it_can_be(variant, fused):
+    import tensorflow as tf
+
+    model = normed(**VARIANTS[variant])
+
+    def operations():
+        traced = tf.function(lambda x: model(x, training=True)).get_concrete_function(
+            tf.TensorSpec((2, 5, 6, 7))
+        )
+        return {operation.type for operation in traced.graph.get_operations()}
+
+    with speed.fused_batch_norm(model):
+        assert ("FusedBatchNormV3" in operations()) is fused
+    assert "FusedBatchNormV3" not in operations()
+
+
+@on_tensorflow
+def test_a_mask_and_other_types_are_left_to_keras():
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 7))
+    mask = np.ones((2, 5, 6), bool)
+    mask[0] = False
+    ours, theirs = (normed().get_layer("bn") for _ in range(2))
+    ours_64, theirs_64 = (normed("float64").get_layer("bn") for _ in range(2))
+    both = keras.Sequential([ours]), keras.Sequential([ours_64])
+    with speed.fused_batch_norm(both[0]), speed.fused_batch_norm(both[1]):
+        assert "call" in vars(ours)
+        masked = ours(x, training=True, mask=keras.ops.convert_to_tensor(mask))
+        double = ours_64(x, training=True)
+    right = theirs(x, training=True, mask=keras.ops.convert_to_tensor(mask))
+    np.testing.assert_array_equal(masked, right)
+    np.testing.assert_array_equal(double, theirs_64(x, training=True))
+
+
+SMALL = {"vgg16": (32, 0.0625), "resnet50": (32, 0.125), "inception_v3": (75, 0.125)}
+
+
+def losses(network, context, steps):
+    """Of a network that begins as a run does; others double any rounding from step to step."""
+    keras.utils.set_random_seed(0)
+    size, width = SMALL[network]
+    recipe = Recipe(name="test", about="test")
+    shape = Shape(width, size, size, 4)
+    model = start_network(catalog.find(network), shape, recipe, seed=0, mode="tf").model
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, size, size, 3)).astype("float32")
+    y = np.eye(4, dtype="float32")[rng.integers(4, size=8)]
+    with context(model):
+        model.compile(
+            keras.optimizers.SGD(0.01, momentum=0.9),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            jit_compile=speed.jit_compile(),
+        )
+        history = model.fit(x, y, batch_size=8, epochs=steps, verbose=0, shuffle=False)
+    return history.history["loss"], model
+
+
+class untouched:  # noqa: N801
+    """A context that changes nothing."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+@on_tensorflow
+@pytest.mark.parametrize("network", SMALL)
+def test_equal_loss_curves(network):
+    fused, _ = losses(network, speed.fused_batch_norm, 20)
+    plain, _ = losses(network, untouched, 20)
+    assert fused[-1] < 0.8 * fused[0]
+    np.testing.assert_allclose(fused, plain, rtol=1e-3)
+    np.testing.assert_allclose(fused[:5], plain[:5], rtol=2e-5)
+
+
+@pytest.mark.backends
+def test_layers_are_themselves_afterwards():
+    """On JAX and torch they are themselves all the time."""
+    model = normed()
+    layer = model.get_layer("bn")
+    before = type(layer), layer.get_config(), set(vars(layer))
+    on_others = keras.backend.backend() != "tensorflow"
+    with pytest.raises(KeyboardInterrupt), speed.fused_batch_norm(model):
+        assert ("call" not in vars(layer)) is on_others
+        assert type(layer) is before[0]
+        assert layer.get_config() == before[1]
+        raise KeyboardInterrupt
+    assert (type(layer), layer.get_config(), set(vars(layer))) == before
+
+
+@on_tensorflow
+def test_what_was_traced_is_forgotten_with_its_kernels():
+    x = np.ones((2, 5, 6, 7), "float32")
+    model = normed()
+    model.compile("sgd", "mse", jit_compile=False)
+    model.test_on_batch(x, x)
+    with speed.fused_batch_norm(model):
+        assert model.test_function is None
+        model.train_on_batch(x, x)
+        model.predict_on_batch(x)
+    assert (model.train_function, model.predict_function) == (None, None)
+    model.train_on_batch(x, x)
+
+
+@on_tensorflow
+def test_plain_keras_opens_what_was_trained_so(tmp_path):
+    _, model = losses("resnet50", speed.fused_batch_norm, 1)
+    x = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    with speed.fused_batch_norm(model):
+        model.save(tmp_path / "within.keras")
+        fused = model.predict_on_batch(x)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", model.predict_on_batch(x))
+    np.testing.assert_allclose(fused, np.load(tmp_path / "y.npy"), rtol=1e-4, atol=1e-5)
+    code = (
+        "import sys, keras, numpy as np\n"
+        "for name in ('model', 'within'):\n"
+        "    model = keras.models.load_model(name + '.keras')\n"
+        "    assert 'keras_classics' not in sys.modules\n"
+        "    y = model.predict_on_batch(np.load('x.npy'))\n"
+        "    np.testing.assert_allclose(y, np.load('y.npy'), rtol=1e-4, atol=1e-5)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ""}
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "here", "policy"),
+    [
+        ("auto", CPU, "float32"),
+        ("auto", Hardware("tensorflow", "cpu", bfloat16=True), "mixed_bfloat16"),
+        ("auto", GPU, "mixed_bfloat16"),
+        ("auto", Hardware("jax", "tpu", bfloat16=True), "mixed_bfloat16"),
+        ("auto", Hardware("torch", "gpu", bfloat16=False), "float32"),
+        ("float32", GPU, "float32"),
+        ("bfloat16", CPU, "mixed_bfloat16"),
+        ("float16", GPU, "mixed_float16"),
+    ],
+)
+def test_precision(wanted, here, policy):
+    assert speed.choose_precision(wanted, here=here) == policy
+
+
+def test_float16_is_refused_without_a_gpu():
+    with pytest.raises(ClassicsError, match=r"float16.*tensorflow computes on a CPU here"):
+        speed.choose_precision("float16", here=CPU)
+
+
+def test_a_precision_that_is_none():
+    with pytest.raises(ClassicsError, match=r"precision='int8': one of auto, float32, bfloat16"):
+        speed.choose_precision("int8", here=CPU)
+
+
+def test_small_networks_gain_nothing_from_half_precision():
+    here = Hardware("tensorflow", "cpu", bfloat16=True)
+    assert speed.choose_precision("auto", macs=20e6, here=here) == "float32"
+    assert speed.choose_precision("auto", macs=200e6, here=here) == "mixed_bfloat16"
+    assert speed.choose_precision("auto", macs=20e6, here=GPU) == "mixed_bfloat16"
+    assert speed.choose_precision("bfloat16", macs=20e6, here=here) == "mixed_bfloat16"
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("facts", "onednn", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512_bf16 avx2\n", None, True),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16\n", "1", True),
+        ("processor\t: 0\nflags\t\t: fpu avx512_bf16\n", "0", False),
+        ("processor\t: 0\nflags\t\t: fpu avx2\nbugs\t\t: avx512_bf16\n", None, False),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", None, False),  # ARM: never measured
+        ("", None, False),
+        (None, None, False),  # not Linux
+    ],
+)
+def test_the_processor_is_asked(facts, onednn, expected, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if onednn:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    if facts is not None:
+        (tmp_path / "cpuinfo").write_text(facts)
+    monkeypatch.setattr(speed, "CPU_FACTS", tmp_path / "cpuinfo")
+    assert speed.hardware() == Hardware("tensorflow", "cpu", bfloat16=expected)
+
+
+@on_tensorflow
+@pytest.mark.parametrize(("capability", "expected"), [((8, 0), True), ((7, 5), False)])
+def test_the_gpu_is_asked(capability, expected, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["gpu"])
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda _: {"compute_capability": capability}
+    )
+    assert speed.hardware() == Hardware("tensorflow", "gpu", bfloat16=expected)
+    assert speed.jit_compile() is True
+    model = normed()
+    with speed.fused_batch_norm(model):
+        assert "call" not in vars(model.get_layer("bn"))
+
+
+@pytest.mark.backends
+def test_a_step_is_compiled_by_jax_alone_on_a_processor():
+    backend = keras.backend.backend()
+    assert speed.jit_compile() is (backend == "jax")
+    if backend != "tensorflow":  # whose kernels alone were faster
+        assert speed.choose_precision("auto") == "float32"
