@@ -30,7 +30,8 @@ from typing import NamedTuple
 import keras
 
 from keras_classics.artefact import Card
-from keras_classics.data.folder import Listing, scan
+from keras_classics.data.folder import scan
+from keras_classics.data.listing import Listing
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.recipe import Unfreeze
 from keras_classics.training.run import train

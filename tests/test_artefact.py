@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_classics import Classifier, load
+from keras_classics.data.fit import load_image
 from keras_classics.errors import ArtefactError, DataError
 from pictures import CLASSES, write_pictures
 
@@ -91,6 +93,22 @@ def test_evaluate_leaves_out_what_was_learnt_from_though_the_folder_changed(tmp_
     moved = load(run.artefact).evaluate(tmp_path / "moved")
     assert moved.judgement.images == held_out
     assert "run's own split" in moved.part
+
+
+def test_an_archive_and_a_table_are_judged_as_the_folder_is(artefact, shapes, tmp_path):
+    classifier = load(artefact)
+    archive = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", shapes))
+    expected = classifier.evaluate(shapes)
+    for source, root in ((archive, None), (artefact / "split.csv", shapes)):
+        evaluation = classifier.evaluate(source, root=root)
+        assert evaluation.part == "the test part of the run's own split"
+        assert evaluation.judgement.images == expected.judgement.images
+        assert evaluation.judgement.accuracy == expected.judgement.accuracy
+    inside = classifier.predict(archive)
+    assert inside[0].path == archive / "circle" / "000.png"
+    outside = classifier.predict(shapes)
+    assert [one.class_name for one in inside] == [one.class_name for one in outside]
+    assert inside[0].confidence == pytest.approx(outside[0].confidence)
 
 
 def test_evaluate_on_another_folder_uses_all_of_it(artefact, tmp_path):
@@ -201,3 +219,46 @@ def test_a_model_of_other_classes(copy):
 def test_arguments_out_of_range(artefact, shapes):
     with pytest.raises(ValueError, match="top_k=0"):
         load(artefact).predict(shapes, top_k=0)
+
+
+CALIBRATION = {
+    "temperature": 2.0,
+    "threshold": 0.7,
+    "target": 0.9,
+    "promised": False,
+    "fitted_on": 9,
+    "warning": None,
+}
+
+
+def calibrated(folder, calibration):
+    card = json.loads((folder / "artefact.json").read_text())
+    (folder / "artefact.json").write_text(json.dumps({**card, "calibration": calibration}))
+    return load(folder)
+
+
+@pytest.mark.backends
+def test_all_confidences_are_those_of_the_temperature(copy, shapes):
+    plain = calibrated(copy, None)
+    hot = calibrated(copy, CALIBRATION)
+    assert plain.calibration is None
+    images = np.stack([load_image(path, (32, 32), "crop") for path in sorted(shapes.glob("*/*"))])
+    p, q = plain.probabilities(images), hot.probabilities(images)
+    np.testing.assert_allclose(q, np.sqrt(p) / np.sqrt(p).sum(1, keepdims=True), atol=1e-6)
+    before, after = plain.predict(shapes), hot.predict(shapes)
+    for one, other, row in zip(before, after, q, strict=True):
+        assert one.class_name == other.class_name
+        assert other.confidence == pytest.approx(row.max(), abs=1e-5)
+        assert one.accepted is None
+        assert other.accepted == (other.confidence >= 0.7)
+    first, second = (c.evaluate(shapes, split="all").judgement for c in (plain, hot))
+    assert first.accuracy == second.accuracy
+    assert first.log_loss != second.log_loss
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {**CALIBRATION, "temperature": 0}, {**CALIBRATION, "threshold": "x"}, 3]
+)
+def test_a_calibration_that_cannot_be(copy, wrong):
+    with pytest.raises(ArtefactError, match="not the description"):
+        calibrated(copy, wrong)

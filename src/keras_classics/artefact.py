@@ -21,19 +21,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.fit import CentralCrop, Fit, load_image
-from keras_classics.data.folder import (
-    Item,
-    Listing,
-    fingerprint,
-    read_manifest,
-    scan,
-    write_manifest,
-)
+from keras_classics.data.fit import CentralCrop, Fit, fit_bytes
+from keras_classics.data.folder import scan
+from keras_classics.data.listing import Item, Listing, fingerprint
+from keras_classics.data.manifest import read_manifest, write_manifest
 from keras_classics.data.pixels import decode_all
 from keras_classics.data.preprocess import Mode, preprocess
-from keras_classics.data.sources import find_images
+from keras_classics.data.sources import Source, find_images
 from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
+from keras_classics.evaluation.calibration import Calibration
 from keras_classics.evaluation.metrics import Judgement, judge
 
 MODEL = "model.keras"
@@ -67,7 +63,7 @@ class Card:
     data: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     figures: dict[str, Any] | None = None  # on held-out images
-    calibration: dict[str, Any] | None = None  # none fitted so far
+    calibration: dict[str, Any] | None = None  # a `Calibration`; None where none was fitted
     completed: bool = True  # false where the run was interrupted
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -119,6 +115,8 @@ def _check(card: Card, number: object) -> None:
         or not all(isinstance(name, str) for name in card.class_names)
     ):
         raise ValueError
+    if card.calibration is not None:
+        Calibration.from_dict(card.calibration)
 
 
 @dataclass(frozen=True)
@@ -127,6 +125,7 @@ class Prediction:
 
     path: Path
     top: tuple[tuple[str, float], ...]  # class names and probabilities, the most probable first
+    accepted: bool | None = None  # sure enough to be answered; None where there is no threshold
 
     @property
     def class_name(self) -> str:
@@ -186,6 +185,11 @@ class Classifier:
         self.splits = splits or {}
         self.folders = tuple(folders or card.class_names)
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What is done to the network's probabilities; None where none was fitted."""
+        return Calibration.from_dict(self.card.calibration) if self.card.calibration else None
+
     def probabilities(
         self,
         images: Images,
@@ -195,6 +199,7 @@ class Classifier:
     ) -> npt.NDArray[np.float32]:
         """Class probabilities of decoded images: uint8 (n, h, w, 3) -> float32 (n, classes).
 
+        They are calibrated, where the card holds a calibration.
         With indices, of those images alone, without a copy of them all.
         """
         chosen = np.arange(len(images)) if indices is None else indices
@@ -216,7 +221,7 @@ class Classifier:
         """Classify image files.
 
         Args:
-            paths: Files, folders (all images inside, at any depth) and patterns.
+            paths: Files, folders and zip archives (all images inside, at any depth), and patterns.
             top_k: How many classes to give for each image.
             batch_size: Images that go through the network at a time.
             progress: Called with the number of images done and their total.
@@ -237,17 +242,17 @@ class Classifier:
             for start in range(0, len(files), batch_size):
                 chunk = files[start : start + batch_size]
                 read: list[tuple[Path, Images]] = []
-                for path, image in zip(chunk, pool.map(self._load, chunk), strict=True):
+                for source, image in zip(chunk, pool.map(self._load, chunk), strict=True):
                     if isinstance(image, ImageError):
                         skipped.append(image)
                     else:
-                        read.append((path, image))
+                        read.append((source.path, image))
                 if read:
                     batch = self._on_batch(
                         np.stack([image for _, image in read]), min(batch_size, len(files))
                     )
                     items += [
-                        Prediction(path, self._top(row, top_k))
+                        Prediction(path, self._top(row, top_k), self._accepted(row))
                         for (path, _), row in zip(read, batch, strict=True)
                     ]
                 if progress:
@@ -261,15 +266,18 @@ class Classifier:
         folder: str | os.PathLike[str],
         *,
         split: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         batch_size: int = 32,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """Judge the classifier on a folder whose sub-folders are classes.
+        """Judge the classifier on a folder whose sub-folders are classes, or an archive or table.
 
         Args:
-            folder: Sub-folders named as the classes, within `train`, `val`, `test` or not.
+            folder: Sub-folders named as the classes, within `train`, `val`, `test` or not; or what
+                else `scan` takes.
             split: "train", "val", "test" or "all". By default the test part, where the folder is
                 the one that the classifier was trained on or has such parts itself, else all.
+            root: What the paths of a table are relative to, if not the folder that it lies in.
             batch_size: Images that go through the network at a time.
             progress: Called with the number of images read and their total.
 
@@ -277,10 +285,11 @@ class Classifier:
             DataError: If the folder is not one of images, holds classes that the classifier does
                 not know, or the part asked for is empty.
         """
-        listing = scan(Path(folder), classes=self.folders)
+        where = None if root is None else Path(root)
+        listing = scan(Path(folder), classes=self.folders, root=where)
         chosen, part = self._part(listing, split)
         decoded = decode_all(
-            listing.root,
+            listing.storage,
             chosen,
             self.card.preprocessing.size,
             self.card.preprocessing.fit,
@@ -302,33 +311,36 @@ class Classifier:
             return list(listing.items), "all images"
         if self._is_own(listing):
             # An image that is new since the run, or could not be read then, was not learnt from.
-            part_of = {
-                item.path: self.splits.get(item.path.as_posix(), "test") for item in listing.items
-            }
+            part_of = {item.name: self.splits.get(item.name, "test") for item in listing.items}
             whose = "of the run's own split"
         else:
-            part_of = {item.path: item.split for item in listing.items if item.split}
+            part_of = {item.name: item.split for item in listing.items if item.split}
             whose = "of the folder's split"
         held_out = (part for part in ("test", "val") if part in part_of.values())
         wanted = split or next(held_out, None)
         if wanted is None:
             return list(listing.items), "all images"
-        chosen = [item for item in listing.items if part_of.get(item.path) == wanted]
+        chosen = [item for item in listing.items if part_of.get(item.name) == wanted]
         if not chosen:
-            raise DataError(f"{listing.root}: has no {wanted} part; leave out --split, or use all.")
+            raise DataError(
+                f"{listing.source}: has no {wanted} part; leave out --split, or use all."
+            )
         return chosen, f"the {wanted} part {whose}"
 
     def _is_own(self, listing: Listing) -> bool:
         """Whether a folder is that of the run, moved or changed since, but not both."""
         data = self.card.data
         return bool(self.splits) and (
-            data.get("folder") == folder_id(listing.root)
+            data.get("folder") in {folder_id(listing.source), folder_id(listing.root)}
             or data.get("fingerprint") == fingerprint(listing)
         )
 
-    def _load(self, path: Path) -> Images | ImageError:
+    def _load(self, source: Source) -> Images | ImageError:
+        shape = self.card.preprocessing
         try:
-            return load_image(path, self.card.preprocessing.size, self.card.preprocessing.fit)
+            return fit_bytes(
+                source.storage.read_bytes(source.name), source.path, shape.size, shape.fit
+            )
         except ImageError as error:
             return error
 
@@ -341,7 +353,13 @@ class Classifier:
         if self.model.input_shape[1] == 3 and self.model.input_shape[3] != 3:  # channels first
             inputs = np.moveaxis(inputs, -1, 1)
         outputs = keras.ops.convert_to_numpy(self.model.predict_on_batch(inputs))
-        return np.asarray(outputs[:n], dtype=np.float32)
+        probabilities = np.asarray(outputs[:n], dtype=np.float32)
+        calibration = self.calibration
+        return probabilities if calibration is None else calibration.apply(probabilities)
+
+    def _accepted(self, row: npt.NDArray[np.float32]) -> bool | None:
+        calibration = self.calibration
+        return None if calibration is None else bool(row.max() >= calibration.threshold)
 
     def _top(self, row: npt.NDArray[np.float32], k: int) -> tuple[tuple[str, float], ...]:
         best = np.argsort(-row, kind="stable")[:k]
@@ -364,7 +382,7 @@ def write_artefact(folder: Path, model: keras.Model, card: Card, listing: Listin
 
 def splits_of(listing: Listing) -> dict[str, str]:
     """Which image is in which part, by its path."""
-    return {item.path.as_posix(): str(item.split) for item in listing.items}
+    return {item.name: str(item.split) for item in listing.items}
 
 
 def folder_id(folder: str | os.PathLike[str]) -> str:

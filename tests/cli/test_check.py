@@ -50,6 +50,23 @@ def test_a_sound_folder(capsys, data):
     assert "111 kB at 32 × 32 pixels, in memory" in shown
 
 
+def test_groups_and_roots(capsys, data, tmp_path):
+    for part, numbers in (("train", range(8)), ("test", range(4, 12))):
+        for kind in (path.name for path in data.iterdir()):
+            (tmp_path / "parts" / part / kind).mkdir(parents=True)
+            for i in numbers:
+                shutil.copy(data / kind / f"{i:03}.png", tmp_path / "parts" / part / kind)
+    shown = screen(capsys, tmp_path / "parts", "--group-by", r"\d+", code=1)
+    assert "4 groups across splits: images of one group in several splits" in shown
+    names = sorted(path.relative_to(data) for path in data.rglob("*.png"))
+    rows = "".join(f"{name},{name.parts[0]}\n" for name in names)
+    (tmp_path / "labels.csv").write_text("path,label\n" + rows)
+    shown = screen(capsys, tmp_path / "labels.csv", "--root", data)
+    assert f"{tmp_path}/labels.csv: 36 images, 3 classes, no splits" in shown
+    assert app.run(["check", str(tmp_path / "labels.csv")]) == 2
+    assert "36 of 36 files are not in" in capsys.readouterr().err
+
+
 def test_what_must_be_mended_gives_exit_code_1(capsys, data):
     (data / "cross" / "torn.png").write_bytes((data / "cross" / "000.png").read_bytes()[:200])
     shutil.copy(data / "cross" / "001.png", data / "circle" / "copy.png")

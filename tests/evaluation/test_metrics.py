@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from keras_classics.errors import DataError
-from keras_classics.evaluation.metrics import judge
+from keras_classics.evaluation.metrics import ClassFigures, interval_of, judge
 
 
 def probabilities(called, classes):
@@ -52,3 +53,47 @@ def test_it_can_be_written_as_json():
 def test_nothing_to_judge():
     with pytest.raises(DataError, match="no images"):
         judge(np.empty((0, 2)), np.empty(0, int), ("a", "b"))
+
+
+def test_intervals_of_a_class_are_wilson_s():
+    labels = np.array([0] * 50 + [1] * 50)
+    called = np.array([0] * 40 + [1] * 55 + [0] * 5)
+    judgement = judge(probabilities(called, 2), labels, ("a", "b"))
+    first = judgement.classes[0]
+    assert (first.right, first.called, first.support) == (40, 45, 50)
+
+    def wilson(k, n):
+        found = binomtest(k, n).proportion_ci(method="wilson")
+        return pytest.approx((found.low, found.high))
+
+    assert first.recall_interval == wilson(40, 50)
+    assert first.precision_interval == wilson(40, 45)
+    assert judgement.accuracy_interval == wilson(85, 100)
+    assert judgement.right == 85
+    # F1 = 2 TP / (2 TP + FP + FN) rises with TP / (TP + FP + FN).
+    low, high = first.f1_interval
+    assert low < first.f1 < high
+    assert (low / (2 - low), high / (2 - high)) == wilson(40, 55)
+    assert judgement.to_dict()["classes"][0]["f1_interval"] == first.f1_interval
+
+
+@pytest.mark.parametrize("images", [30, 200])
+def test_the_interval_of_f1_covers_the_true_one(images):
+    """Of simulated test sets, about 95 % have the true F1 within the interval."""
+    cells = np.array([0.36, 0.04, 0.12, 0.48])  # right a, a called b, b called a, right b
+    true = 2 * 0.36 / (2 * 0.36 + 0.04 + 0.12)
+    rng = np.random.default_rng(0)
+    inside = 0
+    for right, missed, wrong, _ in rng.multinomial(images, cells, 1000):
+        figures = ClassFigures(
+            "a", 0, 0, 0, support=right + missed, called=right + wrong, right=right
+        )
+        low, high = figures.f1_interval
+        inside += low <= true <= high
+    assert 0.93 < inside / 1000 < 0.97
+
+
+def test_of_no_images_nothing_is_known():
+    assert interval_of(0, 0) == (0.0, 1.0)
+    absent = judge(probabilities(np.array([0, 0]), 3), np.array([0, 1]), ("a", "b", "c")).classes[2]
+    assert absent.precision_interval == absent.recall_interval == absent.f1_interval == (0.0, 1.0)

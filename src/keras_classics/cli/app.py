@@ -13,11 +13,16 @@ import typer
 
 from keras_classics import __version__
 from keras_classics.cli import (
+    augment,
     check,
+    compare,
     convert,
     evaluate,
+    learning_curve,
     networks,
     predict,
+    recipes,
+    report,
     summary,
     train,
     verify,
@@ -55,9 +60,13 @@ def _guarded(command: Callable[..., object]) -> Callable[..., object]:
 
 COMMANDS: tuple[Callable[..., object], ...] = (
     check.check,
+    augment.augment,
     train.train,
     evaluate.evaluate,
     predict.predict,
+    compare.compare,
+    report.report,
+    learning_curve.learning_curve,
     networks.networks,
     summary.summary,
     convert.convert,
@@ -71,6 +80,11 @@ _weights.callback()(_guarded(weights.weights))
 _weights.command()(_guarded(weights.show))
 _weights.command()(_guarded(weights.fetch))
 app.add_typer(_weights, name="weights")
+
+_recipes = typer.Typer(invoke_without_command=True, help=recipes.recipes.__doc__)
+_recipes.callback()(_guarded(recipes.recipes))
+_recipes.command()(_guarded(recipes.show))
+app.add_typer(_recipes, name="recipes")
 
 
 def _show_version(wanted: bool) -> None:

@@ -28,8 +28,23 @@ HEADINGS: dict[Severity, tuple[str, str]] = {
 
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="Sub-folders are classes, as for `classics train`.")
+        Path,
+        typer.Argument(help="Sub-folders are classes, or a .zip or .csv, as for `classics train`."),
     ],
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="As for `classics train`; says where the splits divide a group.",
+            show_default="no groups",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .zip that the paths of a .csv begin in.",
+            show_default="that of the .csv",
+        ),
+    ] = None,
     near: Annotated[
         bool, typer.Option("--near/--no-near", help="Look for near copies, too.")
     ] = True,
@@ -68,10 +83,26 @@ def check(
             if value is not None:
                 raise ClassicsError(f"--{name}: says how a --network is trained; name one.")
     else:
-        run = _Run(folder, network, size=size, width=width, batch_size=batch_size, epochs=epochs)
+        run = _Run(
+            folder,
+            network,
+            group_by=group_by,
+            root=root,
+            size=size,
+            width=width,
+            batch_size=batch_size,
+            epochs=epochs,
+        )
         size = run.size
     with counting(screen, "checking images") as progress:
-        found = check_folder(folder, size=size or FOLDER_SIZE, near=near, progress=progress)
+        found = check_folder(
+            folder,
+            size=size or FOLDER_SIZE,
+            near=near,
+            group_by=group_by,
+            root=root,
+            progress=progress,
+        )
     estimate: dict[str, Any] | None = None
     if run is not None:
         with screen.status("taking a few steps"):
@@ -91,6 +122,8 @@ class _Run:
         folder: Path,
         network: str,
         *,
+        group_by: str | None,
+        root: Path | None,
         size: int | None,
         width: float | None,
         batch_size: int | None,
@@ -100,32 +133,34 @@ class _Run:
 
         start()
         from keras_classics.architectures import catalog
-        from keras_classics.training.config import (
-            DEFAULT_WIDTH,
-            TrainConfig,
-            input_size,
-            recipe_for,
-        )
+        from keras_classics.training.config import TrainConfig, input_sizes, recipe_for
 
         config = TrainConfig(
-            folder, network=network, size=size, batch_size=batch_size, epochs=epochs
+            folder,
+            network=network,
+            group_by=group_by,
+            root=root,
+            size=size,
+            batch_size=batch_size,
+            epochs=epochs,
         )
-        self.folder = folder
+        self.config = config
         self.architecture = catalog.find(network)
-        self.size = input_size(config, self.architecture)
-        self.width = DEFAULT_WIDTH if width is None else width
         self.recipe = recipe_for(config, self.architecture)
+        self.size = input_sizes(config, self.recipe, self.architecture).train
+        self.width = self.recipe.width if width is None else width
 
     def estimate(self, classes: int) -> dict[str, Any] | None:
         """Time and memory, as plain data; None where there can be no run."""
         from collections import Counter
 
         from keras_classics.data.check.steps import measure_steps
-        from keras_classics.data.folder import assign_splits, scan
+        from keras_classics.data.splits import assign_splits
         from keras_classics.errors import DataError
+        from keras_classics.training.images import list_images
 
         try:
-            items = assign_splits(scan(self.folder), seed=0).items
+            items = assign_splits(list_images(self.config), seed=0).items
         except DataError:  # a class of a single image, which is among the findings
             return None
         parts = Counter(item.split for item in items)
@@ -154,7 +189,7 @@ def _show(
 ) -> None:
     from rich.text import Text
 
-    from keras_classics.data.folder import one_line
+    from keras_classics.data.storage import one_line
 
     parts = ", ".join(f"{split} {count:,}" for split, count in found.splits.items())
     screen.print(
@@ -208,7 +243,7 @@ def _show_finding(screen: Console, finding: Finding, colour: str, *, show_all: b
 def _show_place(screen: Console, place: Place, sign: str, *, show_all: bool) -> None:
     from rich.text import Text
 
-    from keras_classics.data.folder import one_line
+    from keras_classics.data.storage import one_line
 
     paths = place.paths if show_all else place.paths[:FIRST_PATHS]
     for i, path in enumerate(paths):

@@ -14,7 +14,7 @@ def evaluate(
         typer.Argument(
             metavar="[ARTEFACT] FOLDER",
             help="The folder that `classics train` wrote, unless there are --weights; and the "
-            "folder of images, whose sub-folders are classes as in training.",
+            "folder of images, whose sub-folders are classes as in training, or a .zip or .csv.",
         ),
     ],
     weights: Annotated[
@@ -30,6 +30,13 @@ def evaluate(
             help="Which part to judge on. By default test, where the folder is the run's own or "
             "has one, else all.",
             show_default=False,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .zip that the paths of a .csv begin in.",
+            show_default="that of the .csv",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
@@ -68,7 +75,7 @@ def evaluate(
             classifier = load(places[0])
     with counting(remarks, "reading images") as progress:
         evaluation = classifier.evaluate(
-            folder, split=split, batch_size=batch_size, progress=progress
+            folder, split=split, root=root, batch_size=batch_size, progress=progress
         )
     if as_json:
         typer.echo(

@@ -16,7 +16,7 @@ def predict(
         typer.Argument(
             metavar="[ARTEFACT] PATHS...",
             help="The folder that `classics train` wrote, unless there are --weights; then files, "
-            "folders (all images inside) and patterns.",
+            "folders and .zip archives (all images inside) and patterns.",
         ),
     ],
     weights: Annotated[
@@ -70,6 +70,7 @@ def _json(predictions: Predictions) -> str:
                     "path": str(prediction.path),
                     "class": prediction.class_name,
                     "confidence": prediction.confidence,
+                    "accepted": prediction.accepted,
                     "top": [{"class": name, "probability": p} for name, p in prediction.top],
                 }
                 for prediction in predictions
@@ -88,14 +89,14 @@ def _csv(predictions: Predictions, top: int) -> str:
 
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(
-        ["path", *(heading for k in range(1, top + 1) for heading in (f"class_{k}", f"p_{k}"))]
-    )
+    headings = (heading for k in range(1, top + 1) for heading in (f"class_{k}", f"p_{k}"))
+    rows.writerow(["path", *headings, "accepted"])
     for prediction in predictions:
         rows.writerow(
             [
                 prediction.path,
                 *(value for name, p in prediction.top for value in (name, f"{p:.6f}")),
+                {None: "", True: "yes", False: "no"}[prediction.accepted],
             ]
         )
     return text.getvalue()
@@ -109,12 +110,17 @@ def _show(predictions: Predictions) -> None:
     table = new_table(["image", "class", "then"], ["confidence"])
     table.columns[0].no_wrap = False
     table.columns[0].overflow = "fold"  # a path that is cut cannot be copied
+    marked = any(prediction.accepted is False for prediction in predictions)
     for prediction in predictions:
+        unsure = prediction.accepted is False
         others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
         table.add_row(
             Text(str(prediction.path)),
-            Text(prediction.class_name, style="bold"),
+            Text(prediction.class_name, style="yellow" if unsure else "bold"),
             Text(others, style="dim"),
-            f"{prediction.confidence:.1%}",
+            f"{prediction.confidence:.1%}{' ?' if unsure else '  ' if marked else ''}",
         )
-    show_table(console(), table)
+    screen = console()
+    show_table(screen, table)
+    if marked:
+        screen.print("? below the threshold of the run: better not answered, or looked at")

@@ -14,34 +14,95 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from keras_classics.data.check.findings import Finding
-    from keras_classics.training.events import EpochEnd, Event, PhaseBegin, Prepared
+    from keras_classics.training.events import EpochEnd, Event, PhaseBegin, Prepared, Resumed
 
 SHOWN = 3  # paths of a finding
 
 
 def train(
+    context: typer.Context,
     folder: Annotated[
         Path | None,
         typer.Argument(
             help="Sub-folders are classes; folders named train, val and test are honoured at any "
-            "depth. Without a folder: the digits that come with scikit-learn.",
+            "depth. Or a .zip of such a folder, or a .csv with columns path and label. Without "
+            "any: the digits that come with scikit-learn.",
             show_default=False,
         ),
     ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Never divide images of one group: a column of the .csv, or a regular expression "
+            "that is found in every path, such as 'patient(\\d+)'.",
+            show_default="no groups",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .zip that the paths of a .csv begin in.",
+            show_default="that of the .csv",
+        ),
+    ] = None,
     network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
+    recipe: Annotated[
+        str,
+        typer.Option(help="How to train: see `classics recipes`; or a TOML file of your own."),
+    ] = "quick",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="LINE=VALUE",
+            help="A line of the recipe, such as optimizer.learning_rate=1e-3; several times.",
+            show_default=False,
+        ),
+    ] = None,
     width: Annotated[
         float | None,
-        typer.Option(help="Multiplies the number of filters; 1 is the paper.", show_default="0.25"),
+        typer.Option(
+            help="Multiplies the number of filters; 1 is the paper.",
+            show_default="the recipe's, 0.25 for quick",
+        ),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Height and width in pixels.", show_default="64, or the weights'"),
+        typer.Option(
+            help="Height and width in pixels.", show_default="the recipe's or the weights', else 64"
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(show_default="12")] = None,
-    batch_size: Annotated[int | None, typer.Option(show_default="32")] = None,
+    epochs: Annotated[int | None, typer.Option(show_default="the recipe's, 12 for quick")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(show_default="the recipe's, 32 for quick")
+    ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Highest of the schedule, and of the layers.", show_default="by network"),
+        typer.Option(
+            help="Highest of the schedule, and of the layers.", show_default="the recipe's"
+        ),
+    ] = None,
+    balance: Annotated[
+        Literal["none", "weights", "sampling"] | None,
+        typer.Option(
+            help="For classes of different size: images of small ones weigh more, or are shown "
+            "more often.",
+            show_default="the recipe's, none for quick",
+        ),
+    ] = None,
+    monitor: Annotated[
+        Literal["val_accuracy", "val_loss", "val_f1"] | None,
+        typer.Option(
+            help="What the best epoch is chosen by.", show_default="the recipe's, val_accuracy"
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Stop after so many epochs without a better one; 0 trains all.",
+            show_default="the recipe's, 0 for quick",
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -74,6 +135,16 @@ def train(
     fit: Annotated[
         Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
     ] = "crop",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="What the network computes in; auto is what this machine is fast at."),
+    ] = "auto",
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="The same run gives the same weights; slower on a GPU."
+        ),
+    ] = False,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the order.")
     ] = 0,
@@ -81,8 +152,22 @@ def train(
         Path | None,
         typer.Option(help="Folder of the artefact.", show_default="runs/DATA-NETWORK, numbered"),
     ] = None,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds between two checkpoints; 0 writes one every step."),
+    ] = 60.0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run that was interrupted or killed, as it began.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
+    if resume is not None:
+        _check_alone(context)
     from keras_classics.cli.backend import start
 
     start()
@@ -90,11 +175,16 @@ def train(
 
     from keras_classics.cli.terminal import console, running, show_judgement
     from keras_classics.training.config import TrainConfig
+    from keras_classics.training.run import resume as resume_training
     from keras_classics.training.run import train as run_training
 
     screen = console()
     config = TrainConfig(
         folder=folder,
+        recipe=recipe,
+        changes=tuple(changes or ()),
+        group_by=group_by,
+        root=root,
         network=network,
         width=width,
         size=size,
@@ -105,13 +195,22 @@ def train(
         unfreeze=unfreeze,
         batch_norm=batch_norm,
         preprocessing=preprocessing,
+        balance=balance,
+        monitor=monitor,
+        patience=patience,
         fit=fit,
+        precision=precision,
+        deterministic=deterministic,
         seed=seed,
+        checkpoint_every=checkpoint_every,
         out=out,
     )
     display = _Display(screen)
     with running(display.progress):
-        run = run_training(config, display.show)
+        if resume is None:
+            run = run_training(config, display.show)
+        else:
+            run = resume_training(resume, display.show)
     if run.moved:
         screen.print(f"[yellow]{escape(run.moved)} The artefact went elsewhere.[/]")
     if run.diverged:
@@ -119,20 +218,37 @@ def train(
             f"[yellow]the loss was no number after epoch {run.epochs}: stopped; the epochs before "
             "count. A lower --learning-rate would go on.[/]"
         )
+    if run.stopped:
+        screen.print(f"stopped after epoch {run.epochs}: no better one came")
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
         screen.print(
             f"best epoch {run.best_epoch} of {run.epochs}, {_duration(run.seconds)} in all"
         )
+    where = escape(shlex.quote(str(run.artefact)))
     screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
     if run.interrupted:
         screen.print(
             f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out images."
         )
+        screen.print(f"go on with: classics train --resume {where}", soft_wrap=True)
         return 130
-    where = escape(shlex.quote(str(run.artefact)))
     screen.print(f"next: classics predict {where} IMAGES", soft_wrap=True)
     return 0
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Refuse options beside --resume, which would be without effect."""
+    from keras_classics.errors import ClassicsError
+
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name != "resume" and source is not None and source.name == "COMMANDLINE":
+            given = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
+            raise ClassicsError(
+                f"{given} beside --resume: a run goes on as it began; leave it out, or train anew."
+            )
 
 
 class _Display:
@@ -157,12 +273,16 @@ class _Display:
 
     def show(self, event: Event) -> None:
         """Show one event."""
+        from rich.markup import escape
+
         from keras_classics.training.events import (
             Checked,
             EpochEnd,
+            NotSaved,
             PhaseBegin,
             Prepared,
             Reading,
+            Resumed,
             Step,
         )
 
@@ -173,6 +293,10 @@ class _Display:
                 self._checked(findings)
             case Prepared():
                 self._prepared(event)
+            case Resumed():
+                self._resumed(event)
+            case NotSaved(reason):
+                self.screen.print(f"[yellow]no checkpoint: {escape(reason)}; the run goes on[/]")
             case PhaseBegin():
                 self._phase_begin(event)
             case Step(epoch, done, total, rate):
@@ -217,7 +341,22 @@ class _Display:
             f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an "
             f"image{begins}"
         )
+        precision = "" if event.policy == "float32" else f", {event.policy.replace('_', ' ')}"
+        self.screen.print(
+            f"recipe [bold]{escape(event.recipe)}[/]: {event.epochs} epochs, batches of "
+            f"{event.batch_size}{precision}"
+        )
         self.progress.reset(self.task, total=None, description="building the first step", rate="")
+
+    def _resumed(self, event: Resumed) -> None:
+        from rich.markup import escape
+
+        at = f"epoch {event.epoch + 1}, step {event.step + 1}"
+        self.screen.print(f"[bold]going on[/] with {at}")
+        if event.differs:
+            self.screen.print(
+                f"[yellow]{escape(', '.join(event.differs))}: the run may end a little otherwise[/]"
+            )
 
     def _phase_begin(self, event: PhaseBegin) -> None:
         from rich.markup import escape

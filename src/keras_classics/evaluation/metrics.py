@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from keras_classics.errors import DataError
 
+LEAST = 1e-12  # probability in a loss: one certain mistake does not make it infinite
+
 
 @dataclass(frozen=True)
 class ClassFigures:
@@ -23,6 +26,36 @@ class ClassFigures:
     recall: float  # of the images that are so, the fraction that were called so
     f1: float  # harmonic mean of the two
     support: int  # images of this class
+    called: int  # images that were called so, rightly or not
+    right: int  # images of this class that were called so
+
+    @property
+    def precision_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the precision."""
+        return interval_of(self.right, self.called)
+
+    @property
+    def recall_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the recall."""
+        return interval_of(self.right, self.support)
+
+    @property
+    def f1_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of F1, which rises with r of n: right of is or was called so.
+
+        Wilson's for r of n, mapped onto F1 (Lam et al. 2023, https://arxiv.org/abs/2309.14621).
+        """
+        low, high = interval_of(self.right, self.support + self.called - self.right)
+        return 2 * low / (1 + low), 2 * high / (1 + high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON, with the intervals."""
+        return {
+            **vars(self),
+            "precision_interval": self.precision_interval,
+            "recall_interval": self.recall_interval,
+            "f1_interval": self.f1_interval,
+        }
 
 
 @dataclass(frozen=True)
@@ -40,22 +73,42 @@ class Judgement:
         """The number of images judged."""
         return sum(figures.support for figures in self.classes)
 
+    @property
+    def right(self) -> int:
+        """The number of images that were called what they are."""
+        return sum(figures.right for figures in self.classes)
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the accuracy."""
+        return interval_of(self.right, self.images)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
         return {
             "images": self.images,
             "accuracy": self.accuracy,
+            "accuracy_interval": self.accuracy_interval,
             "top5_accuracy": self.top5_accuracy,
             "log_loss": self.log_loss,
-            "classes": [vars(figures) for figures in self.classes],
+            "classes": [figures.to_dict() for figures in self.classes],
             "confusion": self.confusion,
         }
 
 
 def interval(fraction: float, images: int) -> tuple[float, float]:
     """The 95 % confidence interval of a fraction of some images, by Wilson's formula."""
-    test = binomtest(round(fraction * images), images)
-    low, high = test.proportion_ci(confidence_level=0.95, method="wilson")
+    return interval_of(round(fraction * images), images)
+
+
+def interval_of(count: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a count of some images, by Wilson's formula.
+
+    Of no images nothing is known: 0 to 1.
+    """
+    if not images:
+        return 0.0, 1.0
+    low, high = binomtest(count, images).proportion_ci(confidence_level=0.95, method="wilson")
     return float(low), float(high)
 
 
@@ -81,19 +134,27 @@ def judge(
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, called, labels=every, zero_division=0.0
     )
+    confusion = confusion_matrix(labels, called, labels=every)
     top5 = np.argsort(probabilities, axis=1)[:, -5:]
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return Judgement(
         classes=tuple(
-            ClassFigures(name, float(p), float(r), float(f), int(s))
-            for name, p, r, f, s in zip(class_names, precision, recall, f1, support, strict=True)
+            ClassFigures(
+                name=name,
+                precision=float(precision[i]),
+                recall=float(recall[i]),
+                f1=float(f1[i]),
+                support=int(support[i]),
+                called=int(confusion[:, i].sum()),
+                right=int(confusion[i, i]),
+            )
+            for i, name in enumerate(class_names)
         ),
-        confusion=tuple(
-            tuple(int(n) for n in row) for row in confusion_matrix(labels, called, labels=every)
-        ),
+        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
         accuracy=float((called == labels).mean()),
         top5_accuracy=(
             float((top5 == labels[:, None]).any(axis=1).mean()) if len(class_names) > 5 else None
         ),
-        log_loss=float(-np.log(np.maximum(given, 1e-12)).mean()),
+        # The same whatever the order of the images.
+        log_loss=-math.fsum(np.log(np.maximum(given, LEAST))) / len(labels),
     )

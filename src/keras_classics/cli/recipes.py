@@ -1,0 +1,74 @@
+"""`classics recipes`: how networks are trained, as data."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def recipes(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, every line.")] = False,
+) -> None:
+    """List the recipes: how to train, line by line, with the source of each line."""
+    if context.invoked_subcommand is not None:
+        return
+    from dataclasses import asdict
+
+    from rich.text import Text
+
+    from keras_classics.cli.terminal import console, new_table, show_table
+    from keras_classics.training import recipes
+
+    found = [
+        recipes.find(name, next(iter(recipes.networks_of(name)), "resnet50"))
+        for name in recipes.names()
+    ]
+    if as_json:
+        typer.echo(json.dumps([asdict(recipe) for recipe in found], indent=2))
+        return
+    screen = console()
+    words, figures = ["recipe", "about"], ["epochs", "batch", "optimiser", "rate", "pixels"]
+    table = new_table(words, figures)
+    for recipe in found:
+        table.add_row(
+            Text(recipe.name),
+            Text(recipe.about),
+            f"{recipe.epochs}",
+            f"{recipe.batch_size:,}",
+            recipe.optimizer.name,
+            f"{recipe.optimizer.learning_rate:g}",
+            f"{recipe.size or 'any'}",
+        )
+    show_table(screen, table)
+    screen.print("`paper` stands for the recipe of the network's paper")
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Of a recipe, or a TOML file.")],
+    network: Annotated[
+        str, typer.Option(help="Whose `paper` it is, and whose own lines count.")
+    ] = "resnet50",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="LINE=VALUE", help="A line in the place of the recipe's."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every line as it would be used, as JSON.")
+    ] = False,
+) -> None:
+    """Show a recipe: its file with the source of each line, a beginning for one of your own."""
+    from dataclasses import asdict
+
+    from keras_classics.architectures import catalog
+    from keras_classics.training import recipes
+
+    found = recipes.find(name, catalog.find(network).name, tuple(changes or ()))
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    typer.echo(recipes.read(name, network).text.rstrip())
+    for change in changes or ():
+        typer.echo(f"# --set {change}")

@@ -1,0 +1,77 @@
+"""`classics report`: the report of a run, written anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder that `classics train` wrote.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The images of the run: for the pictures in the report, and to judge a run anew "
+            "that has no figures, or for another --target.",
+            show_default="where they were, if they still are",
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            help="Accuracy wanted of what is answered, for the threshold, such as 0.99. Judges "
+            "anew, and needs the images.",
+            show_default="half of the errors go",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+) -> None:
+    """Write the report of a run anew, from its saved figures or from the images."""
+    from keras_classics.cli.backend import start
+
+    start()
+    import dataclasses
+
+    from rich.markup import escape
+
+    from keras_classics.artefact import Card, load
+    from keras_classics.cli.terminal import console, counting
+    from keras_classics.errors import ClassicsError, DataError
+    from keras_classics.evaluation.report import write_report
+    from keras_classics.evaluation.saved import METRICS, read_metrics
+    from keras_classics.training.judging import judge_again, thumbnails
+
+    if target is not None and not 0 < target <= 1:
+        raise ClassicsError(f"--target {target}: above 0 and at most 1 is needed, such as 0.99.")
+    if not run.exists():
+        raise ClassicsError(f"{run}: no such folder; RUN is one that `classics train` wrote.")
+    card = Card.read(run)
+    source = Path(str(card.data.get("source") or ""))
+    folder = data or (source if source.name and source.exists() else None)
+    screen = console()
+    if target is not None or not (run / METRICS).is_file():
+        if folder is None:
+            what = "another --target" if target is not None else f"a run without {METRICS}"
+            raise ClassicsError(f"{run}: {what} needs the images; give --data FOLDER.")
+        classifier = load(run)
+        with counting(screen, "reading images") as progress:
+            found = judge_again(
+                run, classifier, folder, batch_size=batch_size, target=target, progress=progress
+            )
+        found.write(run)
+        found.card.write(run)
+    else:
+        content = read_metrics(run)
+        pictures = None
+        if folder is not None:
+            try:
+                pictures = thumbnails(content, card, folder)
+            except DataError:
+                if data is not None:
+                    raise
+        write_report(run, content, dataclasses.asdict(card), thumbnails=pictures)
+        if pictures is None and content.get("suspects"):
+            screen.print("[yellow]without pictures: --data FOLDER would bring them[/]")
+    screen.print(f"report: [bold]{escape(str(run / 'report.html'))}[/]", soft_wrap=True)

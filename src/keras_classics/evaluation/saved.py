@@ -1,0 +1,196 @@
+"""The figures of a run as files: JSON and CSV, which any program can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_classics.errors import ArtefactError, OutputError
+from keras_classics.evaluation.assessment import Assessment, Judged
+from keras_classics.evaluation.comparison import Answers
+from keras_classics.evaluation.metrics import Judgement
+from keras_classics.evaluation.suspects import losses
+
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.csv"
+CLASSES = "classes.csv"
+CONFUSION = "confusion.csv"
+MOST_VALUES = 5_000_000  # probabilities in a file; beyond it, only that of the answer is kept
+FIELDS = ("path", "split", "label", "called", "confidence", "loss")
+
+
+def write_metrics(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write `metrics.json`, all that the report shows."""
+    write_text(folder / METRICS, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What `write_metrics` wrote.
+
+    Raises:
+        ArtefactError: If it is missing or torn.
+    """
+    path = folder / METRICS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError
+    except FileNotFoundError:
+        raise ArtefactError(
+            f"{path}: no such file; `classics report {folder} --data FOLDER` makes it from the "
+            "images."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: not the figures of a run, or torn ones.") from error
+    return content
+
+
+def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write `history.csv`: a row an epoch."""
+    fields = list(dict.fromkeys(key for epoch in history for key in epoch if key != "epoch"))
+    rows = ([i, *(epoch.get(key, "") for key in fields)] for i, epoch in enumerate(history, 1))
+    _write_rows(folder / HISTORY, ("epoch", *fields), rows)
+
+
+def write_assessment(folder: Path, assessment: Assessment, parts: Mapping[str, Judged]) -> None:
+    """Write the figures of the classes, the confusions and the predictions.
+
+    Args:
+        folder: Where.
+        assessment: From `assess`.
+        parts: What it was made of.
+    """
+    names = [figures.name for figures in assessment.judgement.classes]
+    _write_rows(
+        folder / CLASSES,
+        ("class", "train_images", "held_out_images", *_bounds("precision", "recall", "f1")),
+        _class_rows(assessment.judgement, assessment.content["train_images"]),
+    )
+    _write_rows(
+        folder / CONFUSION,
+        ("is \\ was called", *names),
+        ([name, *row] for name, row in zip(names, assessment.judgement.confusion, strict=True)),
+    )
+    judged = {name: part for name, part in parts.items() if part.probabilities is not None}
+    values = sum(len(part.labels) for part in judged.values()) * len(names)
+    columns = [f"p:{name}" for name in names] if values <= MOST_VALUES else []
+    _write_rows(
+        folder / PREDICTIONS,
+        (*FIELDS, *columns),
+        _prediction_rows(assessment, judged, names, whole=bool(columns)),
+    )
+
+
+def read_answers(folder: Path) -> Answers:
+    """What a run said of its held-out images, from `predictions.csv`.
+
+    Raises:
+        ArtefactError: If it is missing or torn.
+    """
+    path = folder / PREDICTIONS
+    content = read_metrics(folder)
+    answers = {}
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            for row in csv.DictReader(file, strict=True):
+                if row["split"] == "test":
+                    answers[row["path"]] = (row["label"], row["called"])
+        return Answers(
+            name=str(folder),
+            class_names=tuple(content["class_names"]),
+            fingerprint=content.get("fingerprint"),
+            answers=answers,
+        )
+    except FileNotFoundError:
+        raise ArtefactError(
+            f"{path}: no such file; `classics report {folder} --data FOLDER` makes it from the "
+            "images."
+        ) from None
+    except (OSError, csv.Error, KeyError, TypeError) as error:
+        raise ArtefactError(f"{path}: not the predictions of a run, or torn ones.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears complete or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    _write(path, [text])
+
+
+def _write(path: Path, chunks: Iterable[str]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # Names of files need not be Unicode everywhere; this keeps their bytes.
+        with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            for chunk in chunks:
+                file.write(chunk)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+class _Echo:
+    """A file for the csv module that hands every line back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _write_rows(path: Path, fields: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    plain = csv.writer(_Echo(), lineterminator="\n")
+    # csv ends a line at a carriage return that it reads, but need not quote one it writes.
+    quoted = csv.writer(_Echo(), lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def line(row: Sequence[object]) -> str:
+        writer = quoted if any("\r" in str(value) for value in row) else plain
+        return str(writer.writerow(row))
+
+    _write(path, (line(row) for row in (fields, *rows)))
+
+
+def _bounds(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+
+
+def _class_rows(judgement: Judgement, train: Sequence[int]) -> Iterable[Sequence[object]]:
+    for figures, count in zip(judgement.classes, train, strict=True):
+        row: list[object] = [figures.name, count, figures.support]
+        for value, (low, high) in (
+            (figures.precision, figures.precision_interval),
+            (figures.recall, figures.recall_interval),
+            (figures.f1, figures.f1_interval),
+        ):
+            row += [f"{value:.6g}", f"{low:.6g}", f"{high:.6g}"]
+        yield row
+
+
+def _prediction_rows(
+    assessment: Assessment, judged: Mapping[str, Judged], names: Sequence[str], *, whole: bool
+) -> Iterable[Sequence[object]]:
+    for split, part in judged.items():
+        probabilities = assessment.calibrated(part)
+        loss = losses(probabilities, part.labels)
+        called = np.argmax(probabilities, axis=1)
+        for i, path in enumerate(part.paths):
+            row = probabilities[i]
+            yield [
+                path,
+                split,
+                names[part.labels[i]],
+                names[called[i]],
+                f"{row[called[i]]:.6g}",
+                f"{loss[i]:.6g}",
+                *(f"{p:.6g}" for p in (row if whole else ())),
+            ]

@@ -1,0 +1,70 @@
+"""`classics augment`, as a person meets it."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from keras_classics.cli import app
+from pictures import state, write_pictures
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_pictures(tmp_path / "data", each=3)
+
+
+def test_a_sheet_is_written_and_described(capsys, data, tmp_path):
+    out = tmp_path / "sheet.png"
+    before = state(data)
+    arguments = ["augment", str(data), "--recipe", "a1", "-o", str(out), "--size", "64"]
+    assert app.run([*arguments, "--images", "3", "--columns", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{out}: random areas, mirrored, RandAugment 7, deviation 0.5")
+    assert "mixup 0.2, CutMix 1" in said
+    assert state(data) == before
+    with Image.open(out) as sheet:
+        assert sheet.width > 3 * 128
+        few = sheet.height
+    assert app.run([*arguments, "--images", "6", "--columns", "2"]) == 0
+    with Image.open(out) as sheet:
+        assert few + 3 * 128 < sheet.height < 2 * few
+
+
+def test_lines_of_the_recipe_can_be_changed(capsys, data, tmp_path):
+    out = tmp_path / "sheet.png"
+    arguments = ["augment", str(data), "-o", str(out), "--images", "2", "--columns", "1"]
+    changes = ["--set", "augmentation.pca=0.5", "--set", "augmentation.policy=trivial_augment"]
+    assert app.run([*arguments, *changes]) == 0
+    assert "TrivialAugment, colours along ImageNet's components, 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "nonesuch"], "recipe 'nonesuch'"),
+        (["--set", "augmentation.zoom=2"], "augmentation.zoom"),
+        (["--set", "augmentation.zom=0.1"], "did you mean zoom?"),
+        (["--images", "0"], "--images"),
+        (["-o", "nowhere/x.png"], "nowhere/x.png: cannot be written"),
+        (["--size", "1"], "size=1"),
+    ],
+)
+def test_bad_arguments_are_one_line(capsys, data, arguments, words):
+    assert app.run(["augment", str(data), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_an_unreadable_image_is_named(capsys, data, tmp_path):
+    for path in sorted(data.rglob("*.png")):
+        path.write_bytes(path.read_bytes()[:300])
+    assert app.run(["augment", str(data), "-o", str(tmp_path / "x.png")]) == 2
+    assert ".png: truncated" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_there_is_nothing_without_a_folder(capsys, tmp_path):
+    assert app.run(["augment", str(tmp_path / "absent")]) == 2
+    assert "absent" in capsys.readouterr().err
