@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.fit import CentralCrop, Fit, fit_bytes
+from keras_classics.data.fit import CentralCrop, Fit, Interpolation, fit_bytes
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, fingerprint
 from keras_classics.data.manifest import read_manifest, write_manifest
@@ -35,6 +35,7 @@ from keras_classics.evaluation.metrics import Judgement, judge
 MODEL = "model.keras"
 CARD = "artefact.json"
 MANIFEST = "split.csv"
+RECORD = "run.json"  # of a run that is not finished
 FORMAT = 1
 
 Images = npt.NDArray[np.uint8]
@@ -46,7 +47,7 @@ class Preprocessing:
     """From a file to the network's input, the same in training, evaluation and prediction."""
 
     size: tuple[int, int]  # height and width in pixels
-    fit: Fit | CentralCrop  # an artefact's is always a Fit
+    fit: Fit | CentralCrop
     mode: Mode
     channels: int = 3
 
@@ -92,6 +93,8 @@ class Card:
                 )
             shape = values.pop("preprocessing")
             shape["size"] = tuple(shape["size"])
+            if isinstance(shape["fit"], dict):
+                shape["fit"] = CentralCrop(**shape["fit"])
             values["class_names"] = tuple(values["class_names"])
             card = cls(preprocessing=Preprocessing(**shape), **values)
             _check(card, number)
@@ -109,7 +112,7 @@ def _check(card: Card, number: object) -> None:
     height, width = card.preprocessing.size
     if (
         number != FORMAT
-        or card.preprocessing.fit not in get_args(Fit)
+        or not _can_fit(card.preprocessing)
         or card.preprocessing.mode not in get_args(Mode)
         or not all(isinstance(side, int) and side > 0 for side in (height, width))
         or not all(isinstance(name, str) for name in card.class_names)
@@ -117,6 +120,13 @@ def _check(card: Card, number: object) -> None:
         raise ValueError
     if card.calibration is not None:
         Calibration.from_dict(card.calibration)
+
+
+def _can_fit(shape: Preprocessing) -> bool:
+    if not isinstance(shape.fit, CentralCrop):
+        return shape.fit in get_args(Fit)
+    known = shape.fit.interpolation in get_args(Interpolation)
+    return known and isinstance(shape.fit.resize, int) and shape.fit.resize >= max(shape.size)
 
 
 @dataclass(frozen=True)
@@ -399,6 +409,10 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
     folder = Path(folder)
     if not folder.exists():
         raise ArtefactError(f"{folder}: no such artefact.")
+    if not (folder / CARD).is_file() and (folder / RECORD).is_file():
+        raise ArtefactError(
+            f"{folder}: a run that is not finished; go on with `classics train --resume {folder}`."
+        )
     if not (folder / CARD).is_file() or not (folder / MODEL).is_file():
         raise ArtefactError(
             f"{folder}: not an artefact: a folder with {MODEL} and {CARD} is needed, such as "

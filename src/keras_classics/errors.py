@@ -38,5 +38,9 @@ class NothingLearntError(ClassicsError):
     """A run was interrupted before its first epoch was over."""
 
 
+class DivergedError(ClassicsError):
+    """A run whose loss was no number before its first epoch was over."""
+
+
 class OutputError(ClassicsError):
     """A place where nothing can be written: permission, space, or something in the way."""

@@ -73,7 +73,7 @@ def forked(work, kill_after: tuple[int, float] | None) -> tuple[bool, str]:
         try:
             attempt(work, write)
         except BaseException as error:
-            print(repr(error), file=sys.stderr)
+            os.write(2, f"{error!r}\n".encode())
             os._exit(1)
         os._exit(0)
     os.close(write)
@@ -110,7 +110,9 @@ def main() -> None:
         if broken.exists():
             killed, told = forked(lambda tell: resume(broken, tell), moment)
         else:
-            killed, told = forked(lambda tell: train(config(Path(data), network, broken), tell), moment)
+            killed, told = forked(
+                lambda tell: train(config(Path(data), network, broken), tell), moment
+            )
         moments.append({"killed": killed, "told": told})
         if not killed:
             break
@@ -118,20 +120,18 @@ def main() -> None:
         forked(lambda tell: resume(broken, tell), None)
     one, other = (keras.saving.load_model(run / "model.keras") for run in (whole, broken))
     cards = [json.loads((run / "artefact.json").read_text()) for run in (whole, broken)]
-    print(
-        json.dumps(
-            {
-                "moments": moments,
-                "weights": len(one.weights),
-                "equal": sum(
-                    np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
-                    for a, b in zip(one.weights, other.weights, strict=True)
-                ),
-                "history": cards[0]["history"] == cards[1]["history"],
-                "left": sorted(path.name for path in broken.iterdir()),
-            }
-        )
+    equal = sum(
+        np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+        for a, b in zip(one.weights, other.weights, strict=True)
     )
+    found = {
+        "moments": moments,
+        "weights": len(one.weights),
+        "equal": equal,
+        "history": cards[0]["history"] == cards[1]["history"],
+        "left": sorted(path.name for path in broken.iterdir()),
+    }
+    sys.stdout.write(f"{json.dumps(found)}\n")
 
 
 if __name__ == "__main__":

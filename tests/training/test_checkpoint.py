@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,60 +92,56 @@ def test_torn_best_weights_are_not_loaded_either(tmp_path):
     assert checkpoints.latest() is None
 
 
-def test_every_place_at_which_writing_may_be_cut_off_leaves_one_that_is_whole(
-    tmp_path, monkeypatch
-):
-    """The process dies at each of the steps that change the disk; a torn file may be left."""
-    from pathlib import Path
+class Killed(BaseException):
+    """The process is gone."""
 
+
+class Life:
+    """How many more changes of the disk the process lives to make."""
+
+    def __init__(self, changes):
+        self.left = changes
+
+    def of(self, work, torn=None):
+        """The same work, or death; a torn file may be left."""
+
+        def instead(*arguments, **options):
+            if not self.left:
+                if torn:
+                    torn(*arguments)
+                raise Killed
+            self.left -= 1
+            return work(*arguments, **options)
+
+        return instead
+
+
+def half(_, path):
+    path.write_bytes(b"half")
+
+
+@pytest.mark.parametrize("changes", range(7))
+def test_wherever_writing_is_cut_off_one_that_is_whole_is_left(tmp_path, monkeypatch, changes):
     from keras_classics.training import checkpoint as module
 
-    class Killed(BaseException):
-        pass
-
     first, second = progress(1, 1, value=1.0), progress(2, 0, best_epoch=2, value=2.0)
-    steps, seen = 0, []
-    save, replace, unlink = module.save_file, Path.replace, Path.unlink
-    while True:
-        folder = tmp_path / f"c{steps}"
-        checkpoints = Checkpoints(folder, every=0)
-        checkpoints.write(first)
-        left = [steps]
-
-        def dies(work, torn=None):
-            def instead(*arguments, **options):
-                if left[0] == 0:
-                    if torn:
-                        torn(*arguments)
-                    raise Killed
-                left[0] -= 1
-                return work(*arguments, **options)
-
-            return instead
-
-        with monkeypatch.context() as patch:
-            half = lambda _, path: path.write_bytes(b"half")  # noqa: E731
-            patch.setattr(module, "save_file", dies(save, half))
-            patch.setattr(Path, "replace", dies(replace))
-            patch.setattr(Path, "unlink", dies(unlink))
-            try:
-                checkpoints.write(second)
-            except Killed:
-                pass
-            else:
-                break
-        found = Checkpoints(folder, every=0).latest()
-        seen.append(found.epoch)
-        equal(found, first if found.epoch == 1 else second)
-        # The next process goes on and clears up.
-        again = Checkpoints(folder, every=0)
-        again.write(second)
-        equal(again.latest(), second)
-        assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
-        shutil.rmtree(folder)
-        steps += 1
-    assert steps >= 5
-    assert seen[0] == 1
+    folder = tmp_path / "c"
+    Checkpoints(folder, every=0).write(progress(1, 0, value=0.0))
+    checkpoints = Checkpoints(folder, every=0)
+    checkpoints.write(first)
+    life = Life(changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_file", life.of(module.save_file, half))
+        patch.setattr(Path, "replace", life.of(Path.replace))
+        patch.setattr(Path, "unlink", life.of(Path.unlink))
+        with pytest.raises(Killed):
+            checkpoints.write(second)
+    found = Checkpoints(folder, every=0).latest()
+    equal(found, second if changes >= 5 else first)
+    again = Checkpoints(folder, every=0)  # the next process goes on and clears up
+    again.write(second)
+    equal(again.latest(), second)
+    assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
 
 
 def test_one_of_a_later_version_is_told(tmp_path):

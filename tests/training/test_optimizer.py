@@ -37,9 +37,7 @@ def test_with_equal_rates_it_is_keras_own_adamw():
 
 @pytest.mark.backends
 def test_the_size_of_a_step_is_the_layer_s_rate():
-    optimizer = AdamW(
-        0.01, rates={"below": 0.25, "above": 1.0}, decay=0.0, global_clipnorm=1.0
-    )
+    optimizer = AdamW(0.01, rates={"below": 0.25, "above": 1.0}, decay=0.0, global_clipnorm=1.0)
     after = steps(two_layers(), optimizer, 1)
     # Adam's first step has the size of the learning rate, whatever the gradient.
     np.testing.assert_allclose(np.abs(after["above/kernel"] - 1), 0.01, rtol=1e-3)
@@ -59,9 +57,7 @@ def test_the_weights_decay_with_the_layer_s_rate_too():
 
 def test_a_schedule():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.01, 0.0])
-    optimizer = AdamW(
-        schedule, rates={"below": 0.5, "above": 1.0}, decay=0.1, global_clipnorm=1.0
-    )
+    optimizer = AdamW(schedule, rates={"below": 0.5, "above": 1.0}, decay=0.1, global_clipnorm=1.0)
     model = two_layers()
     first = steps(model, optimizer, 1)
     again = steps(model, optimizer, 1)  # the rate is zero by now

@@ -12,6 +12,7 @@ from keras_classics import build
 from keras_classics.architectures.layers import conv_bn
 from keras_classics.data.listing import Listing
 from keras_classics.data.pictures import ArrayPictures
+from keras_classics.training.checkpoint import Checkpoints
 from keras_classics.training.events import EpochEnd, PhaseBegin, Step
 from keras_classics.training.fitting import feed, fit, settle
 from keras_classics.training.images import Images
@@ -24,9 +25,7 @@ LOW, HIGH, TOP = ("low_conv", "low_bn"), ("high_conv", "high_bn"), ("predictions
 
 
 def recipe(*, epochs=3, rate=0.05, **changes):
-    transfer = Transfer(
-        **{"unfreeze": "stage", "top_share": 0.25, "lower": 1 / 1.3} | changes
-    )
+    transfer = Transfer(**{"unfreeze": "stage", "top_share": 0.25, "lower": 1 / 1.3} | changes)
     return Recipe(
         name="tiny",
         about="",
@@ -77,10 +76,10 @@ def changed(before, after):
     }
 
 
-def run(model, recipe, tell=lambda _: None):
+def run(model, recipe, tell=lambda _: None, **options):
     network = StartingNetwork(model, None, Shape(1.0, 8, 8, 2), "tf", "weights")
     batches, interrupts = feed(network, recipe, colours(), seed=0), Interrupts()
-    fitting = fit(network, recipe, batches, tell=tell, interrupts=interrupts)
+    fitting = fit(network, recipe, batches, tell=tell, interrupts=interrupts, **options)
     settle(model, recipe, batches, fitting, interrupts)
     return fitting
 
@@ -263,3 +262,26 @@ def test_the_phase_of_an_epoch():
     assert [phases.index(phase_at(phases, epoch)) for epoch in range(1, 9)] == [0] * 2 + [1] * 3 + [
         2
     ] * 3
+
+
+@pytest.mark.parametrize("done", [3, 4, 6, 7, 11])
+def test_going_on_from_a_checkpoint_in_any_phase_ends_as_without_it(tmp_path, done):
+    """Statistics, frozen layers and each phase's optimiser, too; an epoch has 2 steps."""
+    how = recipe(epochs=6, batch_norm="train")
+    whole = tiny()
+    expected = run(whole, how)
+
+    def stop(event):
+        if isinstance(event, Step) and event.done == done:
+            raise KeyboardInterrupt
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=0)
+    assert run(tiny(), how, stop, checkpoints=checkpoints).interrupted
+    begin = checkpoints.latest()
+    assert 2 * begin.epoch + begin.step == done
+    again, events = tiny(), []
+    fitting = run(again, how, events.append, begin=begin)
+    assert [event.done for event in events if isinstance(event, Step)] == [*range(done + 1, 13)]
+    assert fitting.history == expected.history
+    assert fitting.best_epoch == expected.best_epoch
+    assert not changed(snapshot(whole), snapshot(again))

@@ -15,10 +15,10 @@ from keras_classics import load
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError, OutputError
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import EpochEnd, NotSaved, Resumed, Step
-from keras_classics.training.run import resume, train
 from keras_classics.training.output import taken
-from killed import config as everything
+from keras_classics.training.run import resume, train
 from pictures import write_pictures
+from training.killed import config as everything
 
 SMALL = TrainConfig(
     network="vgg16", width=0.0625, size=32, epochs=3, batch_size=8, checkpoint_every=0
@@ -53,20 +53,31 @@ def same(one, other):
     assert cards[0]["figures"] == cards[1]["figures"]
 
 
+@pytest.fixture(scope="module")
+def whole(shapes, tmp_path_factory):
+    """A run that was never interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(everything(shapes, "vgg16", out))
+    return out
+
+
 @pytest.mark.backends
-def test_interrupted_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(shapes, tmp_path):
-    train(everything(shapes, "vgg16", tmp_path / "whole"))
+def test_interrupted_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(
+    shapes, whole, tmp_path
+):
     broken = tmp_path / "broken"
     assert train(everything(shapes, "vgg16", broken), stop_at(7)).interrupted
+    assert resume(broken, stop_at(10)).interrupted  # before the second epoch is validated
     assert resume(broken, stop_at(12)).interrupted
     events = []
     run = resume(broken, events.append)
     assert next(event for event in events if isinstance(event, Resumed)) == Resumed(2, 2, ())
     assert [event.done for event in events if isinstance(event, Step)] == [13, 14, 15]
     assert not run.interrupted
-    same(tmp_path / "whole", broken)
+    same(whole, broken)
 
 
+@pytest.mark.slow
 def test_batch_norm_dropped_paths_and_a_later_phase(shapes, tmp_path):
     """Statistics are part of what is saved, and so are phases and frozen layers."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -80,8 +91,8 @@ def test_batch_norm_dropped_paths_and_a_later_phase(shapes, tmp_path):
         batch_norm="train",
     )
     train(further)
-    train(replace(further, out=broken), stop_at(5))  # the last step of the first phase
-    assert resume(broken, stop_at(8)).interrupted
+    assert train(replace(further, out=broken), stop_at(7)).interrupted
+    assert resume(broken, stop_at(10)).interrupted  # the last step of an epoch
     resume(broken)
     same(whole, broken)
 
@@ -145,40 +156,40 @@ def test_a_run_that_waits_to_go_on_holds_its_best_epoch(shapes, tmp_path):
         resume(run)
 
 
-def test_interrupted_in_the_first_epoch_with_a_checkpoint_it_can_go_on(shapes, tmp_path):
-    run = tmp_path / "run"
+def test_interrupted_in_the_first_epoch_it_goes_on_from_wherever(shapes, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    monkeypatch.chdir(shapes.parent)
     with pytest.raises(NothingLearntError, match=r"classics train --resume .*run"):
-        train(replace(SMALL, folder=shapes, out=run), stop_at(2))
+        train(replace(SMALL, folder=Path(shapes.name), epochs=1, out=out), stop_at(2))
     with pytest.raises(ArtefactError, match=r"not finished.*--resume"):
-        load(run)
-    resume(run)
-    assert load(run).card.completed
+        load(out)
+    monkeypatch.chdir(tmp_path)
+    resume(Path("run"))
+    card = load(out).card
+    assert card.completed
+    assert card.data["source"] == shapes.name
 
 
-def test_without_a_checkpoint_that_is_whole_it_begins_anew_and_ends_the_same(shapes, tmp_path):
-    train(replace(SMALL, folder=shapes, out=tmp_path / "whole", deterministic=True))
+def test_without_a_checkpoint_that_is_whole_it_begins_anew_and_ends_the_same(
+    shapes, whole, tmp_path
+):
     run = tmp_path / "run"
-    train(replace(SMALL, folder=shapes, out=run, deterministic=True), stop_at(7))
+    train(everything(shapes, "vgg16", run), stop_at(7))
     for path in (run / "checkpoints").glob("0*.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     events = []
     resume(run, events.append)
     assert next(event for event in events if isinstance(event, Resumed)) == Resumed(0, 0, ())
-    same(tmp_path / "whole", run)
+    same(whole, run)
 
 
 def test_patience_counts_over_an_interruption(shapes, tmp_path):
-    patient = replace(
-        SMALL, folder=shapes, epochs=8, patience=2, learning_rate=1e-9, deterministic=True
-    )
-    whole = train(replace(patient, out=tmp_path / "whole"))
-    assert whole.stopped
-    assert whole.epochs == whole.best_epoch + 2 < 8
-    train(replace(patient, out=tmp_path / "run"), stop_at(5 * (whole.epochs - 1) + 2))
-    run = resume(tmp_path / "run")
+    out = tmp_path / "run"
+    patient = replace(SMALL, folder=shapes, epochs=9, patience=3, learning_rate=1e-9, out=out)
+    assert train(patient, stop_at(12)).interrupted
+    run = resume(out)
     assert run.stopped
-    assert run.epochs == whole.epochs
-    same(tmp_path / "whole", tmp_path / "run")
+    assert run.epochs == run.best_epoch + 3 < 9
 
 
 def test_a_disk_that_takes_no_checkpoint_does_not_end_the_run(shapes, tmp_path, monkeypatch):
@@ -194,7 +205,7 @@ def test_a_disk_that_takes_no_checkpoint_does_not_end_the_run(shapes, tmp_path, 
     assert run.judgement is not None
 
 
-def test_what_stands_in_the_way_of_going_on(shapes, tmp_path):
+def test_what_stands_in_the_way_of_going_on(tmp_path):
     data = write_pictures(tmp_path / "data", each=10)
     run = interrupted(data, tmp_path / "run", at=4)
     before = sorted(path.name for path in run.iterdir())
@@ -240,12 +251,3 @@ def test_what_is_no_run(tmp_path):
         resume(tmp_path / "none")
     with pytest.raises(ClassicsError, match="not the folder of a run"):
         resume(tmp_path)
-
-
-def test_from_another_folder(shapes, tmp_path, monkeypatch):
-    monkeypatch.chdir(shapes.parent)
-    out = tmp_path / "run"
-    train(replace(SMALL, folder=Path(shapes.name), epochs=2, out=out), stop_at(7))
-    monkeypatch.chdir(tmp_path)
-    run = resume(Path("run"))
-    assert run.classifier.card.data["source"] == shapes.name

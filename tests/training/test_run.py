@@ -61,7 +61,13 @@ def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact):
     assert card["versions"]["keras"] == keras.__version__
     assert sorted(path.name for path in artefact.iterdir()) == [
         "artefact.json",
+        "classes.csv",
+        "confusion.csv",
+        "history.csv",
+        "metrics.json",
         "model.keras",
+        "predictions.csv",
+        "report.html",
         "split.csv",
     ]
     rows = read_manifest(artefact / "split.csv")
@@ -134,7 +140,7 @@ def test_interrupted_while_judging_the_model_is_saved(shapes, tmp_path, monkeypa
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "judge", interrupt)
+    monkeypatch.setattr(module, "_judged", interrupt)
     run = train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     assert run.interrupted
     assert load(run.artefact).card.completed is False
@@ -211,6 +217,20 @@ def test_two_images_a_class_are_enough(tmp_path):
         ({"batch_norm": "some", "weights": "a.h5"}, "one of frozen, train is needed"),
         ({"weights": "nowhere.h5"}, "no such file"),
         ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
+        ({"recipe": "quik"}, "did you mean 'quick'"),
+        ({"recipe": "paper_resnet50"}, "is for resnet50.*, not vgg16"),
+        ({"changes": ("epoch=3",)}, "did you mean epochs"),
+        ({"changes": ("network.drop_path=0.1",)}, "VGG16 has no residuals to drop"),
+        ({"changes": ("loss.auxiliary=0.4",)}, "VGG16 has no side classifier"),
+        ({"changes": ("test_size=64",)}, "VGG16 is tested at the size that it is trained at"),
+        ({"changes": ("test_crop=0.9",), "fit": "pad"}, "goes with crop only"),
+        ({"fit": "squeeze"}, "one of crop, pad, stretch is needed"),
+        ({"balance": "some"}, "one of none, weights, sampling is needed"),
+        ({"monitor": "accuracy"}, "one of val_accuracy, val_loss, val_f1 is needed"),
+        ({"patience": -1}, "patience=-1"),
+        ({"precision": "int8"}, "one of auto, float32, bfloat16, float16 is needed"),
+        ({"limit": 0.0}, "limit=0.0"),
+        ({"checkpoint_every": -1.0}, "checkpoint_every=-1.0"),
         ({"weights": "imagenet", "width": None, "network": "resnet50_d"}, "publishes none for"),
     ],
 )
@@ -301,13 +321,15 @@ def test_interrupted_after_an_epoch_the_best_is_saved(shapes, tmp_path):
     assert len(classifier.predict(shapes / "circle")) == 20
 
 
-def test_interrupted_in_the_first_epoch_nothing_is_left(shapes, tmp_path):
-    def interrupt(event):
-        if isinstance(event, Step):
-            raise KeyboardInterrupt
+def test_interrupted_before_the_first_step_nothing_is_left(shapes, tmp_path, monkeypatch):
+    from keras_classics.training import fitting
 
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "_fit_phase", interrupt)
     with pytest.raises(NothingLearntError, match="nothing saved"):
-        train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"), interrupt)
+        train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -392,3 +414,47 @@ def test_defaults(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = train(TrainConfig(folder=write_pictures(tmp_path / "some data", each=3), **SMALL))
     assert run.artefact == Path("runs/some data-vgg16")
+
+
+@pytest.mark.parametrize(
+    ("network", "recipe", "changes"),
+    [
+        ("vgg16", "paper", ("mixing.mixup=0.2", "optimizer.accumulate=2")),
+        ("inception_v3", "paper", ()),
+        ("resnet50", "a3", ("network.drop_path=0.1", "augmentation.repeats=2")),
+    ],
+)
+def test_each_kind_of_recipe_trains_and_leaves_a_plain_network(
+    tmp_path, shapes, network, recipe, changes
+):
+    """At a width and a size that a test can afford; the artefact predicts as the recipe tests."""
+    size = {"inception_v3": 75}.get(network, 32)
+    run = train(
+        TrainConfig(
+            folder=shapes,
+            network=network,
+            recipe=recipe,
+            changes=changes,
+            width=1 / 32,
+            size=size,
+            epochs=1,
+            batch_size=8,
+            balance="weights",
+            monitor="val_f1",
+            out=tmp_path / "run",
+        )
+    )
+    assert run.judgement.images == 9
+    card = run.classifier.card
+    test_size = 45 if recipe == "a3" else size  # 224 for every 160
+    assert card.preprocessing.size == (test_size, test_size)
+    assert card.preprocessing.fit.resize == round(test_size / (0.95 if recipe == "a3" else 0.875))
+    loaded = load(run.artefact)
+    assert loaded.card.preprocessing == card.preprocessing
+    assert not [layer.name for layer in loaded.model.layers if "drop" in layer.name]
+    assert len(loaded.model.outputs) == 1
+    assert "val_f1" in card.history[0]
+    assert ("side_loss" in card.history[0]) == (network == "inception_v3")
+    predicted = loaded.evaluate(shapes, split="test").judgement
+    assert predicted.confusion == run.judgement.confusion
+    assert {weight.dtype for weight in loaded.model.weights} == {"float32"}

@@ -12,6 +12,7 @@ from keras import layers
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError
 from keras_classics.training import speed
+from keras_classics.training.batch_norm import batch_norms
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.speed import Hardware
 from keras_classics.training.start import Shape, start_network
@@ -157,6 +158,12 @@ def losses(network, context, steps):
     recipe = Recipe(name="test", about="test")
     shape = Shape(width, size, size, 4)
     model = start_network(catalog.find(network), shape, recipe, seed=0, mode="tf").model
+    if network == "inception_v3":
+        # Without residuals, gradients explode under batch norm (https://arxiv.org/abs/1902.08129):
+        # one bit of one weight changes the losses by tenths within three steps, whatever the
+        # kernel. Where most ReLUs are open they explode far less.
+        for layer in batch_norms(model):
+            layer.beta.assign(2 * np.ones(layer.beta.shape))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
     y = np.eye(4, dtype="float32")[rng.integers(4, size=8)]
@@ -188,9 +195,8 @@ class untouched:  # noqa: N801
 def test_equal_loss_curves(network):
     fused, _ = losses(network, speed.fused_batch_norm, 20)
     plain, _ = losses(network, untouched, 20)
-    assert fused[-1] < 0.8 * fused[0]
-    np.testing.assert_allclose(fused, plain, rtol=1e-3)
-    np.testing.assert_allclose(fused[:5], plain[:5], rtol=2e-5)
+    assert fused[-1] < 0.95 * fused[0]
+    np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=1e-5)
 
 
 @pytest.mark.backends

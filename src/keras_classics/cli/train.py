@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from keras_classics.data.check.findings import Finding
-    from keras_classics.training.events import EpochEnd, Event, PhaseBegin, Prepared, Resumed
+    from keras_classics.training.events import (
+        BatchSizeFound,
+        EpochEnd,
+        Event,
+        PhaseBegin,
+        Prepared,
+        Resumed,
+    )
 
 SHOWN = 3  # paths of a finding
 
@@ -74,7 +82,12 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(show_default="the recipe's, 12 for quick")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(show_default="the recipe's, 32 for quick")
+        str | None,
+        typer.Option(
+            metavar="NUMBER|auto",
+            help="Images in a step; auto tries some, and scales the learning rate.",
+            show_default="the recipe's, 32 for quick",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
@@ -156,6 +169,13 @@ def train(
         float,
         typer.Option(min=0, help="Seconds between two checkpoints; 0 writes one every step."),
     ] = 60.0,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write event files for TensorBoard.", show_default=False),
+    ] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log to MLflow, where MLFLOW_TRACKING_URI says.")
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -174,9 +194,11 @@ def train(
     from rich.markup import escape
 
     from keras_classics.cli.terminal import console, running, show_judgement
-    from keras_classics.training.config import TrainConfig
+    from keras_classics.evaluation.report import REPORT
+    from keras_classics.training.config import TrainConfig, batch_size_of
     from keras_classics.training.run import resume as resume_training
     from keras_classics.training.run import train as run_training
+    from keras_classics.training.tracking import both, mlflow_listener, tensorboard_listener
 
     screen = console()
     config = TrainConfig(
@@ -189,7 +211,7 @@ def train(
         width=width,
         size=size,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=batch_size_of(batch_size),
         learning_rate=learning_rate,
         weights=weights,
         unfreeze=unfreeze,
@@ -206,11 +228,17 @@ def train(
         out=out,
     )
     display = _Display(screen)
-    with running(display.progress):
-        if resume is None:
-            run = run_training(config, display.show)
-        else:
-            run = resume_training(resume, display.show)
+    with ExitStack() as told:
+        board = told.enter_context(tensorboard_listener(tensorboard)) if tensorboard else None
+        logged = told.enter_context(mlflow_listener()) if mlflow else None
+        listener = both(display.show, board, logged)
+        with running(display.progress):
+            if resume is None:
+                run = run_training(config, listener)
+            else:
+                run = resume_training(resume, listener)
+        if logged and not run.interrupted:
+            logged.finish(run.artefact)
     if run.moved:
         screen.print(f"[yellow]{escape(run.moved)} The artefact went elsewhere.[/]")
     if run.diverged:
@@ -233,6 +261,7 @@ def train(
         )
         screen.print(f"go on with: classics train --resume {where}", soft_wrap=True)
         return 130
+    screen.print(f"report: {escape(str(run.artefact / REPORT))}", soft_wrap=True)
     screen.print(f"next: classics predict {where} IMAGES", soft_wrap=True)
     return 0
 
@@ -244,7 +273,11 @@ def _check_alone(context: typer.Context) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if name != "resume" and source is not None and source.name == "COMMANDLINE":
+        if (
+            name not in {"resume", "tensorboard", "mlflow"}
+            and source is not None
+            and source.name == "COMMANDLINE"
+        ):
             given = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
             raise ClassicsError(
                 f"{given} beside --resume: a run goes on as it began; leave it out, or train anew."
@@ -276,6 +309,8 @@ class _Display:
         from rich.markup import escape
 
         from keras_classics.training.events import (
+            BatchSizeFound,
+            BatchSizeTried,
             Checked,
             EpochEnd,
             NotSaved,
@@ -291,6 +326,10 @@ class _Display:
                 self._bar("reading images", done, total)
             case Checked(findings):
                 self._checked(findings)
+            case BatchSizeTried(size, rate):
+                self._bar(f"batches of {size}", 0, None, _throughput(rate))
+            case BatchSizeFound():
+                self._batch_size(event)
             case Prepared():
                 self._prepared(event)
             case Resumed():
@@ -320,6 +359,13 @@ class _Display:
             )
         if findings:
             self.screen.print("`classics check` names all of them")
+
+    def _batch_size(self, event: BatchSizeFound) -> None:
+        rate = f"learning rate {event.learning_rate:g}"
+        if event.learning_rate != event.own_rate:
+            rate += f", scaled from {event.own_rate:g} for {event.own_size}"
+        self.screen.print(f"batches of [bold]{event.batch_size}[/] found by trying; {rate}")
+        self._bar("looking at the data", 0, None)
 
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape

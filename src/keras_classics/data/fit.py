@@ -25,13 +25,16 @@ Fit = Literal["crop", "pad", "stretch"]
 _AS_GOOD = 1.2
 
 
+Interpolation = Literal["bilinear", "bicubic", "opencv-cubic"]
+"""Pillow's, smooth where it shrinks; "opencv-cubic" looks at 4 x 4 pixels whatever the scale."""
+
+
 @dataclass(frozen=True)
 class CentralCrop:
     """The way in which accuracies on ImageNet are published: shrink, then cut out the middle."""
 
     resize: int  # pixels of the shorter side
-    # Pillow's, smooth where it shrinks; "opencv-cubic" looks at 4 x 4 pixels whatever the scale.
-    interpolation: Literal["bilinear", "bicubic", "opencv-cubic"]
+    interpolation: Interpolation
 
 
 def fit_image(

@@ -11,6 +11,19 @@ from markupsafe import Markup
 Points = Sequence[tuple[float, float]]
 LEADING = 15.0  # pixels between the labels of two lines
 
+# Of a chart that stands alone: the light colours of the report's page.
+STYLE = (
+    'text{fill:#1b1f24;font:12px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}'
+    "text.tick,text.note,text.label{fill:#5c6670}text.strong{fill:#1b1f24;font-weight:600}"
+    ".middle{text-anchor:middle}.end{text-anchor:end}.start{text-anchor:start}"
+    ".grid{stroke:#dde1e6;fill:none}.axis{stroke:#5c6670;fill:none}"
+    ".mark{stroke:#5c6670;stroke-dasharray:3 3;fill:none}"
+    ".line{fill:none;stroke-width:2;stroke-linejoin:round}.one.line{stroke:#1f5fbf}"
+    ".two.line{stroke:#b4610a}.faint.line{stroke:#9db7dc;stroke-width:1}"
+    ".one.dot{fill:#1f5fbf}.two.dot{fill:#b4610a}"
+    "text.name.one{fill:#1f5fbf}text.name.two{fill:#b4610a}text.name.faint{fill:#6f8fbd}"
+)
+
 
 def percent(value: float) -> str:
     """A fraction for an axis: 85%."""
@@ -37,6 +50,7 @@ class Mark:
 
     x: float
     text: str
+    row: int = 0  # of the words, where marks may stand close together
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,8 @@ class Chart:
             self._add('<path class="mark" d="M{:.1f} {:.1f}V{:.1f}"/>', x, self._top, self._bottom)
             late = x > (self._left + self.width - self.right) / 2
             anchor = "end" if late else "start"
-            self._text(mark.text, x + (-5 if late else 5), self._top + 9, f"note {anchor}")
+            y = self._top + 9 + LEADING * mark.row
+            self._text(mark.text, x + (-5 if late else 5), y, f"note {anchor}")
         return self
 
     def diagonal(self, text: str) -> Chart:
@@ -165,6 +180,16 @@ class Chart:
             self.text,
             self._axes(),
             Markup("").join(self._parts),
+        )
+
+    def document(self) -> str:
+        """The chart as a file of its own, dark on light: XML."""
+        inside = str(self.svg()).partition(">")
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" '
+            f'width="{1.5 * self.width:.0f}" height="{1.5 * self.height:.0f}"'
+            f"{inside[0].removeprefix('<svg')}><style>{STYLE}</style>"
+            f'<rect width="100%" height="100%" fill="#fff"/>{inside[2]}\n'
         )
 
     _left, _top = 46.0, 24.0
@@ -220,6 +245,9 @@ class Chart:
     def _x_ticks(self) -> list[float]:
         if self.log_x:
             low, high = self.x
+            if high >= 1000 * low:
+                powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high)) + 1)
+                return [10.0**power for power in powers]
             doubled = [2.0**i for i in range(-3, 3)]
             return [high / 4 * d for d in doubled if low <= high / 4 * d * 1.001 <= high * 1.01]
         found = ticks(*self.x, about=7)

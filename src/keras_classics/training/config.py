@@ -32,11 +32,11 @@ class TrainConfig:
     recipe: str = "quick"  # a name, "paper", or a TOML file
     changes: tuple[str, ...] = ()  # lines of the recipe: "optimizer.learning_rate=1e-3"
     width: float | None = None  # that of the weights, else the recipe's
-    # Pixels: those of the weights, else the recipe's; else 32 for digits and 64 for a folder, or the
-    # least that the network takes.
+    # Pixels: the recipe's, else those of the weights; else 32 for digits and 64 for a folder, or
+    # the least that the network takes.
     size: int | None = None
     epochs: int | None = None
-    batch_size: int | None = None
+    batch_size: int | Literal["auto"] | None = None  # "auto" tries some
     learning_rate: float | None = None
     # A name of published weights, a file of weights or an artefact; None: random.
     weights: str | None = None
@@ -98,6 +98,19 @@ def input_sizes(
     return Sizes(size, test, fit)
 
 
+def batch_size_of(text: str | None) -> int | Literal["auto"] | None:
+    """The batch size that a text says.
+
+    Raises:
+        ClassicsError: If it is neither a number nor "auto".
+    """
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if not text.lstrip("-").isdecimal():
+        raise ClassicsError(f"batch_size={text!r}: a whole number or auto is needed.")
+    return int(text)
+
+
 def check_arguments(config: TrainConfig) -> None:
     """Refuse what cannot be, before anything is looked for or read.
 
@@ -106,9 +119,10 @@ def check_arguments(config: TrainConfig) -> None:
     """
     if not 0 <= config.seed < 2**32:
         raise ClassicsError(f"seed={config.seed}: a whole number from 0 to 2**32 - 1 is needed.")
+    batch_size_of(str(config.batch_size or "auto"))
     for argument in ("epochs", "batch_size"):
         value = getattr(config, argument)
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ClassicsError(f"{argument}={value}: at least 1 is needed.")
     if config.size is not None and config.size < 1:
         raise ClassicsError(f"size={config.size}: at least 1 pixel is needed.")
@@ -168,10 +182,11 @@ def recipe_for(
         selection = dataclasses.replace(selection, monitor=config.monitor)
     if config.patience is not None:
         selection = dataclasses.replace(selection, patience=config.patience)
+    batch_size = None if config.batch_size == "auto" else config.batch_size
     return dataclasses.replace(
         recipe,
         epochs=config.epochs or recipe.epochs,
-        batch_size=config.batch_size or recipe.batch_size,
+        batch_size=batch_size or recipe.batch_size,
         balance=config.balance or recipe.balance,
         optimizer=optimizer,
         selection=selection,

@@ -25,6 +25,24 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class BatchSizeTried:
+    """A few steps were taken with batches of this size."""
+
+    batch_size: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class BatchSizeFound:
+    """What trying came to."""
+
+    batch_size: int
+    learning_rate: float  # that goes with it
+    own_size: int  # the recipe's
+    own_rate: float  # before
+
+
+@dataclass(frozen=True)
 class Prepared:
     """All is ready; training begins."""
 
@@ -78,6 +96,7 @@ class EpochEnd:
     val_accuracy: float
     images_per_second: float
     best: bool  # the best so far on the validation part
+    val_f1: float | None = None  # where that is the monitor
 
 
 @dataclass(frozen=True)
@@ -96,5 +115,16 @@ class Resumed:
     differs: tuple[str, ...]  # what is not as it was, such as a version: not bit for bit then
 
 
-Event = Reading | Checked | Prepared | Resumed | PhaseBegin | Step | EpochEnd | NotSaved
+Event = (
+    Reading
+    | Checked
+    | BatchSizeTried
+    | BatchSizeFound
+    | Prepared
+    | Resumed
+    | PhaseBegin
+    | Step
+    | EpochEnd
+    | NotSaved
+)
 Listener = Callable[[Event], None]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
-from keras_classics.errors import ClassicsError, NothingLearntError
+from keras_classics.errors import DivergedError, NothingLearntError
 from keras_classics.training import batch_norm, speed
 from keras_classics.training.checkpoint import Arrays, Checkpoints, Progress
 from keras_classics.training.events import EpochEnd, Listener, NotSaved, PhaseBegin, Step
@@ -169,7 +168,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         except KeyboardInterrupt:
             self._checkpoint(step)
             raise
-        if self.checkpoints and step < steps and self.checkpoints.due():
+        if self.checkpoints and self.checkpoints.due():
             self._checkpoint(step)
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
@@ -205,6 +204,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
                 val_accuracy=values["val_accuracy"],
                 images_per_second=self._rate(),
                 best=best,
+                val_f1=values.get("val_f1"),
             )
         )
         self.model.stop_training = self.enough
@@ -257,7 +257,7 @@ def fit(
 
     Raises:
         NothingLearntError: On Ctrl-C before the first epoch is over.
-        ClassicsError: If the loss is no number after the first epoch.
+        DivergedError: If the loss is no number after the first epoch.
     """
     model = network.model
     progress = begin or Progress()
@@ -276,7 +276,6 @@ def fit(
             if watch.enough:  # as an earlier process found, whose last checkpoint this is
                 break
             with (
-                _retracing_expected(),
                 phase.trainable(model),
                 batch_norm.momentum(model, partial(batch_norm.fitted_momentum, batches.steps)),
                 speed.fused_batch_norm(model),
@@ -293,7 +292,7 @@ def fit(
     if not fitting.history and fitting.interrupted:
         raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
-        raise ClassicsError(
+        raise DivergedError(
             f"the loss is no number after the first epoch: the learning rate of "
             f"{recipe.optimizer.learning_rate:g} is too high; lower --learning-rate."
         )
@@ -367,7 +366,10 @@ def _fit_phase(
         _restore(model.optimizer.variables, arrays, "optimizer")
     if watch.first:
         watch.metrics = _group(arrays, "metrics")
-        _fit_epochs(model, batches, watch, until=watch.epochs + 1)
+        if watch.first < batches.steps:
+            _fit_epochs(model, batches, watch, until=watch.epochs + 1)
+        else:
+            _validate(model, batches, watch)
     if watch.epochs < ends and not model.stop_training:
         _fit_epochs(model, batches, watch, until=ends)
 
@@ -383,6 +385,15 @@ def _fit_epochs(model: keras.Model, batches: Feed, watch: _Watch, *, until: int)
         verbose=0,
         callbacks=[FollowEpochs(train), watch],
     )
+
+
+def _validate(model: keras.Model, batches: Feed, watch: _Watch) -> None:
+    """End an epoch whose steps were all done before."""
+    watch.set_model(model)
+    watch.on_epoch_begin(watch.epochs)
+    logs = dict(model.get_metrics_result())
+    val = model.evaluate(batches.val, verbose=0, return_dict=True, callbacks=[watch])
+    watch.on_epoch_end(watch.epochs, logs | {f"val_{name}": value for name, value in val.items()})
 
 
 def _state(model: keras.Model) -> Arrays:
@@ -406,21 +417,6 @@ def _restore(variables: list[Any], arrays: Arrays, group: str) -> None:
 
 def _group(arrays: Arrays, group: str) -> list[npt.NDArray[Any]]:
     return [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]
-
-
-@contextmanager
-def _retracing_expected() -> Iterator[None]:
-    """Keep TensorFlow's warning about much tracing off the terminal: every phase is traced anew."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return "retracing" not in str(record.msg)
-
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)
 
 
 def _phase_begin(phase: Phase, model: keras.Model, *, epoch: int) -> PhaseBegin:

@@ -91,6 +91,7 @@ def decode_images(
     sizes: Sizes,
     recipe: Recipe,
     config: TrainConfig,
+    *,
     scratch: Path,
     tell: Listener,
 ) -> Images:

@@ -103,7 +103,7 @@ class AdamW(_Rated, keras.optimizers.Adam):  # type: ignore[misc]  # Keras ships
 
 
 class SGD(_Rated, keras.optimizers.SGD):  # type: ignore[misc]
-    """Momentum with an L2 penalty, in the order of Caffe, in which VGG16 and ResNet were trained."""
+    """Momentum with an L2 penalty, in the order of Caffe, which trained VGG16 and ResNet."""
 
     coupled = True
 

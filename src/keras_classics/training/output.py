@@ -37,6 +37,22 @@ def check_outside(out: Path, data: Path) -> None:
         )
 
 
+def check_file(out: Path | None, stem: str, ending: str, *, data: Path | None) -> Path:
+    """The place of a file, or a free name in the current folder where none is given.
+
+    Raises:
+        OutputError: If it cannot be written there, or lies in the folder of the images.
+    """
+    if out is None:
+        names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+        out = next(Path(name + ending) for name in names if not Path(name + ending).exists())
+    if data is not None:
+        check_outside(out, data)
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise OutputError(f"{out}: cannot be written; name a file in a folder that exists.")
+    return out
+
+
 class Staging:
     """The folder of a run: beside its place until training begins, then in it.
 

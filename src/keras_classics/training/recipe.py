@@ -32,8 +32,8 @@ class Optimizer:
 
     name: Literal["adamw", "sgd", "rmsprop", "lamb"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 2e-3  # at the top of the schedule
-    # Of the weights. AdamW and LAMB take it from them beside the gradient's step; in SGD and RMSProp
-    # it is the papers' L2 penalty, part of the gradient.
+    # Of the weights. AdamW and LAMB take it from them beside the gradient's step; in SGD and
+    # RMSProp it is the papers' L2 penalty, part of the gradient.
     weight_decay: NotNegative = 0.0
     no_decay: tuple[str, ...] = ()  # weights without it: "gamma", "beta", "bias"
     momentum: Fraction = 0.0  # SGD and RMSProp

@@ -8,17 +8,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 from pydantic import TypeAdapter
 
+from keras_classics.artefact import CARD, RECORD
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.recipe import Recipe
 
-RECORD = "run.json"  # stands in the folder of a run until it is finished
 FORMAT = 1
 
 
@@ -51,7 +50,7 @@ class Record:
         if not folder.is_dir():
             raise ClassicsError(f"{folder}: no such folder; --resume takes the folder of a run.")
         if not path.is_file():
-            finished = (folder / "artefact.json").is_file()
+            finished = (folder / CARD).is_file()
             what = (
                 "the run is finished; there is nothing to go on with"
                 if finished

@@ -6,8 +6,8 @@ import dataclasses
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
-from keras_classics.architectures.frame import Architecture
 from keras_classics.artefact import (
     CARD,
+    RECORD,
     Card,
     Classifier,
     Preprocessing,
@@ -29,26 +29,20 @@ from keras_classics.artefact import (
     write_artefact,
 )
 from keras_classics.data.check.run import quick_check
-from keras_classics.data.listing import Listing, fingerprint
+from keras_classics.data.listing import fingerprint
 from keras_classics.errors import ClassicsError, NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement
 from keras_classics.training import speed
+from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.checkpoint import Checkpoints, Progress
-from keras_classics.training.config import (
-    Sizes,
-    TrainConfig,
-    check_arguments,
-    input_sizes,
-    recipe_for,
-)
-from keras_classics.training.determinism import deterministic
+from keras_classics.training.config import TrainConfig, input_sizes
 from keras_classics.training.events import Checked, Listener, Prepared, Resumed
 from keras_classics.training.fitting import Fitting, feed, fit, settle
 from keras_classics.training.images import Images, decode_images, list_images
 from keras_classics.training.interrupts import Interrupts, handled
 from keras_classics.training.judging import Conclusion, conclude
-from keras_classics.training.origin import Origin, find_origin
+from keras_classics.training.origin import find_origin
 from keras_classics.training.output import (
     Staging,
     check_outside,
@@ -57,9 +51,9 @@ from keras_classics.training.output import (
     staging,
     taken,
 )
-from keras_classics.training.recipe import Recipe
-from keras_classics.training.record import RECORD, Record
-from keras_classics.training.start import Shape, StartingNetwork, start_network
+from keras_classics.training.record import Record
+from keras_classics.training.start import StartingNetwork
+from keras_classics.training.task import Task, computing, task_of
 
 CHECKPOINTS = "checkpoints"  # in the folder of a run until it is finished
 
@@ -80,21 +74,6 @@ class Run:
     moved: str | None  # why the artefact is not where it was asked for; None if it is
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What a run is to do, settled before anything is computed."""
-
-    config: TrainConfig
-    asked: TrainConfig  # as the user wrote it, which in a run that goes on has other paths
-    architecture: Architecture
-    origin: Origin | None
-    recipe: Recipe
-    sizes: Sizes
-    listing: Listing  # with the images that cannot be read
-    tell: Listener
-    began: float
-
-
 def train(config: TrainConfig, listener: Listener | None = None) -> Run:
     """Train a network and write the artefact.
 
@@ -113,19 +92,12 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
             be used; nothing is left behind then.
         NothingLearntError: On Ctrl-C before the first epoch is over.
     """
-    began = time.monotonic()
-    check_arguments(config)
-    architecture = catalog.find(config.network)
-    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
-    recipe = recipe_for(config, architecture, origin)
-    sizes = input_sizes(config, recipe, architecture, origin)
-    out = config.out or free_name(Path("runs"), f"{_name(config)}-{architecture.name}")
+    task = task_of(config, listener)
+    out = config.out or free_name(Path("runs"), f"{_name(config)}-{task.architecture.name}")
     if config.folder is not None:
         check_outside(out, config.folder)
-    listing = list_images(config)
-    tell: Listener = listener or (lambda _: None)
-    task = _Task(config, config, architecture, origin, recipe, sizes, listing, tell, began)
     with handled() as interrupts, staging(out) as stage:
+        task = with_batch_size(task)
         policy = speed.choose_precision(config.precision)
         return _run(task, stage, interrupts, policy=policy)
 
@@ -159,16 +131,16 @@ def resume(folder: Path, listener: Listener | None = None) -> Run:
             "train anew."
         )
     tell: Listener = listener or (lambda _: None)
-    task = _Task(
+    task = Task(
         config, record.config, architecture, origin, record.recipe, sizes, listing, tell, began
     )
     stage = Staging(folder, folder.resolve(), kept=True)
-    with handled() as interrupts, taken(stage.folder):
+    with handled() as interrupts:
         return _run(task, stage, interrupts, policy=record.policy, record=record, differs=differs)
 
 
 def _run(
-    task: _Task,
+    task: Task,
     stage: Staging,
     interrupts: Interrupts,
     *,
@@ -178,10 +150,12 @@ def _run(
 ) -> Run:
     """Prepare, fit, judge, write; from a record on, where there is one."""
     config, recipe, sizes = task.config, task.recipe, task.sizes
-    with _computing(policy, config):
-        network = _network(task)
+    with computing(policy, config), ExitStack() as held:
+        network = task.network()
         check_space(stage.folder, needed=5 * network.model.count_params())
-        data = decode_images(task.listing, sizes, recipe, config, stage.folder, task.tell)
+        data = decode_images(
+            task.listing, sizes, recipe, config, scratch=stage.folder, tell=task.tell
+        )
         if task.asked.folder is not None:
             data = dataclasses.replace(data, source=str(task.asked.folder))
         if config.folder is not None and record is None:
@@ -195,6 +169,7 @@ def _run(
         if record is None:
             _record(task, policy).write(stage.folder)
             stage.publish()
+        held.enter_context(taken(stage.folder))
         checkpoints = Checkpoints(stage.folder / CHECKPOINTS, every=config.checkpoint_every)
         progress = checkpoints.latest() if record else None
         if record:
@@ -221,8 +196,8 @@ def _run(
         interrupts.at_once = False
         kept = network.finished()
         settle(kept, recipe, batches, fitting, interrupts)
-    classifier = Classifier(kept, card, splits=splits_of(data.listing))
-    return _finish(task, classifier, fitting, data, stage, interrupts=interrupts)
+        classifier = Classifier(kept, card, splits=splits_of(data.listing))
+        return _finish(task, classifier, fitting, data, stage, interrupts=interrupts)
 
 
 def _name(config: TrainConfig) -> str:
@@ -233,33 +208,8 @@ def _name(config: TrainConfig) -> str:
     return place.name if place.is_dir() else place.stem
 
 
-@contextmanager
-def _computing(policy: str, config: TrainConfig) -> Iterator[None]:
-    """Numbers of the run's precision, random numbers of its seed."""
-    before = keras.config.dtype_policy()
-    keras.utils.set_random_seed(config.seed)
-    try:
-        keras.config.set_dtype_policy(policy)
-        with deterministic(config.deterministic):
-            yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _network(task: _Task) -> StartingNetwork:
-    config, origin = task.config, task.origin
-    width = origin.width if origin else task.recipe.width
-    if config.width is not None:
-        width = config.width
-    mode = config.preprocessing or (origin.mode if origin else task.recipe.preprocessing)
-    shape = Shape(width, task.sizes.train, task.sizes.test, len(task.listing.classes))
-    return start_network(
-        task.architecture, shape, task.recipe, seed=config.seed, mode=mode, origin=origin
-    )
-
-
 def _finish(
-    task: _Task,
+    task: Task,
     classifier: Classifier,
     fitting: Fitting,
     data: Images,
@@ -353,7 +303,7 @@ def _write(classifier: Classifier, conclusion: Conclusion, data: Images, stage: 
         conclusion.write(folder)
 
 
-def _record(task: _Task, policy: str) -> Record:
+def _record(task: Task, policy: str) -> Record:
     return Record(
         config=task.config,
         recipe=task.recipe,
@@ -365,7 +315,7 @@ def _record(task: _Task, policy: str) -> Record:
     )
 
 
-def _card(task: _Task, network: StartingNetwork, data: Images) -> Card:
+def _card(task: Task, network: StartingNetwork, data: Images) -> Card:
     """The description of a run."""
     config, test = task.config, task.sizes.test
     return Card(
@@ -392,7 +342,7 @@ def _card(task: _Task, network: StartingNetwork, data: Images) -> Card:
     )
 
 
-def _prepared(task: _Task, network: StartingNetwork, data: Images) -> Prepared:
+def _prepared(task: Task, network: StartingNetwork, data: Images) -> Prepared:
     shape = network.shape
     side = (shape.size, shape.size)
     cost = analyse(network.model, size=None if shape.size == shape.test_size else side).model

@@ -1,6 +1,6 @@
 """The recipes that come with the package, and those of one's own.
 
-A recipe is a TOML file whose lines are the fields of `training.recipe.Recipe`. Beside them it may say:
+A recipe is a TOML file whose lines are the fields of `training.recipe.Recipe`. It may also say:
 
 - `extends = "quick"`: begin with the lines of another recipe, by name or file;
 - `networks = [...]`: which networks it is meant for, any without it;

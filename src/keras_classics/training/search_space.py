@@ -1,0 +1,323 @@
+"""What tuning varies: learning rate, input size, width, and the strength of the augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_classics.architectures.frame import Architecture
+from keras_classics.data.augment import Augmentation
+from keras_classics.data.mixing import Mixing
+from keras_classics.errors import ClassicsError
+from keras_classics.training.config import LARGEST, TrainConfig, input_sizes
+from keras_classics.training.origin import Origin
+from keras_classics.training.recipe import Recipe
+
+RATES = 10.0  # the recipe's learning rate is divided and multiplied by up to so much
+SIZES = WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # multiples of the recipe's
+SIZE_STEP = 8  # pixels, to which multiples are rounded
+STRENGTHS = (0.0, 2.0)  # of the augmentation; 1 is the recipe's
+STRENGTH_STEP = 0.1
+STRONGEST = 4.0
+# The amounts that are multiplied by the strength, and the most that each may be.
+AMOUNTS = {
+    "shift": 1.0,
+    "zoom": 0.9,
+    "rotate": 180.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "magnitude": 10.0,
+    "magnitude_std": 10.0,
+    "pca": 1.0,
+    "erase": 1.0,
+}
+LEAST_AREA = 0.01  # of the picture, that a view may show
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One point of the space."""
+
+    learning_rate: float
+    size: int  # pixels
+    width: float
+    augmentation: float  # multiplies the recipe's amounts
+
+    def __str__(self) -> str:
+        return (
+            f"learning rate {self.learning_rate:.3g}, {self.size} pixels, width {self.width:g}, "
+            f"augmentation × {self.augmentation:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Space:
+    """The points that are tried; a range of one value, or a choice of one, is not varied.
+
+    Attributes:
+        learning_rate: lowest and highest; drawn evenly in the logarithm.
+        size: pixels to choose from.
+        width: to choose from.
+        augmentation: lowest and highest strength.
+        default: the point that is tried first: the recipe's own, or the nearest to it.
+        recipe: that the strength is of.
+        base: the configuration whose settings are varied.
+        own: the recipe's settings, which `base` has without being told.
+        faster: what a recipe's rate is multiplied with, where trained weights are the beginning.
+    """
+
+    learning_rate: tuple[float, float]
+    size: tuple[int, ...]
+    width: tuple[float, ...]
+    augmentation: tuple[float, float]
+    default: Settings
+    own: Settings
+    recipe: Recipe
+    base: TrainConfig
+    faster: float = 1.0
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The names of what is not fixed."""
+        fields = (field.name for field in dataclasses.fields(Settings))
+        return tuple(name for name in fields if len(set(getattr(self, name))) > 1)
+
+    def suggest(self, trial: Any) -> Settings:
+        """A point, as Optuna's sampler draws it for its trial."""
+        found = dataclasses.asdict(self.default)
+        for name in self.varied:
+            low, *_, high = getattr(self, name)
+            match name:
+                case "learning_rate":
+                    found[name] = self._rounded(trial.suggest_float(name, low, high, log=True))
+                case "augmentation":
+                    step = STRENGTH_STEP
+                    found[name] = round(trial.suggest_float(name, low, high, step=step), 3)
+                case _:
+                    found[name] = trial.suggest_categorical(name, list(getattr(self, name)))
+        return Settings(**found)
+
+    def config(self, settings: Settings) -> TrainConfig:
+        """A run with these settings; what is as in the recipe is left to the recipe."""
+        own = self.own
+        changes = [*self.base.changes]
+        if settings.augmentation != 1:
+            augmentation, mixing = scaled(
+                self.recipe.augmentation, self.recipe.mixing, settings.augmentation
+            )
+            changes += _lines("augmentation", self.recipe.augmentation, augmentation)
+            changes += _lines("mixing", self.recipe.mixing, mixing)
+        told: dict[str, Any] = {
+            name: getattr(settings, name)
+            for name in ("learning_rate", "size", "width")
+            if getattr(settings, name) != getattr(own, name)
+        }
+        return dataclasses.replace(self.base, **told, changes=tuple(changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ranges as plain values for JSON."""
+        return {
+            field.name: list(getattr(self, field.name)) for field in dataclasses.fields(Settings)
+        }
+
+    def _rounded(self, rate: float) -> float:
+        """Three digits, which can be read and typed; the recipe's own stays what it is."""
+        return rate if rate == self.default.learning_rate else float(f"{rate:.3g}")
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What a user wants varied: nothing for the usual, one value to fix it, else the range.
+
+    Attributes:
+        learning_rate: lowest and highest.
+        size: pixels to choose from.
+        width: to choose from.
+        augmentation: lowest and highest strength.
+    """
+
+    learning_rate: tuple[float, ...] = ()
+    size: tuple[int, ...] = ()
+    width: tuple[float, ...] = ()
+    augmentation: tuple[float, ...] = ()
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ClassicsError: With the argument and what is possible.
+        """
+        for name, low, high in (
+            ("learning_rate", 0.0, 10.0),
+            ("width", 0.0, float("inf")),
+            ("augmentation", -1e-9, STRONGEST + 1e-9),
+        ):
+            for value in getattr(self, name):
+                if not low < value < high:
+                    within = (
+                        f"0 to {STRONGEST:g}"
+                        if name == "augmentation"
+                        else ("above 0" + (" and below 10" if name == "learning_rate" else ""))
+                    )
+                    raise ClassicsError(f"{name}={value:g}: {within} is needed.")
+        for name in ("learning_rate", "augmentation"):
+            values = getattr(self, name)
+            if len(values) > 2 or sorted(values) != list(values):
+                raise ClassicsError(
+                    f"{name}={', '.join(f'{value:g}' for value in values)}: one value, or the "
+                    "lowest and the highest, is needed."
+                )
+
+
+def space_of(
+    base: TrainConfig,
+    ranges: Ranges,
+    *,
+    recipe: Recipe,
+    architecture: Architecture,
+    origin: Origin | None,
+) -> Space:
+    """The space around a recipe.
+
+    Args:
+        base: The configuration whose settings are varied.
+        ranges: What the user wants of it.
+        recipe: Of the configuration, with all that the user changes.
+        architecture: Of the network.
+        origin: Of trained weights, whose width is not varied.
+
+    Raises:
+        ClassicsError: If the network cannot take a size, or nothing is left to vary.
+    """
+    own = Settings(
+        learning_rate=recipe.optimizer.learning_rate,
+        size=input_sizes(base, recipe, architecture, origin).train,
+        width=base.width or (origin.width if origin else recipe.width),
+        augmentation=1.0,
+    )
+    rates = ranges.learning_rate or (own.learning_rate / RATES, own.learning_rate * RATES)
+    for pixels in ranges.size:
+        input_sizes(dataclasses.replace(base, size=pixels), recipe, architecture, origin)
+    if origin and set(ranges.width) - {origin.width}:
+        raise ClassicsError(
+            f"width={ranges.width[0]:g}: the weights have width {origin.width:g}; leave it out."
+        )
+    sizes = ranges.size or _sizes(base, own.size, recipe, architecture, origin)
+    widths = ranges.width or ((origin.width,) if origin else _widths(own.width))
+    strengths = ranges.augmentation or (STRENGTHS if _augments(recipe) else (1.0,))
+    default = Settings(
+        learning_rate=min(max(own.learning_rate, rates[0]), rates[-1]),
+        size=min(sizes, key=lambda pixels: abs(pixels - own.size)),
+        width=min(widths, key=lambda width: abs(width - own.width)),
+        augmentation=min(max(1.0, strengths[0]), strengths[-1]),
+    )
+    space = Space(
+        learning_rate=(rates[0], min(rates[-1], 9.99)),
+        size=tuple(sorted(set(sizes))),
+        width=tuple(sorted(set(widths))),
+        augmentation=(strengths[0], strengths[-1]),
+        default=default,
+        own=own,
+        recipe=recipe,
+        base=base,
+        faster=faster_by(recipe, origin),
+    )
+    if not space.varied:
+        raise ClassicsError("every setting is fixed: nothing is left to tune; leave one out.")
+    return space
+
+
+def scaled(
+    augmentation: Augmentation, mixing: Mixing, strength: float
+) -> tuple[Augmentation, Mixing]:
+    """A recipe's augmentation, so much stronger; 1 leaves it, 0 takes all of it away.
+
+    Amounts and probabilities are multiplied, up to what they may be. The area of a random view
+    reaches down so much further, its aspect in the logarithm, and the range of scale jitter becomes
+    so much longer. The alphas of mixup and CutMix are multiplied. What has no amount (mirroring,
+    colour distortion, TrivialAugment) stays as it is above 0.
+    """
+    if strength == 0:
+        return Augmentation(), Mixing()
+    changed: dict[str, Any] = {
+        name: _digits(min(getattr(augmentation, name) * strength, most))
+        for name, most in AMOUNTS.items()
+    }
+    low, high = augmentation.area
+    changed["area"] = (_digits(max(high - (high - low) * strength, LEAST_AREA)), high)
+    narrow, wide = augmentation.aspect
+    changed["aspect"] = (_digits(narrow**strength), _digits(wide**strength))
+    near, far = augmentation.shorter_side
+    changed["shorter_side"] = (near, _digits(near + (far - near) * strength))
+    return dataclasses.replace(augmentation, **changed), dataclasses.replace(
+        mixing,
+        mixup=_digits(min(mixing.mixup * strength, 100.0)),
+        cutmix=_digits(min(mixing.cutmix * strength, 100.0)),
+    )
+
+
+def _digits(value: float) -> float:
+    """Without the 17th digit, which nobody wants to read."""
+    return float(f"{value:.6g}")
+
+
+def _augments(recipe: Recipe) -> bool:
+    return recipe.augmentation != Augmentation() or bool(
+        recipe.mixing.mixup or recipe.mixing.cutmix
+    )
+
+
+def _sizes(
+    base: TrainConfig,
+    size: int,
+    recipe: Recipe,
+    architecture: Architecture,
+    origin: Origin | None,
+) -> tuple[int, ...]:
+    """Multiples of the recipe's size that the network takes."""
+    found = []
+    for multiple in SIZES:
+        pixels = size if multiple == 1 else round(size * multiple / SIZE_STEP) * SIZE_STEP
+        if architecture.least_size <= pixels <= LARGEST:
+            try:
+                sized = dataclasses.replace(base, size=pixels)
+                input_sizes(sized, recipe, architecture, origin)
+            except ClassicsError:  # the size in validation is out of the network's range
+                continue
+            found.append(pixels)
+    return tuple(found)
+
+
+def _widths(width: float) -> tuple[float, ...]:
+    """Multiples of the recipe's width, none of them wider than the paper unless that is."""
+    return tuple(width * multiple for multiple in WIDTHS if width * multiple <= max(width, 1.0))
+
+
+def _lines(section: str, before: Any, after: Any) -> list[str]:
+    """The lines of a recipe's section that differ."""
+    return [
+        f"{section}.{name}={toml_value(value)}" for name, value in differing(before, after).items()
+    ]
+
+
+def differing(before: Any, after: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not as they were."""
+    return {
+        field.name: getattr(after, field.name)
+        for field in dataclasses.fields(after)
+        if getattr(after, field.name) != getattr(before, field.name)
+    }
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # TOML's escapes are those of JSON
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(toml_value, value))}]"
+    return repr(value)

@@ -1,0 +1,118 @@
+"""What is to be trained on what, settled before anything is computed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+
+from keras_classics.architectures import catalog
+from keras_classics.architectures.frame import Architecture
+from keras_classics.data.listing import Listing
+from keras_classics.data.preprocess import Mode
+from keras_classics.training.config import (
+    Sizes,
+    TrainConfig,
+    check_arguments,
+    input_sizes,
+    recipe_for,
+)
+from keras_classics.training.determinism import deterministic
+from keras_classics.training.events import Listener
+from keras_classics.training.images import list_images
+from keras_classics.training.origin import Origin, find_origin
+from keras_classics.training.recipe import Recipe
+from keras_classics.training.start import Shape, StartingNetwork, start_network
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run is to do."""
+
+    config: TrainConfig
+    asked: TrainConfig  # as the user wrote it, which in a run that goes on has other paths
+    architecture: Architecture
+    origin: Origin | None
+    recipe: Recipe
+    sizes: Sizes
+    listing: Listing  # with the images that cannot be read
+    tell: Listener
+    began: float
+
+    @property
+    def shape(self) -> Shape:
+        """What the network is built for."""
+        width = self.origin.width if self.origin else self.recipe.width
+        if self.config.width is not None:
+            width = self.config.width
+        return Shape(width, self.sizes.train, self.sizes.test, len(self.listing.classes))
+
+    @property
+    def mode(self) -> Mode:
+        """From pixels to inputs."""
+        own = self.origin.mode if self.origin else self.recipe.preprocessing
+        return self.config.preprocessing or own
+
+    def network(self) -> StartingNetwork:
+        """The network as it begins.
+
+        Raises:
+            ClassicsError: As in `start_network`.
+        """
+        return start_network(
+            self.architecture,
+            self.shape,
+            self.recipe,
+            seed=self.config.seed,
+            mode=self.mode,
+            origin=self.origin,
+        )
+
+
+def task_of(config: TrainConfig, listener: Listener | None = None) -> Task:
+    """The task that a configuration describes.
+
+    Raises:
+        ClassicsError: If the data, the arguments or the weights cannot be used.
+    """
+    began = time.monotonic()
+    check_arguments(config)
+    architecture = catalog.find(config.network)
+    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
+    recipe = recipe_for(config, architecture, origin)
+    sizes = input_sizes(config, recipe, architecture, origin)
+    listing = list_images(config)
+    tell: Listener = listener or (lambda _: None)
+    return Task(config, config, architecture, origin, recipe, sizes, listing, tell, began)
+
+
+@contextmanager
+def computing(policy: str, config: TrainConfig) -> Iterator[None]:
+    """Numbers of the run's precision, random numbers of its seed."""
+    before = keras.config.dtype_policy()
+    keras.utils.set_random_seed(config.seed)
+    try:
+        keras.config.set_dtype_policy(policy)
+        with deterministic(config.deterministic), _retracing_expected():
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@contextmanager
+def _retracing_expected() -> Iterator[None]:
+    """Keep TensorFlow's warning about much tracing off the terminal: each phase is traced anew."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "retracing" not in str(record.msg)
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
