@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import typer
 
 from keras_classics import RECORDS, networks
 from keras_classics.cli.app import app
+from keras_classics.training.recipe import Recipe, Transfer
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
@@ -88,3 +91,19 @@ def test_the_python_examples(tmp_path, monkeypatch):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_guide_to_training_names_every_line_of_a_recipe():
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0].strip("` "): re.findall(r"`(\w+)`", cells[1])
+        for cells in (line.strip("|").split("|") for line in guide.splitlines())
+        if len(cells) == 2
+    }
+    sections = get_type_hints(Recipe)
+    sections["transfer"] = Transfer
+    for section, kind in sections.items():
+        if dataclasses.is_dataclass(kind) and section != "augmentation":  # too many for a table
+            assert {field.name for field in dataclasses.fields(kind)} <= set(rows[section])
+    plain = {name for name, kind in sections.items() if not dataclasses.is_dataclass(kind)}
+    assert plain - {"name", "about", "sources"} <= set(rows["(top)"])

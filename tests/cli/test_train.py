@@ -80,3 +80,118 @@ def test_what_the_quick_check_finds_is_said(capsys, tmp_path):
     (tmp_path / "data" / "cross" / "same.png").unlink()
     assert app.run(["train", str(data), *arguments, "--out", str(tmp_path / "again")]) == 0
     assert "classics check" not in capsys.readouterr().out
+
+
+def test_imbalance_is_said_with_what_to_do_or_what_is_done(capsys, tmp_path):
+    data = write_pictures(tmp_path / "data", each=12, classes=("circle", "cross"))
+    write_pictures(tmp_path / "more", each=60, classes=("stripes",), seed=1)
+    shutil.move(tmp_path / "more" / "stripes", data / "stripes")
+    arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "1"]
+    assert app.run(["train", str(data), *arguments, "--out", str(tmp_path / "a")]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "as many images in the largest class as in the smallest" in output
+    assert "(stripes...): train with --balance weights or --balance sampling" in output
+    balanced = [*arguments, "--balance", "sampling", "--out", str(tmp_path / "b")]
+    assert app.run(["train", str(data), *balanced]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "images of small classes are shown more often in this run (stripes...)" in output
+    assert "--balance" not in output
+
+
+def test_a_batch_size_found_by_trying_is_said(capsys, tmp_path, monkeypatch):
+    from keras_classics.training import batch_size
+    from keras_classics.training.batch_trial import Trial
+
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(batch_size, "_try", lambda *_, **__: [Trial(8, 100.0, 1)])
+    data = write_pictures(tmp_path / "data", each=8)
+    arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "1"]
+    auto = ["--batch-size", "auto", "--out", str(tmp_path / "run")]
+    assert app.run(["train", str(data), *arguments, *auto]) == 0
+    output = capsys.readouterr().out
+    assert (
+        "batches of 8 found by trying; learning rate 0.00025, scaled from 0.0005 for 32" in output
+    )
+    assert "1 epochs, batches of 8" in output
+
+
+def test_a_batch_size_that_is_none_is_one_line(capsys, shapes):
+    for value, words in (("many", "batch_size='many'"), ("0", "batch_size=0"), ("-1", "-1")):
+        assert app.run(["train", str(shapes), "--batch-size", value]) == 2
+        message = capsys.readouterr().err.strip()
+        assert words in message
+        assert "\n" not in message
+
+
+TINY = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--batch-size", "8"]
+
+
+def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
+    from keras_classics.training import run as module
+    from keras_classics.training.events import Step
+
+    out = tmp_path / "run"
+    train = module.train
+
+    def pressed(config, listener):
+        def tell(event):
+            listener(event)
+            if isinstance(event, Step) and event.done == 7:
+                raise KeyboardInterrupt
+
+        return train(config, tell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", pressed)
+        arguments = [*TINY, "--epochs", "2", "--tensorboard", str(tmp_path / "board")]
+        assert app.run(["train", str(shapes), *arguments, "--out", str(out)]) == 130
+    output = capsys.readouterr().out.replace("\n", "")
+    assert "the best of 1 epochs is saved, not judged" in output
+    assert f"go on with: classics train --resume {out}" in output
+    assert list((tmp_path / "board").iterdir())
+
+    for words in (["--epochs", "3"], [str(shapes)], ["--set", "epochs=3"], ["--deterministic"]):
+        assert app.run(["train", "--resume", str(out), *words]) == 2
+        error = capsys.readouterr().err
+        assert "beside --resume: a run goes on as it began" in error
+        assert error.count("\n") == 1
+    assert app.run(["train", "--resume", str(out)]) == 0
+    output = capsys.readouterr().out
+    assert "going on with epoch 2, step 3" in output
+    assert "report.html" in output
+    assert load(out).card.completed
+    assert app.run(["train", "--resume", str(out)]) == 2
+    assert "the run is finished" in capsys.readouterr().err
+
+
+def test_a_recipe_and_its_changes_are_seen_and_saved(capsys, shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    mine = tmp_path / "mine.toml"
+    mine.write_text('extends = "quick"\nepochs = 1\n[loss]\nlabel_smoothing = 0.1\n')
+    out = tmp_path / "run"
+    words = ["--recipe", str(mine), "--set", "optimizer.name=sgd", "--set", "schedule.warm_up=0"]
+    options = ["--balance", "sampling", "--monitor", "val_loss", "--patience", "3"]
+    assert app.run(["train", str(shapes), *TINY, *words, *options, "--out", str(out)]) == 0
+    assert "mine.toml: 1 epochs, batches of 8" in capsys.readouterr().out.replace("\n", "")
+    recipe = load(out).card.recipe
+    assert recipe["optimizer"]["name"] == "sgd"
+    assert recipe["loss"]["label_smoothing"] == 0.1
+    assert recipe["selection"] == {"monitor": "val_loss", "patience": 3}
+    assert recipe["balance"] == "sampling"
+
+
+def test_what_a_recipe_cannot_be_is_one_line(capsys, shapes, tmp_path):
+    for words, message in (
+        (["--recipe", "quik"], "did you mean 'quick'"),
+        (["--set", "epoch=3"], "did you mean epochs"),
+        (["--set", "optimizer.learning_rate=fast"], "optimizer.learning_rate = 'fast'"),
+        (["--precision", "int8"], "--precision"),
+        (["--patience", "-1"], "--patience"),
+        (["--resume", str(tmp_path / "none")], "no such folder"),
+    ):
+        data = [] if "--resume" in words else [str(shapes), "--out", str(tmp_path / "run")]
+        assert app.run(["train", *data, *words]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

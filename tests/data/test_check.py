@@ -414,6 +414,24 @@ def test_imbalance(folder, number, uneven):
     assert result.sound
 
 
+def test_imbalance_names_what_a_run_can_do_or_does(folder):
+    for i in range(12, 60):
+        scene(2000 + i, (64, 64)).save(folder / "dog" / f"{i}.png")
+    listing = scan(folder)
+    plain, weights, sampling = (
+        quick_check(listing, balance=balance)[0] for balance in ("none", "weights", "sampling")
+    )
+    assert {finding.kind for finding in (plain, weights, sampling)} == {"imbalance"}
+    assert "--balance weights or --balance sampling" in plain.advice
+    assert "every image alike" in plain.text
+    assert weights.text.endswith("; images of small classes weigh more in this run")
+    assert sampling.text.endswith("; images of small classes are shown more often in this run")
+    for finding in (weights, sampling):
+        assert finding.places == plain.places
+        assert "--balance" not in finding.advice
+        assert "alike" not in finding.text
+
+
 def test_names_that_differ_by_capitals_or_spaces(folder):
     for number, name in enumerate((" Cat", "CAT")):
         (folder / name).mkdir()

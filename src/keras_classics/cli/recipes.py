@@ -15,6 +15,9 @@ def recipes(
     """List the recipes: how to train, line by line, with the source of each line."""
     if context.invoked_subcommand is not None:
         return
+    from keras_classics.cli.backend import start
+
+    start()
     from dataclasses import asdict
 
     from rich.text import Text
@@ -30,16 +33,13 @@ def recipes(
         typer.echo(json.dumps([asdict(recipe) for recipe in found], indent=2))
         return
     screen = console()
-    words, figures = ["recipe", "about"], ["epochs", "batch", "optimiser", "rate", "pixels"]
-    table = new_table(words, figures)
+    table = new_table(["recipe", "about"], ["epochs", "batch", "pixels"])
     for recipe in found:
         table.add_row(
             Text(recipe.name),
             Text(recipe.about),
             f"{recipe.epochs}",
             f"{recipe.batch_size:,}",
-            recipe.optimizer.name,
-            f"{recipe.optimizer.learning_rate:g}",
             f"{recipe.size or 'any'}",
         )
     show_table(screen, table)
@@ -60,6 +60,9 @@ def show(
     ] = False,
 ) -> None:
     """Show a recipe: its file with the source of each line, a beginning for one of your own."""
+    from keras_classics.cli.backend import start
+
+    start()
     from dataclasses import asdict
 
     from keras_classics.architectures import catalog

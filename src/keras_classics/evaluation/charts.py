@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -50,7 +51,7 @@ class Mark:
 
     x: float
     text: str
-    row: int = 0  # of the words, where marks may stand close together
+    side: Literal["start", "end"] | None = None  # where the words start or end; None: where room is
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ class Chart:
             x = self._x(mark.x)
             self._add('<path class="mark" d="M{:.1f} {:.1f}V{:.1f}"/>', x, self._top, self._bottom)
             late = x > (self._left + self.width - self.right) / 2
-            anchor = "end" if late else "start"
-            y = self._top + 9 + LEADING * mark.row
-            self._text(mark.text, x + (-5 if late else 5), y, f"note {anchor}")
+            anchor = mark.side or ("end" if late else "start")
+            away = -5 if anchor == "end" else 5
+            self._text(mark.text, x + away, self._top + 9, f"note {anchor}")
         return self
 
     def diagonal(self, text: str) -> Chart:

@@ -160,24 +160,23 @@ def _try(task: Task, wanted: tuple[int, ...], *, memory: int) -> list[Trial]:
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as spoken:
         spoken.write(spec.to_json().encode())
         spoken.seek(0)
-        process = subprocess.Popen(
+        with subprocess.Popen(
             _command(),
             stdin=spoken,
             stdout=subprocess.PIPE,
             stderr=errors,
             env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
-        )
-        patience = threading.Timer(PATIENCE, process.kill)
-        patience.start()
-        try:
-            for line in process.stdout or ():
-                tried.append(Trial(**json.loads(line)))
-                task.tell(BatchSizeTried(tried[-1].size, tried[-1].images_per_second))
-            process.wait()
-        finally:
-            patience.cancel()
-            process.kill()  # on Ctrl-C it may not have heard of it
-            process.wait()
+        ) as process:
+            patience = threading.Timer(PATIENCE, process.kill)
+            patience.start()
+            try:
+                for line in process.stdout or ():
+                    tried.append(Trial(**json.loads(line)))
+                    task.tell(BatchSizeTried(tried[-1].size, tried[-1].images_per_second))
+                process.wait()
+            finally:
+                patience.cancel()
+                process.kill()  # on Ctrl-C it may not have heard of it
         if not tried:
             raise ClassicsError(
                 f"no batch size could be tried ({_last_words(process, errors)}); take a smaller "

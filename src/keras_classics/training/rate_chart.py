@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keras_classics.evaluation.charts import Chart, Line, Mark
 from keras_classics.training.rate_finder import RateTest
 
@@ -18,9 +20,14 @@ def rate_chart(test: RateTest) -> str:
     ]
     # A line that leaves the chart ends there.
     end = next((i for i, (*_, smoothed) in enumerate(shown) if smoothed > high), len(shown))
-    marks = [Mark(test.own_rate, f"the recipe's {test.own_rate:.2g}", row=1)]
-    if test.suggestion is not None:
-        marks.insert(0, Mark(test.suggestion, f"suggested {test.suggestion:.2g}"))
+    own = Mark(test.own_rate, f"the recipe's {test.own_rate:.2g}")
+    marks = [own]
+    if test.suggestion is not None:  # the words of both stand back to back
+        first = test.own_rate < test.suggestion
+        marks = [
+            replace(own, side="end" if first else "start"),
+            Mark(test.suggestion, f"suggested {test.suggestion:.2g}", "start" if first else "end"),
+        ]
     title = f"{test.network} on {test.data}: recipe {test.recipe}, batches of {test.batch_size}"
     chart = Chart(
         name="rates",

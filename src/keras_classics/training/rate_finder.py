@@ -101,7 +101,7 @@ def find_rate(
     recipe = task.recipe
     with (
         tempfile.TemporaryDirectory() as scratch,
-        computing(speed.choose_precision(config.precision), config),
+        computing(task.policy(), config),
     ):
         network = task.network()
         data = decode_images(

@@ -33,7 +33,6 @@ from keras_classics.data.listing import fingerprint
 from keras_classics.errors import ClassicsError, NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement
-from keras_classics.training import speed
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.checkpoint import Checkpoints, Progress
 from keras_classics.training.config import TrainConfig, input_sizes
@@ -98,8 +97,7 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
         check_outside(out, config.folder)
     with handled() as interrupts, staging(out) as stage:
         task = with_batch_size(task)
-        policy = speed.choose_precision(config.precision)
-        return _run(task, stage, interrupts, policy=policy)
+        return _run(task, stage, interrupts, policy=task.policy())
 
 
 def resume(folder: Path, listener: Listener | None = None) -> Run:
@@ -159,7 +157,8 @@ def _run(
         if task.asked.folder is not None:
             data = dataclasses.replace(data, source=str(task.asked.folder))
         if config.folder is not None and record is None:
-            task.tell(Checked(quick_check(data.listing, copies=data.copies)))
+            findings = quick_check(data.listing, copies=data.copies, balance=recipe.balance)
+            task.tell(Checked(findings))
         card = _card(task, network, data)
         if record is None:
             # A disk that cannot take the artefact says so now, not at the end.

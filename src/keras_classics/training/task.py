@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import keras
 
 from keras_classics.architectures import catalog
-from keras_classics.architectures.frame import Architecture
+from keras_classics.architectures.analysis import analyse
+from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.data.listing import Listing
 from keras_classics.data.preprocess import Mode
+from keras_classics.networks import build
+from keras_classics.training import speed
 from keras_classics.training.config import (
     Sizes,
     TrainConfig,
@@ -56,6 +59,21 @@ class Task:
         """From pixels to inputs."""
         own = self.origin.mode if self.origin else self.recipe.preprocessing
         return self.config.preprocessing or own
+
+    def policy(self) -> str:
+        """The dtype policy that the network computes by.
+
+        Raises:
+            ClassicsError: If this machine cannot.
+        """
+        macs = None
+        if self.config.precision == "auto" and speed.hardware().bfloat16:
+            side = self.sizes.train
+            shape = with_channels((side, side), 3)
+            classes, width = len(self.listing.classes), self.shape.width
+            model = build(self.architecture, input_shape=shape, classes=classes, width=width)
+            macs = analyse(model).model.macs
+        return speed.choose_precision(self.config.precision, macs=macs)
 
     def network(self) -> StartingNetwork:
         """The network as it begins.

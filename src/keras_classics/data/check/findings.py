@@ -83,7 +83,10 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
             f"at least {UNEVEN:g} times as many images in the largest class as in the smallest; "
             "training counts every image alike, so large classes are favoured"
         ),
-        "add images to the small classes, and judge by the figures of each class",
+        (
+            "train with --balance weights or --balance sampling, or add images to the small "
+            "classes; judge by the figures of each class"
+        ),
     ),
     "similar-names": (
         "look",
@@ -134,6 +137,13 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
     "animated": ("know", "animated or of several pages: the first picture is taken", ""),
     "other-files": ("know", "files that are no images, left out", ""),
 }
+
+
+BALANCED: dict[str, str] = {
+    "weights": "images of small classes weigh more in this run",
+    "sampling": "images of small classes are shown more often in this run",
+}
+"""What a run with `--balance` does about imbalance."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from keras_classics.data.check.copies import HASH_BYTES, near_groups
 from keras_classics.data.check.cost import Cost, estimate
 from keras_classics.data.check.facts import HEAD, Facts, format_of, look_at_all
 from keras_classics.data.check.findings import (
+    BALANCED,
     FEWEST,
     FEWEST_TO_LEARN,
     HUGE,
@@ -146,6 +148,7 @@ def quick_check(
     skipped: Sequence[ImageError] = (),
     *,
     copies: Sequence[Sequence[str]] | None = None,
+    balance: str = "none",
 ) -> tuple[Finding, ...]:
     """The part of the check that costs nearly nothing beside the reading that training does.
 
@@ -154,6 +157,7 @@ def quick_check(
         skipped: those that could not be read, which the listing may still hold.
         copies: groups of files that are the same, by their names. None looks for them, and opens
             files where others have the same size.
+        balance: what the run does about imbalance: "none", "weights" or "sampling".
 
     Returns:
         Unreadable images, copies, groups in several splits, and what is wrong with the classes;
@@ -172,7 +176,17 @@ def quick_check(
     _sort_copies(found, ([by_name[n] for n in group if n in by_name] for group in groups))
     _sort_groups(found, items)
     _compare_classes(found, listing, items)
-    return findings_of(found)
+    findings = findings_of(found)
+    return tuple(map(_balanced, findings, repeat(balance))) if balance in BALANCED else findings
+
+
+def _balanced(finding: Finding, balance: str) -> Finding:
+    """What is said of imbalance where a run does something about it."""
+    if finding.kind != "imbalance":
+        return finding
+    text = finding.text.partition(";")[0]
+    advice = "judge by the figures of each class"
+    return dataclasses.replace(finding, text=f"{text}; {BALANCED[balance]}", advice=advice)
 
 
 def _particulars(fact: Facts, size: int) -> Iterator[tuple[Kind, str]]:
