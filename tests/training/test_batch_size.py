@@ -65,7 +65,7 @@ def test_the_specification_survives_the_way():
 
     spec = Spec(
         network="vgg16", shape=Shape(0.25, 32, 32, 3), recipe=recipes.find("a1", "resnet50"),
-        mode="tf", precision="auto", deterministic=False, seed=3, data_format="channels_last",
+        mode="tf", policy="float32", deterministic=False, seed=3, data_format="channels_last",
         sizes=(8, 16), memory=10**9, seconds=3.0,
     )  # fmt: skip
     assert Spec.from_json(spec.to_json()) == spec

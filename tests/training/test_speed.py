@@ -148,7 +148,7 @@ def test_a_mask_and_other_types_are_left_to_keras():
     np.testing.assert_array_equal(double, theirs_64(x, training=True))
 
 
-SMALL = {"vgg16": (32, 0.0625), "resnet50": (32, 0.125), "inception_v3": (75, 0.125)}
+SMALL = {"resnet50": (32, 0.125), "inception_v3": (75, 0.25)}  # VGG16 has no batch norm
 
 
 def losses(network, context, steps):
@@ -160,10 +160,12 @@ def losses(network, context, steps):
     model = start_network(catalog.find(network), shape, recipe, seed=0, mode="tf").model
     if network == "inception_v3":
         # Without residuals, gradients explode under batch norm (https://arxiv.org/abs/1902.08129):
-        # one bit of one weight changes the losses by tenths within three steps, whatever the
-        # kernel. Where most ReLUs are open they explode far less.
+        # at the end of the whole network one bit of one weight changes the losses by tenths within
+        # three steps, whatever the kernel. So only its first modules, where ReLUs are mostly open.
         for layer in batch_norms(model):
             layer.beta.assign(2 * np.ones(layer.beta.shape))
+        x = layers.GlobalAveragePooling2D()(model.get_layer("mixed1").output)
+        model = keras.Model(model.input, layers.Dense(4)(x))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
     y = np.eye(4, dtype="float32")[rng.integers(4, size=8)]
@@ -174,7 +176,7 @@ def losses(network, context, steps):
             jit_compile=speed.jit_compile(),
         )
         history = model.fit(x, y, batch_size=8, epochs=steps, verbose=0, shuffle=False)
-    return history.history["loss"], model
+    return history.history["loss"]
 
 
 class untouched:  # noqa: N801
@@ -193,8 +195,8 @@ class untouched:  # noqa: N801
 @on_tensorflow
 @pytest.mark.parametrize("network", SMALL)
 def test_equal_loss_curves(network):
-    fused, _ = losses(network, speed.fused_batch_norm, 20)
-    plain, _ = losses(network, untouched, 20)
+    fused = losses(network, speed.fused_batch_norm, 20)
+    plain = losses(network, untouched, 20)
     assert fused[-1] < 0.95 * fused[0]
     np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=1e-5)
 
@@ -230,8 +232,13 @@ def test_what_was_traced_is_forgotten_with_its_kernels():
 
 @on_tensorflow
 def test_plain_keras_opens_what_was_trained_so(tmp_path):
-    _, model = losses("resnet50", speed.fused_batch_norm, 1)
-    x = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype("float32")
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(scale=False)(layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.ReLU()(x))))
+    x = np.random.default_rng(2).normal(size=(6, 8, 8, 3)).astype("float32")
+    with speed.fused_batch_norm(model):
+        model.compile("sgd", "mse", jit_compile=False)
+        model.fit(x, x[:, 0, 0, :2], verbose=0)
     model.save(tmp_path / "model.keras")
     with speed.fused_batch_norm(model):
         model.save(tmp_path / "within.keras")

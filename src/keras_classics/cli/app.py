@@ -26,6 +26,7 @@ from keras_classics.cli import (
     report,
     summary,
     train,
+    tune,
     verify,
     weights,
 )
@@ -64,6 +65,7 @@ COMMANDS: tuple[Callable[..., object], ...] = (
     augment.augment,
     train.train,
     find_rate.find_rate,
+    tune.tune,
     evaluate.evaluate,
     predict.predict,
     compare.compare,

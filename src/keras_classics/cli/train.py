@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rich.console import Console
 
@@ -187,7 +187,9 @@ def train(
 ) -> int:
     """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
     if resume is not None:
-        _check_alone(context)
+        check_alone(
+            context, {"resume", "tensorboard", "mlflow"}, "a run goes on as it began", "train anew"
+        )
     from keras_classics.cli.backend import start
 
     start()
@@ -227,7 +229,7 @@ def train(
         checkpoint_every=checkpoint_every,
         out=out,
     )
-    display = _Display(screen)
+    display = Display(screen)
     with ExitStack() as told:
         board = told.enter_context(tensorboard_listener(tensorboard)) if tensorboard else None
         logged = told.enter_context(mlflow_listener()) if mlflow else None
@@ -250,9 +252,7 @@ def train(
         screen.print(f"stopped after epoch {run.epochs}: no better one came")
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
-        screen.print(
-            f"best epoch {run.best_epoch} of {run.epochs}, {_duration(run.seconds)} in all"
-        )
+        screen.print(f"best epoch {run.best_epoch} of {run.epochs}, {duration(run.seconds)} in all")
     where = escape(shlex.quote(str(run.artefact)))
     screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
     if run.interrupted:
@@ -266,25 +266,29 @@ def train(
     return 0
 
 
-def _check_alone(context: typer.Context) -> None:
-    """Refuse options beside --resume, which would be without effect."""
+def check_alone(context: typer.Context, beside: Collection[str], why: str, instead: str) -> None:
+    """Refuse options beside --resume, which would be without effect.
+
+    Args:
+        context: Of the command.
+        beside: The parameters that may be given.
+        why: Others may not.
+        instead: What else can be done.
+
+    Raises:
+        ClassicsError: With the first such option.
+    """
     from keras_classics.errors import ClassicsError
 
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if (
-            name not in {"resume", "tensorboard", "mlflow"}
-            and source is not None
-            and source.name == "COMMANDLINE"
-        ):
+        if name not in beside and source is not None and source.name == "COMMANDLINE":
             given = parameter.opts[0] if parameter.opts[0].startswith("-") else name.upper()
-            raise ClassicsError(
-                f"{given} beside --resume: a run goes on as it began; leave it out, or train anew."
-            )
+            raise ClassicsError(f"{given} beside --resume: {why}; leave it out, or {instead}.")
 
 
-class _Display:
+class Display:
     """Shows a run: what it is, a progress bar, and a line an epoch."""
 
     def __init__(self, screen: Console) -> None:
@@ -323,11 +327,11 @@ class _Display:
 
         match event:
             case Reading(done, total):
-                self._bar("reading images", done, total)
+                self.bar("reading images", done, total)
             case Checked(findings):
                 self._checked(findings)
             case BatchSizeTried(size, rate):
-                self._bar(f"batches of {size}", 0, None, _throughput(rate))
+                self.bar(f"batches of {size}", 0, None, _throughput(rate))
             case BatchSizeFound():
                 self._batch_size(event)
             case Prepared():
@@ -339,11 +343,12 @@ class _Display:
             case PhaseBegin():
                 self._phase_begin(event)
             case Step(epoch, done, total, rate):
-                self._bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
+                self.bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
             case EpochEnd():
                 self._epoch_end(event)
 
-    def _bar(self, what: str, done: int, total: int | None, rate: str = "") -> None:
+    def bar(self, what: str, done: int, total: int | None, rate: str = "") -> None:
+        """Show how far the work in hand is."""
         self.progress.update(self.task, description=what, completed=done, total=total, rate=rate)
 
     def _checked(self, findings: Sequence[Finding]) -> None:
@@ -365,7 +370,7 @@ class _Display:
         if event.learning_rate != event.own_rate:
             rate += f", scaled from {event.own_rate:g} for {event.own_size}"
         self.screen.print(f"batches of [bold]{event.batch_size}[/] found by trying; {rate}")
-        self._bar("looking at the data", 0, None)
+        self.bar("looking at the data", 0, None)
 
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape
@@ -430,6 +435,7 @@ def _throughput(images_per_second: float) -> str:
     return f"{images_per_second:,.0f} images/s" if images_per_second else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, in words."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -34,8 +34,8 @@ STEPS_AN_EPOCH = 20
 ENOUGH_FOR_STATISTICS = 16
 NEARLY = 0.9  # of the highest speed is as good: the smaller batch makes more steps
 MARGIN = 0.8  # of the free memory may be used
-SECONDS = 60.0  # after which no larger size is tried
-PATIENCE = 240.0  # seconds after which the process is ended
+SECONDS = 120.0  # after which no larger size is tried
+PATIENCE = 480.0  # seconds after which the process is ended
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -148,7 +148,7 @@ def _try(task: Task, wanted: tuple[int, ...], *, memory: int) -> list[Trial]:
         shape=task.shape,
         recipe=task.recipe,
         mode=task.mode,
-        precision=task.config.precision,
+        policy=task.policy(),
         deterministic=task.config.deterministic,
         seed=task.config.seed,
         data_format=keras.config.image_data_format(),

@@ -26,7 +26,7 @@ from keras_classics.architectures import catalog
 from keras_classics.data.batches import Batches
 from keras_classics.data.preprocess import Mode
 from keras_classics.training import recipes, speed
-from keras_classics.training.config import Precision, TrainConfig
+from keras_classics.training.config import TrainConfig
 from keras_classics.training.fitting import compile_for
 from keras_classics.training.optimizer import optimizer_for
 from keras_classics.training.phases import plan
@@ -49,7 +49,7 @@ class Spec:
     shape: Shape
     recipe: Recipe
     mode: Mode
-    precision: Precision
+    policy: str  # of numbers
     deterministic: bool
     seed: int
     data_format: str
@@ -82,10 +82,9 @@ class Trial:
 
 def trials(spec: Spec) -> Iterator[Trial]:
     """Take a few steps of the run with each size, until memory or time are at an end."""
-    began = time.monotonic()
     keras.config.set_image_data_format(spec.data_format)
     config = TrainConfig(seed=spec.seed, deterministic=spec.deterministic)
-    with computing(speed.choose_precision(spec.precision), config):
+    with computing(spec.policy, config):
         network = start_network(
             catalog.find(spec.network), spec.shape, spec.recipe, seed=spec.seed, mode=spec.mode
         )
@@ -97,6 +96,7 @@ def trials(spec: Spec) -> Iterator[Trial]:
             )
             compile_for(model, spec.recipe, optimizer, _batches(spec, 1, len(model.outputs)))
             peaks: list[int] = []
+            began = time.monotonic()
             for size in spec.sizes:
                 if time.monotonic() - began > spec.seconds or _too_much(peaks, spec.memory):
                     return

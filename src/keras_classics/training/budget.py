@@ -54,7 +54,8 @@ def expected(settings: Settings, known: Sequence[Trial], epochs: int) -> float |
         return abs(math.log(size)) + abs(math.log(width))
 
     nearest = min(map(distance, measured))
-    return statistics.median(
+    setup = min(trial.setup for trial in measured)  # the first one in a process takes far longer
+    return setup + statistics.median(
         _scaled(settings, trial, epochs)
         for trial in measured
         if math.isclose(distance(trial), nearest, abs_tol=1e-9)
@@ -69,7 +70,7 @@ def reserve(seconds: float | None) -> float:
 def _scaled(settings: Settings, trial: Trial, epochs: int) -> float:
     size, width = _ratios(settings, trial.settings)
     factor = (size**2 if size > 1 else size) * (width**2 if width > 1 else math.sqrt(width))
-    return trial.setup + factor * epochs * (trial.seconds - trial.setup) / trial.epochs
+    return factor * epochs * (trial.seconds - trial.setup) / trial.epochs
 
 
 def _ratios(one: Settings, other: Settings) -> tuple[float, float]:

@@ -78,10 +78,11 @@ def start_network(
             network's.
     """
     one_size = shape.size == shape.test_size
-    if not one_size and architecture.top_fixes_size:
+    if not one_size and (architecture.top_fixes_size or recipe.loss.auxiliary):
         raise ClassicsError(
             f"test_size={shape.test_size}: {architecture.title} is tested at the size that it is "
-            f"trained at, {shape.size}."
+            f"trained at, {shape.size}"
+            + (", as its side classifier fits one size." if recipe.loss.auxiliary else ".")
         )
     side = shape.size if one_size else None
     model = build(

@@ -31,7 +31,8 @@ Status = Literal[
     "no memory",
     "too long",  # not begun: would not have ended within the budget
     "repeat",  # not begun: the same settings have been tried
-    "interrupted",  # by Ctrl-C, or killed; tried again when the tuning goes on
+    "interrupted",  # by Ctrl-C; tried again when the tuning goes on
+    "killed",  # with its process; tried again once, as it may have been the reason
 ]
 NEVER_RUN = ("too long", "repeat")
 
@@ -107,7 +108,7 @@ class Study:
         trial.set_user_attr("outcome", dataclasses.asdict(outcome))
         if outcome.status == "complete":
             self._study.tell(trial, outcome.value)
-        elif outcome.status in {"interrupted", *NEVER_RUN}:
+        elif outcome.status in {"interrupted", "killed", *NEVER_RUN}:
             self._study.tell(trial, state=TrialState.FAIL)
         else:  # the sampler learns from these, too
             self._study.tell(trial, state=TrialState.PRUNED)
@@ -119,15 +120,17 @@ class Study:
         for left in self._study.trials:
             if left.state == TrialState.RUNNING:
                 found = dataclasses.asdict(self._space.default) | left.params
-                gone = Trial(left.number, Settings(**found), "interrupted")
+                gone = Trial(left.number, Settings(**found), "killed")
                 storage = self._study._storage
                 storage.set_trial_user_attr(left._trial_id, "outcome", dataclasses.asdict(gone))
                 self._study.tell(left.number, state=TrialState.FAIL)
         trials = self._study.trials
         again = {trial.user_attrs.get("again") for trial in trials}
         for trial in trials:
-            outcome = trial.user_attrs.get("outcome", {})
-            if outcome.get("status") == "interrupted" and trial.number not in again:
+            status = trial.user_attrs.get("outcome", {}).get("status")
+            twice = status == "killed" and "again" in trial.user_attrs
+            wanted = status in {"interrupted", "killed"} and not twice
+            if wanted and trial.number not in again:
                 self._study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
     @property

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from keras_classics.errors import ClassicsError
-from keras_classics.evaluation.charts import Bar, Chart, Dot, Line, bars, percent, plain
+from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
 from keras_classics.evaluation.saved import write_text
 from keras_classics.training import recipes
 from keras_classics.training.recipe import Monitor, Recipe
@@ -70,6 +70,18 @@ def from_record(path: Path, kind: Any, value: Any) -> Any:
     """
     try:
         return TypeAdapter(kind).validate_json(json.dumps(value))
+    except ValueError as error:
+        raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
+
+
+def recipe_of(path: Path, value: Any) -> Recipe:
+    """The recipe of the record.
+
+    Raises:
+        ClassicsError: If it is not one.
+    """
+    try:
+        return recipes.from_dict(value)
     except ValueError as error:
         raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
 
@@ -130,9 +142,9 @@ def recipe_text(space: Space, settings: Settings, about: str) -> str:
         ),
         transfer=space.recipe.transfer or below.transfer,
     )
-    if below.size and below.test_size:
+    if space.recipe.size and space.recipe.test_size:
         # Stated for the recipe's own size; its proportion to this one stays.
-        size = round(settings.size * below.test_size / below.size)
+        size = round(settings.size * space.recipe.test_size / space.recipe.size)
         wanted = dataclasses.replace(wanted, test_size=size)
     lines = [f"about = {toml_value(about)}"]
     if not own:
@@ -154,21 +166,10 @@ def recipe_text(space: Space, settings: Settings, about: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-STYLE = """
-svg { --paper: #fff; --ink: #1b1f24; --muted: #5c6670; --line: #dde1e6; --one: #1f5fbf; --two: #b4610a }
-@media (prefers-color-scheme: dark) {
-  svg { --paper: #14171b; --ink: #e6e9ec; --muted: #9aa4ae; --line: #2e353d; --one: #7fb0f5; --two: #e8a35c }
-}
-.paper { fill: var(--paper) }
-text { fill: var(--ink); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif }
-.head { font-size: 15px; font-weight: 600 } .strong { font-weight: 600 }
-.tick, .note, .label { fill: var(--muted) }
-.middle { text-anchor: middle } .end { text-anchor: end } .start { text-anchor: start }
-.grid { stroke: var(--line); fill: none } .axis { stroke: var(--muted); fill: none }
-.line { fill: none; stroke-width: 2; stroke-linejoin: round } .one.line { stroke: var(--one) }
-.whisker { stroke: none } .one.dot, .one.bar { fill: var(--one) } .two.dot { fill: var(--two) }
-.bar { opacity: .75 } .name.one { fill: var(--one) }
-"""  # noqa: E501
+MORE_STYLE = (
+    "text.head{font-size:15px;font-weight:600}.whisker{stroke:none}.grid,.axis{stroke-width:1}"
+    ".one.bar{fill:#1f5fbf;opacity:.75}"
+)
 LABELS = {
     "learning_rate": "learning rate",
     "size": "pixels of a side",
@@ -264,8 +265,8 @@ def picture(
     ).format(len(trials))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + 30:.0f} {total:.0f}" '
-        f'width="{2 * width + 30:.0f}" height="{total:.0f}"><style>{STYLE}</style>'
-        f'<rect class="paper" width="100%" height="100%"/>{head}{"".join(placed)}</svg>\n'
+        f'width="{2 * width + 30:.0f}" height="{total:.0f}"><style>{STYLE}{MORE_STYLE}</style>'
+        f'<rect width="100%" height="100%" fill="#fff"/>{head}{"".join(placed)}</svg>\n'
     )
 
 

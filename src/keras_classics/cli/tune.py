@@ -1,0 +1,376 @@
+"""`classics tune`: settings that suit a folder of images, found within a time."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keras_classics.training.trials import Trial
+    from keras_classics.training.tuning import (
+        FinalBegin,
+        TrialBegin,
+        TrialEnd,
+        TuneBegin,
+        Tuned,
+        TuneEvent,
+    )
+
+SHOWN = 8  # of the best trials
+BESIDE_RESUME = {"resume", "minutes", "as_json"}
+
+
+def tune(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Images as for `classics train`. Without any: the digits that come with "
+            "scikit-learn.",
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="For all of it, the final run among them.", show_default=False),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="At most.", show_default="as many as time allows")
+    ] = None,
+    learning_rate: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Once: fixed. Twice: the lowest and the highest.",
+            show_default="a tenth to ten times the recipe's",
+        ),
+    ] = None,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Pixels. Once: fixed. Several times: to choose from.",
+            show_default="half to twice the recipe's",
+        ),
+    ] = None,
+    width: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Once: fixed. Several times: to choose from.",
+            show_default="half to twice the recipe's",
+        ),
+    ] = None,
+    augmentation: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Multiplies the recipe's amounts, 0 is none. Once: fixed. Twice: the lowest and "
+            "the highest.",
+            show_default="0 to 2",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="As for train.", show_default="no groups")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder or .zip that the paths of a .csv begin in.",
+            show_default="that of the .csv",
+        ),
+    ] = None,
+    network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
+    recipe: Annotated[str, typer.Option(help="Its name, or a TOML file of your own.")] = "quick",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="LINE=VALUE",
+            help="A line in the place of the recipe's; several times.",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of every trial.", show_default="the recipe's")
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(help="A number, or auto.", show_default="the recipe's")
+    ] = None,
+    balance: Annotated[
+        Literal["none", "weights", "sampling"] | None,
+        typer.Option(help="As for train.", show_default="the recipe's"),
+    ] = None,
+    monitor: Annotated[
+        Literal["val_accuracy", "val_loss", "val_f1"] | None,
+        typer.Option(
+            help="What trials are compared by, and their epochs.", show_default="the recipe's"
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, help="As for train.", show_default="the recipe's")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Where to begin, as for train.", show_default="random")
+    ] = None,
+    unfreeze: Annotated[
+        Literal["none", "stage", "all"] | None,
+        typer.Option(help="As for train.", show_default="all"),
+    ] = None,
+    batch_norm: Annotated[
+        Literal["frozen", "train"] | None,
+        typer.Option(help="As for train.", show_default="frozen"),
+    ] = None,
+    preprocessing: Annotated[
+        Literal["tf", "torch", "caffe", "raw"] | None,
+        typer.Option(help="As for train.", show_default="that of the weights, else tf"),
+    ] = None,
+    fit: Annotated[
+        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
+    ] = "crop",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="As for train.")
+    ] = "auto",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="As for train; slower on a GPU.")
+    ] = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Of the split, the weights, the order, and what is tried."
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of all that is found.", show_default="runs/DATA-NETWORK-tuned, numbered"
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Go on with a tuning that was interrupted or killed; --minutes gives it more.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Find learning rate, size, width and augmentation by trials, then train with the best."""
+    from keras_classics.cli.train import check_alone
+    from keras_classics.errors import ClassicsError
+
+    if resume is not None:
+        check_alone(context, BESIDE_RESUME, "a tuning goes on as it began", "tune anew")
+    elif minutes is None:
+        raise ClassicsError("--minutes is missing: how long may it take in all?")
+    from keras_classics.cli.backend import start
+
+    start()
+    import json
+
+    from keras_classics.cli.terminal import console, running
+    from keras_classics.training.config import TrainConfig, batch_size_of
+    from keras_classics.training.search_space import Ranges
+    from keras_classics.training.tuning import TuneConfig, resume_tuning
+    from keras_classics.training.tuning import tune as run_tuning
+
+    screen = console(error=as_json)
+    seconds = None if minutes is None else 60 * minutes
+    display = _Display(screen)
+    with running(display.run.progress):
+        if resume is not None:
+            tuned = resume_tuning(resume, display.show, seconds=seconds)
+        else:
+            base = TrainConfig(
+                folder=folder,
+                recipe=recipe,
+                changes=tuple(changes or ()),
+                group_by=group_by,
+                root=root,
+                network=network,
+                epochs=epochs,
+                batch_size=batch_size_of(batch_size),
+                weights=weights,
+                unfreeze=unfreeze,
+                batch_norm=batch_norm,
+                preprocessing=preprocessing,
+                balance=balance,
+                monitor=monitor,
+                patience=patience,
+                fit=fit,
+                precision=precision,
+                deterministic=deterministic,
+                seed=seed,
+            )
+            ranges = Ranges(
+                learning_rate=tuple(learning_rate or ()),
+                size=tuple(size or ()),
+                width=tuple(width or ()),
+                augmentation=tuple(augmentation or ()),
+            )
+            config = TuneConfig(base, 60 * (minutes or 0.0), trials, ranges, out)
+            tuned = run_tuning(config, display.show)
+    if as_json:
+        typer.echo(json.dumps(tuned.to_dict(), indent=2))
+    else:
+        _show(screen, tuned)
+    return 130 if tuned.interrupted else 0
+
+
+class _Display:
+    """Shows a tuning: a line a trial, a bar for the running one, and the final run as such."""
+
+    def __init__(self, screen: Console) -> None:
+        from keras_classics.cli.train import Display
+
+        self.screen = screen
+        self.run = Display(screen)
+        self.what = ""  # is running
+        self.monitor = "val_accuracy"
+        self.final = False
+
+    def show(self, event: TuneEvent) -> None:
+        """Show one event."""
+        from keras_classics.training.events import EpochEnd, PhaseBegin, Step
+        from keras_classics.training.tuning import FinalBegin, TrialBegin, TrialEnd, TuneBegin
+
+        match event:
+            case TuneBegin():
+                self._begin(event)
+            case TrialBegin():
+                self._trial_begin(event)
+            case TrialEnd():
+                self._trial_end(event)
+            case FinalBegin():
+                self._final_begin(event)
+            case Step() if not self.final:
+                self.run.bar(
+                    f"{self.what}, epoch {event.epoch}/{self.run.epochs}", event.done, event.total
+                )
+            case EpochEnd() | PhaseBegin() if not self.final:
+                pass  # of a trial
+            case _:
+                self.run.show(event)
+
+    def _begin(self, event: TuneBegin) -> None:
+        from rich.markup import escape
+
+        from keras_classics.cli.train import duration
+
+        self.run.epochs = event.epochs
+        self.monitor = event.space.recipe.selection.monitor
+        skipped = f" ({event.skipped} cannot be read)" if event.skipped else ""
+        self.screen.print(
+            f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} images to "
+            f"learn from, {event.val:,} to compare settings, {event.test:,} held out{skipped}"
+        )
+        space = event.space
+        ranges = {
+            "learning rate": " to ".join(f"{value:.3g}" for value in space.learning_rate),
+            "size": ", ".join(f"{value}" for value in space.size),
+            "width": ", ".join(f"{value:g}" for value in space.width),
+            "augmentation": " to ".join(f"{value:g}" for value in space.augmentation),
+        }
+        names = [name.replace("_", " ") for name in space.varied]
+        told = "; ".join(f"{name} {ranges[name]}" for name in names)
+        self.screen.print(
+            f"[bold]{event.network}[/], {event.epochs} epochs a trial: {told}", soft_wrap=True
+        )
+        done = f", {event.done} trials are there" if event.done else ""
+        self.screen.print(
+            f"{duration(event.seconds)} in all, the final run among them{done}; the first trial "
+            "has the recipe's own settings",
+            soft_wrap=True,
+        )
+
+    def _trial_begin(self, event: TrialBegin) -> None:
+        from keras_classics.cli.train import duration
+
+        self.what = f"trial {event.number + 1}"
+        left = f"{duration(max(0.0, event.left))} left"
+        if event.reserved:
+            left += f", {duration(event.reserved)} of them for the final run"
+        self.run.bar(f"{self.what} ({left})", 0, None)
+
+    def _trial_end(self, event: TrialEnd) -> None:
+        trial = event.trial
+        best = "   [green]best[/]" if event.best else ""
+        status = "" if trial.status == "complete" else f"   {trial.status}"
+        figure = _figure(trial, self.monitor) or "-"
+        self.screen.print(
+            f"trial {trial.number + 1:>3}   {trial.settings}   {figure}   "
+            f"{trial.seconds:.0f} s{status}{best}",
+            soft_wrap=True,
+        )
+
+    def _final_begin(self, event: FinalBegin) -> None:
+        from keras_classics.cli.train import duration
+
+        self.final = True
+        self.screen.print(f"[bold]the final run[/]: {event.settings}")
+        if event.seconds is not None and event.seconds > event.left:
+            self.screen.print(
+                f"[yellow]it needs about {duration(event.seconds)}, and "
+                f"{duration(max(0.0, event.left))} are left: the budget was too short[/]"
+            )
+
+
+def _figure(trial: Trial, monitor: str) -> str:
+    if trial.value is None:
+        return ""
+    return f"{trial.value:.3f}" if monitor == "val_loss" else f"{trial.value:.1%}"
+
+
+def _show(screen: Console, tuned: Tuned) -> None:
+    """The best trials, the outcome, and what to do next."""
+    from rich.markup import escape
+
+    from keras_classics.cli.terminal import show_judgement
+    from keras_classics.training.tuning_files import PICTURE, RECIPE, TRIALS
+
+    _show_trials(screen, tuned)
+    for line in tuned.remarks():
+        screen.print(line, soft_wrap=True)
+    run = tuned.run
+    where = escape(shlex.quote(str(tuned.folder)))
+    if run is not None and run.judgement:
+        show_judgement(screen, run.judgement, "held-out images, seen by the final run alone")
+    if tuned.best is not None:
+        files = ", ".join((TRIALS, RECIPE, PICTURE))
+        screen.print(f"{files}: in [bold]{escape(str(tuned.folder))}[/]", soft_wrap=True)
+    if tuned.interrupted:
+        screen.print("interrupted: what was found is kept")
+        screen.print(f"go on with: classics tune --resume {where}", soft_wrap=True)
+    elif run is not None:
+        artefact = escape(shlex.quote(str(run.artefact)))
+        screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
+        screen.print(f"the same run: {escape(tuned.command)}", soft_wrap=True)
+        screen.print(f"next: classics predict {artefact} IMAGES", soft_wrap=True)
+
+
+def _show_trials(screen: Console, tuned: Tuned) -> None:
+    from keras_classics.cli.terminal import new_table, show_table
+
+    table = new_table(
+        ["trial"],
+        ["learning rate", "size", "width", "augmentation", "validation", "epoch", "seconds"],
+        title=f"the best of {len(tuned.ran)} trials" if len(tuned.ran) > 1 else "the one trial",
+    )
+    for trial in tuned.ranked[:SHOWN]:
+        own = " (recipe)" if trial.settings == tuned.space.own else ""
+        stopped = "" if trial.status == "complete" else f" ({trial.status})"
+        settings = trial.settings
+        table.add_row(
+            f"{trial.number + 1}{own}{stopped}",
+            f"{settings.learning_rate:.3g}",
+            f"{settings.size}",
+            f"{settings.width:g}",
+            f"{settings.augmentation:g}",
+            _figure(trial, tuned.monitor),
+            f"{trial.best_epoch}",
+            f"{trial.seconds:.0f}",
+        )
+    if tuned.ranked:
+        show_table(screen, table)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keras_classics.architectures import catalog
+from keras_classics.data.fit import CentralCrop
+from keras_classics.errors import ClassicsError
+from keras_classics.training.config import Sizes, TrainConfig, input_sizes, recipe_for
+from keras_classics.training.origin import Origin
+
+FOLDER = Path("photos")
+
+
+def sizes(network="resnet50", origin=None, **options):
+    config = TrainConfig(folder=FOLDER, network=network, **options)
+    architecture = catalog.find(network)
+    return input_sizes(config, recipe_for(config, architecture, origin), architecture, origin)
+
+
+def origin(width=1.0, size=None):
+    return Origin("weights", Path("weights.h5"), width, "caffe", size)
+
+
+def test_sizes_are_the_user_s_the_recipe_s_the_weights_or_the_network_s():
+    assert sizes() == Sizes(64, 64, "crop")
+    assert sizes("inception_v3") == Sizes(75, 75, "crop")
+    assert sizes(size=100, fit="pad") == Sizes(100, 100, "pad")
+    assert sizes(origin=origin(size=224)) == Sizes(224, 224, "crop")
+    assert sizes(recipe="paper") == Sizes(224, 224, CentralCrop(256, "bilinear"))
+    assert sizes("inception_v3", recipe="paper").train == 299
+    digits = TrainConfig()
+    architecture = catalog.find("resnet50")
+    assert input_sizes(digits, recipe_for(digits, architecture), architecture).train == 32
+
+
+def test_another_size_keeps_the_recipe_s_proportions():
+    assert sizes(recipe="a3") == Sizes(160, 224, CentralCrop(236, "bilinear"))
+    assert sizes(recipe="a3", size=80) == Sizes(80, 112, CentralCrop(118, "bilinear"))
+
+
+def test_sizes_that_cannot_be():
+    with pytest.raises(ClassicsError, match="size=16: ResNet50 takes 32 to 4096"):
+        sizes(size=16)
+    with pytest.raises(ClassicsError, match="test_size=5600"):
+        sizes(recipe="a3", size=4000)
+    with pytest.raises(ClassicsError, match="goes with crop only"):
+        sizes(recipe="paper", fit="stretch")
+
+
+def recipe(network="resnet50", origin=None, **options):
+    return recipe_for(TrainConfig(folder=FOLDER, network=network, **options), catalog.find(network), origin)  # fmt: skip # noqa: E501
+
+
+def test_the_user_s_options_are_lines_of_the_recipe():
+    found = recipe(
+        epochs=3,
+        batch_size=7,
+        learning_rate=0.5,
+        balance="weights",
+        monitor="val_f1",
+        patience=4,
+        changes=("optimizer.weight_decay=0.3",),
+    )
+    assert (found.epochs, found.batch_size, found.optimizer.learning_rate) == (3, 7, 0.5)
+    assert (found.balance, found.selection.monitor, found.selection.patience) == (
+        "weights",
+        "val_f1",
+        4,
+    )
+    assert found.optimizer.weight_decay == 0.3
+    assert found.optimizer.clip_norm == 1.0
+
+
+def test_with_trained_weights_the_rate_is_that_of_transfer():
+    assert recipe().transfer is None
+    narrow, wide = recipe(origin=origin(width=0.25)), recipe(origin=origin(width=1.0))
+    assert narrow.optimizer.learning_rate == pytest.approx(2 * 2e-3)
+    assert wide.optimizer.learning_rate == pytest.approx(2 * 2e-3 / 4)
+    assert narrow.transfer.unfreeze == "all"
+    assert narrow.transfer.lower == pytest.approx(1 / 1.3)
+    assert recipe(origin=origin(), learning_rate=0.1).optimizer.learning_rate == 0.1
+    assert recipe(origin=origin(), weights="w", unfreeze="none").transfer.unfreeze == "none"
+    assert recipe(origin=origin(), recipe="paper").optimizer.learning_rate == pytest.approx(0.1 / 4)

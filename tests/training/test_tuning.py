@@ -1,0 +1,501 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gc
+import json
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+from keras_classics import load
+from keras_classics.architectures import catalog
+from keras_classics.errors import (
+    ClassicsError,
+    DataError,
+    DivergedError,
+    NothingLearntError,
+    OutputError,
+)
+from keras_classics.training import tuning
+from keras_classics.training.budget import expected, reserve
+from keras_classics.training.config import TrainConfig, recipe_for
+from keras_classics.training.events import EpochEnd, Step
+from keras_classics.training.fitting import Fitting
+from keras_classics.training.run import Run, train
+from keras_classics.training.search_space import Ranges, Settings
+from keras_classics.training.task import Task
+from keras_classics.training.trials import Trial, best_of
+from keras_classics.training.tuning import (
+    FinalBegin,
+    TrialBegin,
+    TrialEnd,
+    TuneBegin,
+    TuneConfig,
+    resume_tuning,
+    tune,
+)
+from pictures import state, write_pictures
+from training.tuned import config as small
+
+EPOCHS, STEPS = 6, 2
+
+
+class World:
+    """Stands for training: what an epoch gives and costs, and a clock that only work moves."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.fitted = []  # settings of each trial
+        self.final = []  # configs of each final run
+        self.step_seconds = lambda _: 1.0
+        self.accuracy = lambda _, epoch: 0.5 + epoch / 100
+        self.before = lambda _: None  # raises what goes wrong
+
+    def clock(self):
+        return self.now
+
+    def fit(self, _, recipe, task, *, tell, **__):
+        settings = Settings(
+            recipe.optimizer.learning_rate,
+            task.sizes.train,
+            task.shape.width,
+            recipe.augmentation.shift / 0.1,
+        )
+        self.fitted.append(settings)
+        self.before(len(self.fitted))
+        best, history = -1.0, []
+        for epoch in range(1, recipe.epochs + 1):
+            for step in range(STEPS):
+                self.now += self.step_seconds(settings)
+                done = (epoch - 1) * STEPS + step + 1
+                tell(Step(epoch, done, recipe.epochs * STEPS, 0.0))
+            value = self.accuracy(settings, epoch)
+            better = value > best
+            best = max(best, value)
+            history.append({"val_accuracy": value})
+            tell(EpochEnd(epoch, 1.0, 0.5, 1 - value, value, 0.0, better))
+        return Fitting(history, 1)
+
+    def train(self, config, _):
+        self.final.append(config)
+        classifier = SimpleNamespace(splits={}, card=SimpleNamespace(data={"images": {"val": 9}}))
+        return Run(config.out, classifier, None, 1, 1, 1.0, False, False, False, None)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(tuning, "fit", world.fit)
+    monkeypatch.setattr(tuning, "feed", lambda task, *_, **__: task)
+    monkeypatch.setattr(Task, "network", lambda task: task)
+    monkeypatch.setattr(tuning, "train", world.train)
+    return world
+
+
+def asked(shapes, out, **changes):
+    base = TrainConfig(folder=shapes, network="vgg16", width=0.25, size=64, epochs=EPOCHS)
+    return TuneConfig(**{"base": base, "seconds": 1e6, "trials": 5, "out": out} | changes)
+
+
+def run(world, config, listener=None):
+    return tune(config, listener, clock=world.clock)
+
+
+def test_the_first_trial_is_the_recipe_and_the_best_one_is_trained(world, shapes, tmp_path):
+    world.accuracy = lambda settings, epoch: 0.9 - abs(settings.size - 96) / 200 + epoch / 1000
+    events = []
+    before = state(shapes)
+    tuned = run(world, asked(shapes, tmp_path / "t", trials=12), events.append)
+    assert state(shapes) == before
+    assert world.fitted[0] == Settings(5e-4, 64, 0.25, 1.0) == tuned.first.settings
+    assert len(tuned.trials) == len(world.fitted) == 12
+    assert tuned.best.settings.size == 96
+    assert tuned.best.value == max(t.value for t in tuned.trials)
+    (final,) = world.final
+    assert final == dataclasses.replace(tuned.config, out=tmp_path / "t" / "run")
+    assert final.size == 96
+    # Of the same images in the same parts, with the same seed and epochs.
+    assert (final.seed, final.folder, final.epochs) == (0, shapes, EPOCHS)
+    begin = next(event for event in events if isinstance(event, TuneBegin))
+    assert (begin.train, begin.val, begin.test, begin.done) == (42, 9, 9, 0)
+    numbers = [event.number for event in events if isinstance(event, TrialBegin)]
+    assert numbers == list(range(12))
+    assert isinstance([e for e in events if not isinstance(e, (Step, EpochEnd))][-1], FinalBegin)
+    assert any("luckiest" in remark for remark in tuned.remarks())
+
+
+def test_the_files(world, shapes, tmp_path):
+    world.accuracy = lambda settings, _: 0.9 - abs(settings.size - 96) / 200
+    tuned = run(world, asked(shapes, tmp_path / "t", trials=12))
+    folder = tmp_path / "t"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["best.toml", "study.db", "study.json", "trials.csv", "trials.svg"]
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert rows[0]["learning_rate"] == "0.0005"
+    assert float(rows[0]["val_accuracy"]) == tuned.trials[0].value
+    study = json.loads((folder / "study.json").read_text())
+    assert study["best"]["settings"] == dataclasses.asdict(tuned.settings)
+    assert study["space"]["size"] == [32, 48, 64, 96, 128]
+    assert study["versions"]["optuna"]
+    assert study["config"]["seed"] == 0
+    assert study["command"].startswith(f"classics train {shapes} --network vgg16")
+    picture = (folder / "trials.svg").read_text()
+    xml.etree.ElementTree.fromstring(picture)
+    assert picture.count("<circle") > 5 * 12
+    assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")
+    plain = TrainConfig(folder=shapes, network="vgg16", recipe=str(folder / "best.toml"))
+    recipe = recipe_for(plain, catalog.find("vgg16"))
+    assert recipe.size == tuned.settings.size
+    assert recipe.optimizer.learning_rate == tuned.settings.learning_rate
+    if tuned.importances:
+        assert set(tuned.importances) <= {"learning_rate", "size", "width", "augmentation"}
+
+
+def test_bad_trials_are_pruned(world, shapes, tmp_path):
+    world.accuracy = lambda *_: 0.8 if len(world.fitted) <= 4 else 0.2
+    tuned = run(world, asked(shapes, tmp_path / "t", trials=7))
+    assert [trial.status for trial in tuned.trials] == ["complete"] * 4 + ["pruned"] * 3
+    assert {trial.epochs for trial in tuned.trials[4:]} == {EPOCHS // 3}
+    assert tuned.best.number == 0  # of equals the first
+
+
+def test_a_loss_is_made_smaller(world, shapes, tmp_path):
+    world.accuracy = lambda *_: 0.9 if len(world.fitted) in {2, 4, 5} else 0.3
+    config = asked(shapes, tmp_path / "t", trials=5)
+    config = dataclasses.replace(config, base=dataclasses.replace(config.base, monitor="val_loss"))
+    tuned = run(world, config)
+    assert tuned.best.number == 1
+    assert tuned.best.value == pytest.approx(0.1)
+
+
+def test_no_trial_begins_that_would_not_end_in_time(world, shapes, tmp_path):
+    """A trial takes 12 seconds; the final run is planned with 1.15 times as long and 10 more."""
+    events = []
+    fixed = Ranges(size=(64,), width=(0.25,))
+    tuned = run(world, asked(shapes, tmp_path / "t", seconds=70, ranges=fixed), events.append)
+    begins = [event for event in events if isinstance(event, TrialBegin)]
+    # 70, 58, 46 seconds left; then 34, and 12 + 23.8 would be needed.
+    assert [event.left for event in begins] == [70, 58, 46]
+    assert begins[0].seconds is None
+    assert begins[1].seconds == pytest.approx(12, abs=1)
+    assert begins[1].reserved == pytest.approx(1.15 * 12 + 10, abs=1)
+    assert [t.status for t in tuned.ran] == ["complete"] * 3
+    assert {t.status for t in tuned.trials[3:]} == {"too long"}
+    final = next(event for event in events if isinstance(event, FinalBegin))
+    assert final.left == 34
+    assert final.seconds < final.left
+    assert len(world.final) == 1
+
+
+def test_the_running_trial_is_stopped_at_the_end_of_the_budget(world, shapes, tmp_path):
+    def step_seconds(_):  # the third trial meets other work on the machine
+        return 1.0 if len(world.fitted) < 3 else 4.0
+
+    world.step_seconds = step_seconds
+    fixed = Ranges(size=(64,), width=(0.25,))
+    tuned = run(world, asked(shapes, tmp_path / "t", seconds=70, ranges=fixed))
+    assert [t.status for t in tuned.ran] == ["complete", "complete", "out of time"]
+    assert 0 < tuned.trials[2].epochs < EPOCHS
+    assert world.now < 70 - 1.15 * 12
+    assert len(world.final) == 1
+
+
+def test_a_budget_that_holds_nothing_says_so_and_trains_by_the_recipe(world, shapes, tmp_path):
+    events = []
+    tuned = run(world, asked(shapes, tmp_path / "t", seconds=0.5), events.append)
+    assert [t.status for t in tuned.trials] == ["out of time"]
+    assert tuned.best is None
+    assert tuned.config == asked(shapes, None).base
+    assert "no trial ended an epoch" in tuned.remarks()[0]
+    assert len(world.final) == 1
+
+
+def test_costs_of_other_sizes_and_widths():
+    known = [Trial(0, Settings(1e-3, 64, 0.25, 1), "complete", epochs=10, setup=5, seconds=25)]
+    assert expected(Settings(1e-2, 64, 0.25, 0), known, 10) == 25
+    assert expected(Settings(1e-3, 128, 0.25, 1), known, 10) == 5 + 4 * 20
+    assert expected(Settings(1e-3, 64, 0.5, 1), known, 10) == 5 + 4 * 20
+    assert expected(Settings(1e-3, 32, 0.25, 1), known, 10) == 5 + 20 / 2
+    assert expected(Settings(1e-3, 64, 0.25, 1), known, 5) == 15
+    known.append(Trial(1, Settings(1e-3, 128, 0.25, 1), "pruned", epochs=5, setup=5, seconds=25))
+    assert expected(Settings(1e-3, 128, 0.25, 1), known, 10) == 45  # measured, not guessed
+    assert expected(Settings(1e-3, 64, 0.25, 1), [], 10) is None
+    assert reserve(None) == 0
+
+
+def test_trials_that_fail_are_told_and_not_taken(world, shapes, tmp_path):
+    def before(number):
+        if number == 2:
+            raise DivergedError("the loss is no number")
+        if number == 3:
+            raise MemoryError
+
+    world.before = before
+    world.accuracy = lambda *_: 0.9 if len(world.fitted) == 5 else 0.5
+    tuned = run(world, asked(shapes, tmp_path / "t"))
+    assert [t.status for t in tuned.trials] == [
+        "complete", "diverged", "no memory", "complete", "complete",
+    ]  # fmt: skip
+    assert tuned.best.number == 4
+
+
+def test_what_is_a_bug_is_raised(world, shapes, tmp_path):
+    def before(_):
+        raise ZeroDivisionError
+
+    world.before = before
+    with pytest.raises(ZeroDivisionError):
+        run(world, asked(shapes, tmp_path / "t"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_settings_are_not_tried_twice(world, shapes, tmp_path):
+    fixed = Ranges(learning_rate=(1e-3,), size=(32, 64), width=(0.25,), augmentation=(1.0,))
+    tuned = run(world, asked(shapes, tmp_path / "t", ranges=fixed, trials=None))
+    assert sorted(t.settings.size for t in tuned.ran) == [32, 64]
+    assert {t.status for t in tuned.trials} == {"complete", "repeat"}
+
+
+def test_interrupted_it_keeps_what_was_found_and_goes_on_as_it_would_have(world, shapes, tmp_path):
+    world.accuracy = lambda settings, _: 0.9 - abs(settings.size - 96) / 200
+    whole = run(world, asked(shapes, tmp_path / "whole", trials=8))
+    order, world.fitted = world.fitted, []
+
+    def before(number):
+        if number == 4:
+            raise KeyboardInterrupt
+
+    world.before = before
+    broken = run(world, asked(shapes, tmp_path / "t", trials=8))
+    assert broken.interrupted
+    assert len(world.final) == 1  # of the whole one
+    assert [t.status for t in broken.trials] == ["complete"] * 3 + ["interrupted"]
+    assert (tmp_path / "t" / "best.toml").is_file()
+    world.before = lambda _: None
+    events = []
+    tuned = resume_tuning(tmp_path / "t", events.append, clock=world.clock)
+    assert next(e for e in events if isinstance(e, TuneBegin)).done == 4
+    assert len(tuned.ran) == 9  # the one that was interrupted is tried again
+    assert world.fitted[:5] == [*order[:4], order[3]]
+    assert tuned.best.settings.size == whole.best.settings.size == 96
+    assert not tuned.interrupted
+    assert world.final[-1].out == tmp_path / "t" / "run"
+
+
+def test_the_time_that_was_spent_is_gone(world, shapes, tmp_path):
+    def before(number):
+        if number == 3:
+            raise KeyboardInterrupt
+
+    world.before = before
+    fixed = Ranges(size=(64,), width=(0.25,))
+    run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None, ranges=fixed))
+    world.before = lambda _: None
+    world.now += 1000  # between the two processes
+    events = []
+    resume_tuning(tmp_path / "t", events.append, clock=world.clock)
+    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 70 - 24
+
+
+def test_more_time_is_given_on_resuming(world, shapes, tmp_path):
+    def before(number):
+        if number == 3:
+            raise KeyboardInterrupt
+
+    world.before = before
+    run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None))
+    world.before = lambda _: None
+    events = []
+    resume_tuning(tmp_path / "t", events.append, seconds=500.0, clock=world.clock)
+    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 500
+
+
+def test_interrupted_in_the_first_trial_nothing_is_left(world, shapes, tmp_path):
+    def before(_):
+        raise KeyboardInterrupt
+
+    world.before = before
+    with pytest.raises(NothingLearntError, match="nothing was found, nothing saved"):
+        run(world, asked(shapes, tmp_path / "t"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_in_the_final_run_it_says_how_to_go_on(world, shapes, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise NothingLearntError("interrupted")
+
+    monkeypatch.setattr(tuning, "train", interrupted)
+    with pytest.raises(NothingLearntError, match=r"classics tune --resume .*t`"):
+        run(world, asked(shapes, tmp_path / "t", trials=1))
+    monkeypatch.setattr(tuning, "train", world.train)
+    tuned = resume_tuning(tmp_path / "t", clock=world.clock)
+    assert len(tuned.trials) == len(world.fitted) == 1
+    assert len(world.final) == 1
+
+
+def test_killed_it_goes_on_with_the_trial_that_was_running(world, shapes, tmp_path):
+    out = tmp_path / "t"
+    script = Path(__file__).with_name("tuned.py")
+    done = subprocess.run(
+        [sys.executable, script, shapes, out], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -9, done.stderr
+    trials = (out / "trials.csv").read_text().splitlines()
+    assert len(trials) == 2  # a heading, and the first trial
+    tuned = resume_tuning(out, clock=world.clock)
+    assert [t.status for t in tuned.trials] == ["complete", "killed", "complete"]
+    assert tuned.trials[1].settings == tuned.trials[2].settings
+    assert len(world.fitted) == 1  # the first one is not tried again
+    assert world.final[0].folder == shapes
+
+
+def test_images_that_are_not_those_of_the_tuning(world, tmp_path):
+    data = write_pictures(tmp_path / "data", each=8)
+
+    def before(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    world.before = before
+    run(world, asked(data, tmp_path / "t"))
+    kept = state(tmp_path / "t")
+    (data / "cross" / "000.png").unlink()
+    with pytest.raises(ClassicsError, match=r"data: the images are not those that the tuning"):
+        resume_tuning(tmp_path / "t", clock=world.clock)
+    assert state(tmp_path / "t") == kept
+
+
+def test_what_cannot_be_resumed(world, shapes, artefact, tmp_path):
+    with pytest.raises(ClassicsError, match="nowhere: no such folder"):
+        resume_tuning(Path("nowhere"))
+    with pytest.raises(ClassicsError, match="not the folder of a tuning"):
+        resume_tuning(artefact)
+    run(world, asked(shapes, tmp_path / "t", trials=1))
+    (tmp_path / "t" / "run").mkdir()
+    (tmp_path / "t" / "run" / "artefact.json").touch()
+    with pytest.raises(ClassicsError, match="t: is finished; its artefact is"):
+        resume_tuning(tmp_path / "t")
+    (tmp_path / "t" / "run" / "artefact.json").unlink()
+    whole = (tmp_path / "t" / "study.json").read_text()
+    for torn in (whole[:-50], "[]", '{"format": 1}', whole.replace('"vgg16"', "3")):
+        (tmp_path / "t" / "study.json").write_text(torn)
+        with pytest.raises(ClassicsError, match="torn one") as caught:
+            resume_tuning(tmp_path / "t")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "t" / "study.json").write_text(whole.replace('"format": 1', '"format": 2'))
+    with pytest.raises(ClassicsError, match="of a later version"):
+        resume_tuning(tmp_path / "t")
+    (tmp_path / "t" / "study.json").write_text(whole)
+    (tmp_path / "t" / "study.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(ClassicsError, match=r"study.db: not a study, or a torn one"):
+        resume_tuning(tmp_path / "t")
+    with pytest.raises(ClassicsError, match=r"minutes=-1: above 0"):
+        resume_tuning(tmp_path / "t", seconds=-60.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seconds": 0.0}, "minutes=0: above 0 is needed"),
+        ({"seconds": float("nan")}, "minutes=nan"),
+        ({"trials": 0}, "trials=0: at least 1"),
+        ({"ranges": Ranges(size=(16,))}, "size=16: VGG16 takes 32"),
+        ({"ranges": Ranges(augmentation=(7.0,))}, "augmentation=7: 0 to 4"),
+        ({"base": TrainConfig(network="vgg1")}, "did you mean"),
+        ({"base": TrainConfig(recipe="quik")}, "quik"),
+        ({"base": TrainConfig(folder=Path("nowhere"))}, "nowhere"),
+    ],
+)
+def test_what_cannot_be(shapes, tmp_path, changes, message):
+    with pytest.raises(ClassicsError, match=message) as caught:
+        tune(asked(shapes, tmp_path / "t", **changes))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be(world, shapes, tmp_path):
+    with pytest.raises(OutputError, match="lies in the folder of the images"):
+        tune(asked(shapes, shapes / "t"))
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "mine").touch()
+    with pytest.raises(OutputError, match="exists; choose another --out"):
+        tune(asked(shapes, tmp_path / "t"))
+    assert not world.fitted
+
+
+def test_two_images_a_class_leave_nothing_to_compare_on(world, tmp_path):
+    data = write_pictures(tmp_path / "data", each=2)
+    with pytest.raises(DataError, match="too few images for a validation part"):
+        run(world, asked(data, tmp_path / "t"))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_without_optuna_it_is_named(shapes, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ClassicsError, match=r'pip install "keras-classics\[tune\]"'):
+        tune(asked(shapes, tmp_path / "t"))
+
+
+def test_the_best_by_the_figure_then_the_loss():
+    settings = Settings(1e-3, 64, 0.25, 1)
+    trials = [
+        Trial(0, settings, "complete", value=0.9, loss=0.4),
+        Trial(1, settings, "pruned", value=0.9, loss=0.3),
+        Trial(2, settings, "diverged", value=0.99, loss=0.1),
+        Trial(3, settings, "complete", value=0.8, loss=0.2),
+    ]
+    assert best_of(trials, "val_accuracy").number == 1
+    assert best_of(trials, "val_loss").number == 3
+    assert best_of([], "val_loss") is None
+
+
+def test_a_real_one_looks_at_the_held_out_images_once(shapes, tmp_path, monkeypatch):
+    """Two trials, the second of them stopped, and a run that is the run of `best.toml`."""
+    from keras_classics.training import run as module
+
+    judged = []
+    judge = module._judged
+    monkeypatch.setattr(
+        module, "_judged", lambda name, *rest: judged.append(name) or judge(name, *rest)
+    )
+    policy = keras.config.dtype_policy().name
+    now, trial = [0.0], [0]
+
+    def tell(event):
+        if isinstance(event, TrialBegin):
+            trial[0] = event.number
+        if isinstance(event, TrialEnd):
+            assert not judged
+        if isinstance(event, Step):  # the second trial takes longer than the budget
+            now[0] += 1.0 if trial[0] == 0 else 100.0
+
+    config = small(shapes, tmp_path / "t", trials=2, seconds=110.0)
+    tuned = tune(config, tell, clock=lambda: now[0])
+    assert [t.status for t in tuned.trials] == ["complete", "out of time"]
+    assert judged == ["train", "val", "test"]
+    assert keras.config.dtype_policy().name == policy
+    assert load(tmp_path / "t" / "run").card.completed
+    assert not list((tmp_path / "t").glob(".*"))
+    # The trial was the run: the same seed, parts and epochs.
+    history = tuned.run.classifier.card.history
+    assert max(epoch["val_accuracy"] for epoch in history) == pytest.approx(tuned.best.value)
+    plain = TrainConfig(
+        folder=shapes,
+        network="vgg16",
+        recipe=str(tmp_path / "t" / "best.toml"),
+        out=tmp_path / "again",
+    )
+    again = train(plain).classifier.card
+    for one, other in zip(history, again.history, strict=True):
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
+    gc.collect()
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
