@@ -148,30 +148,31 @@ def test_a_mask_and_other_types_are_left_to_keras():
     np.testing.assert_array_equal(double, theirs_64(x, training=True))
 
 
-SMALL = {"resnet50": (32, 0.125), "inception_v3": (75, 0.25)}  # VGG16 has no batch norm
+# Side, width and last layer of lower parts, which take less time to trace; VGG16 has no batch norm.
+PARTS = {"resnet50": (32, 0.125, "conv3_block4_out"), "inception_v3": (75, 0.25, "mixed1")}
 
 
 def losses(network, context, steps):
     """Of a network that begins as a run does; others double any rounding from step to step."""
     keras.utils.set_random_seed(0)
-    size, width = SMALL[network]
+    size, width, last = PARTS[network]
     recipe = Recipe(name="test", about="test")
     shape = Shape(width, size, size, 4)
-    model = start_network(catalog.find(network), shape, recipe, seed=0, mode="tf").model
+    whole = start_network(catalog.find(network), shape, recipe, seed=0, mode="tf").model
+    x = layers.GlobalAveragePooling2D()(whole.get_layer(last).output)
+    model = keras.Model(whole.input, layers.Dense(4)(x))
     if network == "inception_v3":
-        # Without residuals, gradients explode under batch norm (https://arxiv.org/abs/1902.08129):
-        # at the end of the whole network one bit of one weight changes the losses by tenths within
-        # three steps, whatever the kernel. So only its first modules, where ReLUs are mostly open.
+        # Without residuals, gradients explode under batch norm (https://arxiv.org/abs/1902.08129),
+        # and one bit of one weight soon changes the losses by tenths, whatever the kernel; far less
+        # where most ReLUs are open.
         for layer in batch_norms(model):
             layer.beta.assign(2 * np.ones(layer.beta.shape))
-        x = layers.GlobalAveragePooling2D()(model.get_layer("mixed1").output)
-        model = keras.Model(model.input, layers.Dense(4)(x))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, size, size, 3)).astype("float32")
     y = np.eye(4, dtype="float32")[rng.integers(4, size=8)]
     with context(model):
         model.compile(
-            keras.optimizers.SGD(0.01, momentum=0.9),
+            keras.optimizers.SGD(0.003, momentum=0.9),
             keras.losses.CategoricalCrossentropy(from_logits=True),
             jit_compile=speed.jit_compile(),
         )
@@ -193,12 +194,12 @@ class untouched:  # noqa: N801
 
 
 @on_tensorflow
-@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("network", PARTS)
 def test_equal_loss_curves(network):
     fused = losses(network, speed.fused_batch_norm, 20)
     plain = losses(network, untouched, 20)
     assert fused[-1] < 0.95 * fused[0]
-    np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(fused, plain, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.backends
