@@ -40,6 +40,7 @@ KERAS_NAMES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inception_v3": "Incept
 CLASSES = 1000
 RATE, MOMENTUM = 0.01, 0.9
 WARM = 2  # steps that are not counted: the first is built, the second allocates
+ENOUGH = 120  # seconds after the first step; a slow configuration takes fewer steps
 LIMIT = 1800  # seconds of one process
 
 
@@ -132,9 +133,15 @@ def fit_keras(model: Any, job: Job) -> Result:
             total = (batch + 1) * float(logs["loss"])  # Keras tells the mean of the epoch
             losses.append(total - sum(losses))
             ends.append(time.monotonic())
+            model.stop_training = enough(ends) and not different
 
     model.fit(Data(), epochs=1, shuffle=False, verbose=0, callbacks=[Watch()])
     return result(ends, losses)
+
+
+def enough(ends: list[float]) -> bool:
+    """Whether a process has measured for long enough."""
+    return len(ends) > WARM and ends[-1] - ends[0] > ENOUGH
 
 
 def result(ends: list[float], losses: list[float]) -> Result:
@@ -216,6 +223,8 @@ def train_torchvision(job: Job) -> Result:
         optimizer.step()
         losses.append(loss.item())
         ends.append(time.monotonic())
+        if enough(ends):
+            break
     return result(ends, losses)
 
 

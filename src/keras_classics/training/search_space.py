@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,17 +87,23 @@ class Space:
 
     def suggest(self, trial: Any) -> Settings:
         """A point, as Optuna's sampler draws it for its trial."""
-        found = dataclasses.asdict(self.default)
+        drawn: dict[str, Any] = {}
         for name in self.varied:
             low, *_, high = getattr(self, name)
             match name:
                 case "learning_rate":
-                    found[name] = self._rounded(trial.suggest_float(name, low, high, log=True))
+                    drawn[name] = trial.suggest_float(name, low, high, log=True)
                 case "augmentation":
-                    step = STRENGTH_STEP
-                    found[name] = round(trial.suggest_float(name, low, high, step=step), 3)
+                    drawn[name] = trial.suggest_float(name, low, high, step=STRENGTH_STEP)
                 case _:
-                    found[name] = trial.suggest_categorical(name, list(getattr(self, name)))
+                    drawn[name] = trial.suggest_categorical(name, list(getattr(self, name)))
+        return self.settings(drawn)
+
+    def settings(self, drawn: Mapping[str, Any]) -> Settings:
+        """The point of what was drawn, as `suggest` gave it."""
+        found = dataclasses.asdict(self.default) | dict(drawn)
+        found["learning_rate"] = self._rounded(found["learning_rate"])
+        found["augmentation"] = round(found["augmentation"], 3)
         return Settings(**found)
 
     def config(self, settings: Settings) -> TrainConfig:

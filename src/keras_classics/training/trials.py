@@ -119,8 +119,7 @@ class Study:
 
         for left in self._study.trials:
             if left.state == TrialState.RUNNING:
-                found = dataclasses.asdict(self._space.default) | left.params
-                gone = Trial(left.number, Settings(**found), "killed")
+                gone = Trial(left.number, self._space.settings(left.params), "killed")
                 storage = self._study._storage
                 storage.set_trial_user_attr(left._trial_id, "outcome", dataclasses.asdict(gone))
                 self._study.tell(left.number, state=TrialState.FAIL)

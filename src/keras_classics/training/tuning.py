@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from keras_classics.training.judging import command, hardware
 from keras_classics.training.output import Staging, check_outside, free_name, staging, taken
 from keras_classics.training.recipe import Monitor
 from keras_classics.training.record import Record
+from keras_classics.training.release import released
 from keras_classics.training.run import Run, train
 from keras_classics.training.run import resume as resume_run
 from keras_classics.training.search_space import Ranges, Settings, Space, space_of
@@ -521,7 +521,8 @@ class _Search:
 
         status: Status = "complete"
         try:
-            fitting = self._fit(settings, tell)
+            with released():
+                fitting = self._fit(settings, tell)
             if fitting.diverged:
                 status = "diverged"
             if fitting.interrupted:
@@ -538,7 +539,6 @@ class _Search:
             status = "no memory"
         finally:
             self.interrupts.at_once = False
-            gc.collect()  # the network is in circles of references
         return Trial(optuna_trial.number, settings, status, **found, seconds=self.clock() - began)
 
     def _fit(self, settings: Settings, tell: Callable[[Event], None]) -> Fitting:

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from keras_classics.architectures import catalog
+from keras_classics.cli import app
+from keras_classics.training import tuning
+from keras_classics.training.config import TrainConfig, recipe_for
+from keras_classics.training.events import EpochEnd, Step
+from keras_classics.training.search_space import Ranges, Settings, space_of
+from keras_classics.training.trials import Trial
+from keras_classics.training.tuning import FinalBegin, TrialBegin, TrialEnd, TuneBegin, Tuned
+from pictures import state, write_pictures
+
+TINY = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "1"]
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """Stands for a tuning that tells of two trials, and was interrupted before the final run."""
+    seen = []
+
+    def tuned(base, listener, interrupted=True):
+        architecture = catalog.find("vgg16")
+        space = space_of(
+            base,
+            Ranges(),
+            recipe=recipe_for(base, architecture),
+            architecture=architecture,
+            origin=None,
+        )
+        best = Settings(1e-3, 48, 0.25, 1.4)
+        trials = (
+            Trial(0, space.default, "complete", 0.5, 0.9, 3, 4, 1.0, 20.0),
+            Trial(1, best, "complete", 0.75, 0.6, 4, 4, 1.0, 30.0),
+            Trial(2, space.default, "too long"),
+        )
+        listener(TuneBegin("a [b]", 3, 42, 9, 9, 1, "VGG16", space, epochs=4, seconds=300, done=2))
+        for trial in trials:
+            listener(TrialBegin(trial.number, trial.settings, 20.0, 250.0, 33.0))
+            listener(Step(1, 1, 8, 0.0))
+            listener(EpochEnd(1, 1.0, 0.5, 1.0, 0.5, 0.0, True))
+            listener(TrialEnd(trial, best=trial.number == 1))
+        listener(FinalBegin(best, 40.0, 30.0))
+        return Tuned(
+            tmp_path / "o [x]", space, trials, trials[1], "val_accuracy", 9, {}, None,
+            interrupted=interrupted, moved=0,
+        )  # fmt: skip
+
+    def tune(config, listener):
+        seen.append(config)
+        return tuned(config.base, listener)
+
+    def resume(folder, listener, *, seconds):
+        seen.append((folder, seconds))
+        return tuned(TrainConfig(network="vgg16"), listener, interrupted=False)
+
+    monkeypatch.setattr(tuning, "tune", tune)
+    monkeypatch.setattr(tuning, "resume_tuning", resume)
+    return seen
+
+
+def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    arguments = ["--network", "vgg16", "--size", "48", "--size", "64", "--learning-rate", "1e-3"]
+    more = ["--minutes", "5", "--trials", "9", "--augmentation", "0", "--augmentation", "1.5"]
+    code = app.run(["tune", str(shapes), *arguments, *more, "--set", "epochs=4", "--seed", "3"])
+    assert code == 130
+    (config,) = asked
+    assert (config.seconds, config.trials) == (300, 9)
+    assert config.ranges == Ranges((1e-3,), (48, 64), (), (0.0, 1.5))
+    assert (config.base.folder, config.base.changes, config.base.seed) == (
+        shapes, ("epochs=4",), 3,
+    )  # fmt: skip
+    output = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "a [b]: 3 classes, 42 images to learn from, 9 to compare settings, 9 held out (1 cannot",
+        "VGG16, 4 epochs a trial: learning rate 5e-05 to 0.005; size 32, 48, 64, 96, 128",
+        "5 min 0 s in all, the final run among them, 2 trials are there",
+        "trial 2 learning rate 0.001, 48 pixels, width 0.25, augmentation × 1.4 75.0% 30 s best",
+        "augmentation × 1 - 0 s too long",
+        "it needs about 40 s, and 30 s are left: the budget was too short",
+        "the best of 2 trials",
+        "1 (recipe)",
+        "validation: 75.0% (",
+        "with the recipe's own settings 50.0% (",
+        "is in part the luckiest of them",
+        f"go on with: classics tune --resume '{tmp_path / 'o [x]'}'",
+    ):
+        assert words in output, words
+
+
+@pytest.mark.usefixtures("asked")
+def test_json_is_all_that_goes_to_the_output(capsys, shapes):
+    assert app.run(["tune", str(shapes), "--minutes", "0.5", "--json"]) == 130
+    captured = capsys.readouterr()
+    values = json.loads(captured.out)
+    assert values["best"]["value"] == 0.75
+    assert values["best"]["settings"]["size"] == 48
+    assert len(values["trials"]) == 3
+    assert "trial   2" in captured.err
+
+
+def test_going_on(capsys, tmp_path, asked):
+    assert app.run(["tune", "--resume", str(tmp_path), "--minutes", "2"]) == 0
+    assert app.run(["tune", "--resume", str(tmp_path)]) == 0
+    assert asked == [(tmp_path, 120.0), (tmp_path, None)]
+    assert "trials.csv, best.toml, trials.svg" in capsys.readouterr().out
+
+
+def test_a_real_one(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    data, out = write_pictures(tmp_path / "data", each=8), tmp_path / "out"
+    before = state(data)
+    arguments = ["tune", str(data), *TINY, "--minutes", "10", "--trials", "1", "--out", str(out)]
+    assert app.run(arguments) == 0
+    assert state(data) == before
+    output = capsys.readouterr().out
+    assert "held-out images, seen by the final run alone" in output
+    assert f"classics predict {out / 'run'} IMAGES" in output
+    assert "nothing was better than the recipe's own settings" in output
+    # Finished, so there is nothing to go on with, and nothing is changed.
+    kept = state(out)
+    assert app.run(["tune", "--resume", str(out)]) == 2
+    message = capsys.readouterr().err.strip()
+    assert "is finished; its artefact is" in message
+    assert "\n" not in message
+    assert state(out) == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--minutes is missing: how long may it take in all?"),
+        (["--minutes", "-3"], "minutes=-3: above 0 is needed"),
+        (["--minutes", "0"], "minutes=0: above 0 is needed"),
+        (["--minutes", "nan"], "minutes=nan"),
+        (["--minutes", "soon"], "'--minutes': Input should be a valid number"),
+        (["--minutes", "1", "--trials", "0"], "trials=0: at least 1 is needed"),
+        (["--minutes", "1", "--network", "vgg61"], "did you mean"),
+        (["--minutes", "1", "--recipe", "slow"], "slow"),
+        (["--minutes", "1", "--network", "vgg16", "--size", "8"], "size=8: VGG16 takes 32"),
+        (["--minutes", "1", "--width", "0"], "width=0: above 0 is needed"),
+        (["--minutes", "1", "--learning-rate", "20"], "learning_rate=20: above 0 and below 10"),
+        (["--minutes", "1", "--augmentation", "-1"], "augmentation=-1: 0 to 4 is needed"),
+        (["--minutes", "1", *TINY, "--learning-rate", "1e-3", "--augmentation", "1"], "nothing is"),
+        (["--minutes", "1", "--epochs", "0"], "epochs=0: at least 1"),
+        (["--resume", "nowhere"], "nowhere: no such folder"),
+        (["--resume", "{shapes}"], "not the folder of a tuning"),
+        (["--resume", "nowhere", "--trials", "3"], "--trials beside --resume"),
+        (["--minutes", "1", "--out", "{taken}"], "exists; choose another --out"),
+        (["--minutes", "1", "--out", "{shapes}/deep"], "lies in the folder of the images"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, shapes, tmp_path, arguments, message):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine").touch()
+    words = [word.format(shapes=shapes, taken=taken) for word in arguments]
+    folder = [] if "--resume" in words else [str(shapes)]
+    before = state(shapes)
+    assert app.run(["tune", *folder, *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert state(shapes) == before
+    assert [path.name for path in tmp_path.rglob("*")] == ["taken", "mine"]
+
+
+def test_folders_that_cannot_be(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for folder in ("empty", "nowhere"):
+        assert app.run(["tune", folder, "--minutes", "1"]) == 2
+        error = capsys.readouterr().err.strip()
+        assert folder in error
+        assert "\n" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_without_optuna(capsys, shapes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert app.run(["tune", str(shapes), "--minutes", "1"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert 'optuna is not installed: pip install "keras-classics[tune]"' in error
+    assert "\n" not in error
+
+
+def test_ctrl_c_before_anything_is_found(capsys, shapes, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "fit", interrupted)
+    out = tmp_path / "out"
+    assert app.run(["tune", str(shapes), *TINY, "--minutes", "1", "--out", str(out)]) == 130
+    assert "nothing was found, nothing saved" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
