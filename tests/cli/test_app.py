@@ -271,7 +271,9 @@ def test_without_any_backend(monkeypatch):
 def test_an_installed_backend_takes_the_place_of_the_configured_one(monkeypatch, tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    # Set first, so that what `start` sets is taken back at the end.
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.delenv("KERAS_BACKEND")
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name == "torch" or None)
     monkeypatch.setattr(backend.importlib, "import_module", lambda _: None)
     backend.start()

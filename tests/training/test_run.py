@@ -78,7 +78,8 @@ def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact):
 def test_the_model_opens_with_plain_keras_and_gives_probabilities(artefact, tmp_path):
     image = tmp_path / "image.png"
     picture("circle", np.random.default_rng(5), size=32).save(image)
-    ours = load(artefact).predict(image, top_k=3)[0]
+    classifier = load(artefact)
+    ours = classifier.predict(image, top_k=3)[0]
     script = """
 import sys
 sys.modules["keras_classics"] = None
@@ -95,10 +96,10 @@ print(*model.predict(image[None], verbose=0)[0].tolist())
         text=True,
         check=True,
     )
-    plain = [float(number) for number in result.stdout.split()]
-    assert sum(plain) == pytest.approx(1)
-    assert CLASSES[int(np.argmax(plain))] == ours.class_name
-    assert max(plain) == pytest.approx(ours.confidence, abs=1e-5)
+    plain = np.array([[float(number) for number in result.stdout.split()]])
+    assert plain.sum() == pytest.approx(1)
+    assert CLASSES[int(plain.argmax())] == ours.class_name
+    assert classifier.calibration.apply(plain).max() == pytest.approx(ours.confidence, abs=1e-5)
 
 
 def test_events_tell_the_whole_run(shapes, tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -348,7 +349,11 @@ def test_killed_it_goes_on_with_the_trial_that_was_running(world, shapes, tmp_pa
     out = tmp_path / "t"
     script = Path(__file__).with_name("tuned.py")
     done = subprocess.run(
-        [sys.executable, script, shapes, out], capture_output=True, text=True, check=False
+        [sys.executable, script, shapes, out],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
     )
     assert done.returncode == -9, done.stderr
     trials = (out / "trials.csv").read_text().splitlines()

@@ -295,7 +295,11 @@ class _Display:
         self.run.bar(f"{self.what} ({left})", 0, None)
 
     def _trial_end(self, event: TrialEnd) -> None:
+        from keras_classics.training.trials import NEVER_RUN
+
         trial = event.trial
+        if trial.status in NEVER_RUN:
+            return
         best = "   [green]best[/]" if event.best else ""
         status = "" if trial.status == "complete" else f"   {trial.status}"
         figure = _figure(trial, self.monitor) or "-"

@@ -631,7 +631,7 @@ class _Search:
         )
         tuning_files.write_trials(folder, trials, self.monitor)
         if tuned.best is not None:
-            about = f"found by classics tune: trial {tuned.best.number + 1} of {len(trials)}"
+            about = f"found by classics tune: trial {tuned.best.number + 1} of {len(tuned.ran)}"
             tuning_files.write_recipe(folder, self.space, tuned.settings, about)
         if last:
             tuning_files.write_picture(folder, trials, self.space, self.monitor, tuned.importances)

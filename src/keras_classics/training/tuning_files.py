@@ -241,10 +241,15 @@ def picture(
         chart = panel(key, LABELS[key], (low - room, high + room), found)
         chart.x_format = x_format
         panels.append(chart.svg())
+    note = Markup("")
     if importances:
-        rows = [Bar(LABELS[key], v, (v, v), "one") for key, v in importances.items()]
+        rows = [Bar(key.replace("_", " "), v, (v, v), "one") for key, v in importances.items()]
         title = "what explains the differences"
         panels.append(bars("importances", title, "importance of each setting", rows))
+        i = len(panels) - 1
+        note = Markup('<text class="label start" x="{:.0f}" y="{:.0f}">{}</text>').format(
+            10 + i % 2 * (PANEL[0] + 10), 73 + i // 2 * PANEL[1], title
+        )
     width, height = PANEL
     total = 70 + height * math.ceil(len(panels) / 2)
     placed = [
@@ -266,7 +271,7 @@ def picture(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + 30:.0f} {total:.0f}" '
         f'width="{2 * width + 30:.0f}" height="{total:.0f}"><style>{STYLE}{MORE_STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{head}{"".join(placed)}</svg>\n'
+        f'<rect width="100%" height="100%" fill="#fff"/>{head}{note}{"".join(placed)}</svg>\n'
     )
 
 
