@@ -175,3 +175,12 @@ def test_they_come_in_time_and_never_cost_much(tmp_path, monkeypatch):
     assert not checkpoints.due()
     now[0] += 1
     assert checkpoints.due()
+
+
+def test_a_disk_that_takes_nothing_is_told_as_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", every=0)
+    checkpoints.write(progress(1, 1))
+    (tmp_path / "c" / ".000001-000000002.safetensors.part").mkdir()  # in the way of the file
+    with pytest.raises(OSError, match="serializing"):
+        checkpoints.write(progress(1, 2))
+    equal(checkpoints.latest(), progress(1, 1))

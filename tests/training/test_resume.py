@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from keras_classics import load
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError, OutputError
@@ -196,12 +197,13 @@ def test_a_disk_that_takes_no_checkpoint_does_not_end_the_run(shapes, tmp_path, 
     from keras_classics.training import checkpoint
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("Error while serializing: No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     events = []
     run = train(replace(SMALL, folder=shapes, epochs=1, out=tmp_path / "run"), events.append)
-    assert NotSaved("No space left on device") in events
+    (told,) = {event.reason for event in events if isinstance(event, NotSaved)}
+    assert "No space left on device" in told
     assert run.judgement is not None
 
 

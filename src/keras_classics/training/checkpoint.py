@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from keras_classics.errors import ClassicsError
@@ -119,7 +120,7 @@ class Checkpoints:
                 return self._read(path)
             except ClassicsError:
                 raise
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError):
                 continue  # torn
         return None
 
@@ -143,7 +144,11 @@ class Checkpoints:
     def _place(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         part = self.folder / f".{name}.part"
         # A view of a part of an array would be written with what lies beside it.
-        save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, part)
+        whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
+        try:
+            save_file(whole, part)
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(str(error)) from error
         _to_disk(part)
         part.replace(self.folder / name)
 
