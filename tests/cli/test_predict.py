@@ -71,7 +71,7 @@ def with_threshold(artefact, folder, threshold):
     copy = shutil.copytree(artefact, folder)
     card = json.loads((copy / "artefact.json").read_text())
     card["calibration"] = {
-        "temperature": 1.0,
+        "temperature": (card["calibration"] or {}).get("temperature", 1.0),
         "threshold": threshold,
         "target": 0.9,
         "promised": True,

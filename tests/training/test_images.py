@@ -49,7 +49,8 @@ def read(config, scratch):
     architecture = catalog.find("resnet50")
     recipe = recipe_for(config, architecture)
     sizes = input_sizes(config, recipe, architecture)
-    return decode_images(list_images(config), sizes, recipe, config, scratch, lambda _: None)
+    listing = list_images(config)
+    return decode_images(listing, sizes, recipe, config, scratch=scratch, tell=lambda _: None)
 
 
 def parts(data):

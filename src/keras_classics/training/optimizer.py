@@ -117,7 +117,7 @@ class RMSProp(_Rated, keras.optimizers.RMSprop):  # type: ignore[misc]
         """Begin the means of squares with one."""
         super().build(var_list)
         for mean in self._velocities:
-            mean.assign(ops.ones_like(mean))
+            mean.assign(ops.ones(mean.shape, dtype=mean.dtype))
 
 
 class Lamb(_Rated, keras.optimizers.Lamb):  # type: ignore[misc]
