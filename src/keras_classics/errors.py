@@ -44,3 +44,16 @@ class DivergedError(ClassicsError):
 
 class OutputError(ClassicsError):
     """A place where nothing can be written: permission, space, or something in the way."""
+
+
+# What backends raise where memory is short, by name, as they need not be there.
+OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error, of Python or of a backend, says that memory is short."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in OUT_OF_MEMORY
+        or "insufficient memory" in str(error).lower()
+    )

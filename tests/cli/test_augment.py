@@ -31,6 +31,18 @@ def test_a_sheet_is_written_and_described(capsys, data, tmp_path):
         assert few + 3 * 128 < sheet.height < 2 * few
 
 
+def test_a_table_of_images_has_its_root(capsys, data, tmp_path):
+    table, out = tmp_path / "table.csv", tmp_path / "sheet.png"
+    paths = sorted(path.relative_to(data) for path in data.rglob("*.*"))
+    rows = "".join(f"{path},{path.parent}\n" for path in paths)
+    table.write_text("path,label\n" + rows)
+    arguments = ["augment", str(table), "-o", str(out), "--images", "2", "--columns", "1"]
+    assert app.run([*arguments, "--root", str(data)]) == 0
+    assert out.is_file()
+    assert app.run([*arguments, "--root", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
 def test_lines_of_the_recipe_can_be_changed(capsys, data, tmp_path):
     out = tmp_path / "sheet.png"
     arguments = ["augment", str(data), "-o", str(out), "--images", "2", "--columns", "1"]

@@ -30,6 +30,23 @@ def test_a_rate_is_suggested_and_drawn(capsys, shapes, tmp_path, monkeypatch):
     assert state(shapes) == before
 
 
+def test_the_command_that_comes_next_has_the_options(capsys, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["--group-by", r"(\d+)\.", "--balance", "weights", "--preprocessing", "torch"]
+    arguments = [*SMALL, *SHORT, *more, "--fit", "pad", "--json"]
+    assert app.run(["find-rate", str(shapes), *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["command"].startswith(f"classics train {shapes} --network vgg16")
+    for words in (
+        "--balance weights",
+        "--preprocessing torch",
+        "--fit pad",
+        r"--group-by '(\d+)\.'",
+        f"--learning-rate {found['suggestion']:g}" if found["suggestion"] else "",
+    ):
+        assert words in found["command"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

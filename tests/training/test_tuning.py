@@ -376,7 +376,7 @@ def test_images_that_are_not_those_of_the_tuning(world, tmp_path):
     run(world, asked(data, tmp_path / "t"))
     kept = state(tmp_path / "t")
     (data / "cross" / "000.png").unlink()
-    with pytest.raises(ClassicsError, match=r"data: the images are not those that the tuning"):
+    with pytest.raises(ClassicsError, match=r"data: the images are not those that it began with"):
         resume_tuning(tmp_path / "t", clock=world.clock)
     assert state(tmp_path / "t") == kept
 

@@ -30,10 +30,9 @@ from keras_classics.cli import (
     verify,
     weights,
 )
-from keras_classics.errors import ClassicsError, NothingLearntError
+from keras_classics.errors import ClassicsError, NothingLearntError, out_of_memory
 
 TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
-OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")  # of backends
 
 app = typer.Typer(
     name="classics",
@@ -127,10 +126,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
     except OSError as error:  # the system refuses: no space, no permission, no such device
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 2, debug=debug)
-    except MemoryError:
-        return _fail(TOO_LARGE, 2, debug=debug)
     except Exception as error:
-        if type(error).__name__ in OUT_OF_MEMORY or "insufficient memory" in str(error).lower():
+        if out_of_memory(error):
             return _fail(TOO_LARGE, 2, debug=debug)
         # Typer brings its own copy of Click or takes the installed one, so the errors of parsing
         # are told by what they can do.

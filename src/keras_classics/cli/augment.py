@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from keras_classics.training.recipe import Recipe
 
 
 def augment(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="Sub-folders are classes, or a .zip or .csv, as for `classics train`."),
-    ],
+    folder: options.Folder,
+    root: options.Root = None,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="Its name, `paper`, or a TOML file of your own.")
     ] = "quick",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="LINE=VALUE", help="A line in the place of the recipe's."),
-    ] = None,
+    changes: options.Changes = None,
     network: Annotated[
         str, typer.Option("--network", "-n", help="That the recipe is for; see `networks`.")
     ] = "resnet50",
@@ -51,7 +48,7 @@ def augment(
     architecture = catalog.find(network)
     found = recipes.find(recipe, architecture.name, tuple(changes or ()))
     sizes = input_sizes(TrainConfig(folder, network=network, size=size), found, architecture)
-    listing = scan(folder)
+    listing = scan(folder, root=root)
     labels = np.array([item.label for item in listing.items])
     sheet = contact_sheet(
         StoredPictures(listing.storage, [item.name for item in listing.items]),

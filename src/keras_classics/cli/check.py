@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,29 +29,14 @@ HEADINGS: dict[Severity, tuple[str, str]] = {
 
 
 def check(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="Sub-folders are classes, or a .zip or .csv, as for `classics train`."),
-    ],
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            help="As for `classics train`; says where the splits divide a group.",
-            show_default="no groups",
-        ),
-    ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder or .zip that the paths of a .csv begin in.",
-            show_default="that of the .csv",
-        ),
-    ] = None,
+    folder: options.Folder,
+    group_by: options.GroupBy = None,
+    root: options.Root = None,
     near: Annotated[
         bool, typer.Option("--near/--no-near", help="Look for near copies, too.")
     ] = True,
     show_all: Annotated[bool, typer.Option("--all", help="Show all paths.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: options.Json = False,
     network: Annotated[
         str | None,
         typer.Option(help="Build it, take a few steps, and estimate the time of a run."),

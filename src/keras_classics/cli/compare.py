@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from keras_classics.evaluation.comparison import Comparison
 
@@ -16,7 +18,7 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN RUN...", help="Folders that `classics train` wrote."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Tell whether runs differ by more than chance, on the held-out images that they share."""
     import json

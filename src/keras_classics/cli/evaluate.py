@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from keras_classics.cli import options
+
 
 def evaluate(
     places: Annotated[
@@ -32,15 +34,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder or .zip that the paths of a .csv begin in.",
-            show_default="that of the .csv",
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: options.Root = None,
+    batch_size: options.ImagesAtATime = 32,
+    as_json: options.Json = False,
 ) -> None:
     """Judge an artefact or published weights on a folder: accuracy, classes, confusions."""
     from keras_classics.cli.backend import start

@@ -3,58 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from keras_classics.cli import options
 
 if TYPE_CHECKING:
     from keras_classics.training.events import Event
 
 
 def find_rate(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Images as for `classics train`. Without any: the digits that come with "
-            "scikit-learn.",
-            show_default=False,
-        ),
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder or .zip that the paths of a .csv begin in.")
-    ] = None,
-    network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
-    recipe: Annotated[str, typer.Option(help="Its name, or a TOML file of your own.")] = "quick",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="LINE=VALUE", help="A line in the place of the recipe's."),
-    ] = None,
-    width: Annotated[
-        float | None, typer.Option(help="As for train.", show_default="the recipe's")
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Height and width in pixels.", show_default="that of train")
-    ] = None,
-    batch_size: Annotated[
-        str | None, typer.Option(help="A number, or auto.", show_default="the recipe's")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Where to begin, as for train.", show_default="random")
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="As for train.")
-    ] = "auto",
+    folder: options.Data = None,
+    group_by: options.GroupBy = None,
+    root: options.Root = None,
+    network: options.Network = "resnet50",
+    recipe: options.Recipe = "quick",
+    changes: options.Changes = None,
+    width: options.Width = None,
+    size: options.Size = None,
+    batch_size: options.BatchSize = None,
+    balance: options.Balance = None,
+    weights: options.Weights = None,
+    unfreeze: options.Unfreeze = None,
+    batch_norm: options.BatchNorm = None,
+    preprocessing: options.Preprocessing = None,
+    fit: options.Fit = "crop",
+    precision: options.Precision = "auto",
     steps: Annotated[
         int, typer.Option(min=20, help="Of the optimiser, over the whole range.")
     ] = 120,
     lowest: Annotated[float, typer.Option(help="The first rate.")] = 1e-5,
     highest: Annotated[float, typer.Option(help="The last one.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The SVG.", show_default="find-rate.svg, numbered"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Let the learning rate rise step by step, plot the loss, and suggest a rate."""
     from keras_classics.cli.backend import start
@@ -76,6 +62,7 @@ def find_rate(
 
     config = TrainConfig(
         folder=folder,
+        group_by=group_by,
         root=root,
         network=network,
         recipe=recipe,
@@ -83,7 +70,12 @@ def find_rate(
         width=width,
         size=size,
         batch_size=batch_size_of(batch_size),
+        balance=balance,
         weights=weights,
+        unfreeze=unfreeze,
+        batch_norm=batch_norm,
+        preprocessing=preprocessing,
+        fit=fit,
         precision=precision,
         seed=seed,
     )
@@ -97,8 +89,10 @@ def find_rate(
 
         found = find(config, steps=steps, lowest=lowest, highest=highest, listener=show)
     write_text(place, rate_chart(found))
+    again = command(dataclasses.replace(config, learning_rate=found.suggestion))
     if as_json:
-        typer.echo(json.dumps({**found.to_dict(), "chart": str(place)}, indent=2))
+        values = {**found.to_dict(), "chart": str(place), "command": again}
+        typer.echo(json.dumps(values, indent=2))
         return
     screen.print(f"chart: {escape(str(place))}", soft_wrap=True)
     if found.suggestion is None:
@@ -111,5 +105,4 @@ def find_rate(
         f"lowest loss at [bold]{found.suggestion:g}[/], steepest descent at {found.steepest:g}; "
         f"the recipe {escape(found.recipe)} has {own:g}"
     )
-    again = command(dataclasses.replace(config, learning_rate=found.suggestion))
     screen.print(f"next: {escape(again)}", soft_wrap=True)

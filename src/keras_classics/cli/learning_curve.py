@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from keras_classics.cli import options
 
 if TYPE_CHECKING:
     from keras_classics.training.events import Event
 
 
 def learning_curve(
-    run: Annotated[Path, typer.Argument(help="The folder that `classics train` wrote.")],
+    run: options.Run,
     fractions: Annotated[
         list[float] | None,
         typer.Option(
@@ -21,7 +22,7 @@ def learning_curve(
             show_default="1/8, 1/4 and 1/2",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a run anew on parts of its images, and tell whether more data would help."""
     from keras_classics.cli.backend import start

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from keras_classics.artefact import Predictions
 
@@ -24,8 +26,8 @@ def predict(
         typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    batch_size: options.ImagesAtATime = 32,
+    as_json: options.Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row an image.")] = False,
 ) -> None:
     """Classify images; those that cannot be read are named, counted and skipped."""

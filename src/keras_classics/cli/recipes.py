@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 
 def recipes(
     context: typer.Context,
@@ -51,10 +53,7 @@ def show(
     network: Annotated[
         str, typer.Option(help="Whose `paper` it is, and whose own lines count.")
     ] = "resnet50",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="LINE=VALUE", help="A line in the place of the recipe's."),
-    ] = None,
+    changes: options.Changes = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Every line as it would be used, as JSON.")
     ] = False,

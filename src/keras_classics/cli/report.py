@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder that `classics train` wrote.")],
+    run: options.Run,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -26,7 +28,7 @@ def report(
             show_default="half of the errors go",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    batch_size: options.ImagesAtATime = 32,
 ) -> None:
     """Write the report of a run anew, from its saved figures or from the images."""
     from keras_classics.cli.backend import start

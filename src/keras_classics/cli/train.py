@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from keras_classics.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -29,138 +31,33 @@ SHOWN = 3  # paths of a finding
 
 def train(
     context: typer.Context,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Sub-folders are classes; folders named train, val and test are honoured at any "
-            "depth. Or a .zip of such a folder, or a .csv with columns path and label. Without "
-            "any: the digits that come with scikit-learn.",
-            show_default=False,
-        ),
-    ] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            help="Never divide images of one group: a column of the .csv, or a regular expression "
-            "that is found in every path, such as 'patient(\\d+)'.",
-            show_default="no groups",
-        ),
-    ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder or .zip that the paths of a .csv begin in.",
-            show_default="that of the .csv",
-        ),
-    ] = None,
-    network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
-    recipe: Annotated[
-        str,
-        typer.Option(help="How to train: see `classics recipes`; or a TOML file of your own."),
-    ] = "quick",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="LINE=VALUE",
-            help="A line of the recipe, such as optimizer.learning_rate=1e-3; several times.",
-            show_default=False,
-        ),
-    ] = None,
-    width: Annotated[
-        float | None,
-        typer.Option(
-            help="Multiplies the number of filters; 1 is the paper.",
-            show_default="the recipe's, 0.25 for quick",
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            help="Height and width in pixels.", show_default="the recipe's or the weights', else 64"
-        ),
-    ] = None,
+    folder: options.Data = None,
+    group_by: options.GroupBy = None,
+    root: options.Root = None,
+    network: options.Network = "resnet50",
+    recipe: options.Recipe = "quick",
+    changes: options.Changes = None,
+    width: options.Width = None,
+    size: options.Size = None,
     epochs: Annotated[int | None, typer.Option(show_default="the recipe's, 12 for quick")] = None,
-    batch_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER|auto",
-            help="Images in a step; auto tries some, and scales the learning rate.",
-            show_default="the recipe's, 32 for quick",
-        ),
-    ] = None,
+    batch_size: options.BatchSize = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
             help="Highest of the schedule, and of the layers.", show_default="the recipe's"
         ),
     ] = None,
-    balance: Annotated[
-        Literal["none", "weights", "sampling"] | None,
-        typer.Option(
-            help="For classes of different size: images of small ones weigh more, or are shown "
-            "more often.",
-            show_default="the recipe's, none for quick",
-        ),
-    ] = None,
-    monitor: Annotated[
-        Literal["val_accuracy", "val_loss", "val_f1"] | None,
-        typer.Option(
-            help="What the best epoch is chosen by.", show_default="the recipe's, val_accuracy"
-        ),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Stop after so many epochs without a better one; 0 trains all.",
-            show_default="the recipe's, 0 for quick",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Where to begin: imagenet or another published name, a file of weights, an "
-            "artefact. The top is new.",
-            show_default="random",
-        ),
-    ] = None,
-    unfreeze: Annotated[
-        Literal["none", "stage", "all"] | None,
-        typer.Option(
-            help="With weights: after the new top train no more, one stage after the other "
-            "downwards, or all at once.",
-            show_default="all",
-        ),
-    ] = None,
-    batch_norm: Annotated[
-        Literal["frozen", "train"] | None,
-        typer.Option(
-            help="With weights: batch norm of what is unfrozen keeps its statistics, or learns "
-            "from yours.",
-            show_default="frozen",
-        ),
-    ] = None,
-    preprocessing: Annotated[
-        Literal["tf", "torch", "caffe", "raw"] | None,
-        typer.Option(help="From pixels to inputs.", show_default="that of the weights, else tf"),
-    ] = None,
-    fit: Annotated[
-        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
-    ] = "crop",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="What the network computes in; auto is what this machine is fast at."),
-    ] = "auto",
-    deterministic: Annotated[
-        bool,
-        typer.Option(
-            "--deterministic", help="The same run gives the same weights; slower on a GPU."
-        ),
-    ] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Of the split, the weights and the order.")
-    ] = 0,
+    balance: options.Balance = None,
+    monitor: options.Monitor = None,
+    patience: options.Patience = None,
+    weights: options.Weights = None,
+    unfreeze: options.Unfreeze = None,
+    batch_norm: options.BatchNorm = None,
+    preprocessing: options.Preprocessing = None,
+    fit: options.Fit = "crop",
+    precision: options.Precision = "auto",
+    deterministic: options.Deterministic = False,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the artefact.", show_default="runs/DATA-NETWORK, numbered"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,14 +29,7 @@ BESIDE_RESUME = {"resume", "minutes", "as_json"}
 
 def tune(
     context: typer.Context,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Images as for `classics train`. Without any: the digits that come with "
-            "scikit-learn.",
-            show_default=False,
-        ),
-    ] = None,
+    folder: options.Data = None,
     minutes: Annotated[
         float | None,
         typer.Option(help="For all of it, the final run among them.", show_default=False),
@@ -71,70 +66,30 @@ def tune(
             show_default="0 to 2",
         ),
     ] = None,
-    group_by: Annotated[
-        str | None, typer.Option(help="As for train.", show_default="no groups")
-    ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder or .zip that the paths of a .csv begin in.",
-            show_default="that of the .csv",
-        ),
-    ] = None,
-    network: Annotated[str, typer.Option(help="See `classics networks`.")] = "resnet50",
-    recipe: Annotated[str, typer.Option(help="Its name, or a TOML file of your own.")] = "quick",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="LINE=VALUE",
-            help="A line in the place of the recipe's; several times.",
-            show_default=False,
-        ),
-    ] = None,
+    group_by: options.GroupBy = None,
+    root: options.Root = None,
+    network: options.Network = "resnet50",
+    recipe: options.Recipe = "quick",
+    changes: options.Changes = None,
     epochs: Annotated[
         int | None, typer.Option(help="Of every trial.", show_default="the recipe's")
     ] = None,
-    batch_size: Annotated[
-        str | None, typer.Option(help="A number, or auto.", show_default="the recipe's")
-    ] = None,
-    balance: Annotated[
-        Literal["none", "weights", "sampling"] | None,
-        typer.Option(help="As for train.", show_default="the recipe's"),
-    ] = None,
+    batch_size: options.BatchSize = None,
+    balance: options.Balance = None,
     monitor: Annotated[
         Literal["val_accuracy", "val_loss", "val_f1"] | None,
         typer.Option(
             help="What trials are compared by, and their epochs.", show_default="the recipe's"
         ),
     ] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=0, help="As for train.", show_default="the recipe's")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Where to begin, as for train.", show_default="random")
-    ] = None,
-    unfreeze: Annotated[
-        Literal["none", "stage", "all"] | None,
-        typer.Option(help="As for train.", show_default="all"),
-    ] = None,
-    batch_norm: Annotated[
-        Literal["frozen", "train"] | None,
-        typer.Option(help="As for train.", show_default="frozen"),
-    ] = None,
-    preprocessing: Annotated[
-        Literal["tf", "torch", "caffe", "raw"] | None,
-        typer.Option(help="As for train.", show_default="that of the weights, else tf"),
-    ] = None,
-    fit: Annotated[
-        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
-    ] = "crop",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="As for train.")
-    ] = "auto",
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="As for train; slower on a GPU.")
-    ] = False,
+    patience: options.Patience = None,
+    weights: options.Weights = None,
+    unfreeze: options.Unfreeze = None,
+    batch_norm: options.BatchNorm = None,
+    preprocessing: options.Preprocessing = None,
+    fit: options.Fit = "crop",
+    precision: options.Precision = "auto",
+    deterministic: options.Deterministic = False,
     seed: Annotated[
         int,
         typer.Option(
@@ -155,7 +110,7 @@ def tune(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> int:
     """Find learning rate, size, width and augmentation by trials, then train with the best."""
     from keras_classics.cli.train import check_alone

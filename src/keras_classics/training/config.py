@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import ConfigDict, TypeAdapter
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.data.check.run import FOLDER_SIZE
@@ -55,6 +59,25 @@ class TrainConfig:
     seed: int = 0
     checkpoint_every: float = 60.0  # seconds
     out: Path | None = None  # runs/<data>-<network>, numbered
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """From the plain values of a JSON file.
+
+        Raises:
+            ValueError: If they are not those of a configuration.
+        """
+        return TypeAdapter(cls).validate_json(json.dumps(values))
+
+    @property
+    def data_name(self) -> str:
+        """What the images are called: the folder's name, or a file's without its ending."""
+        if self.folder is None:
+            return "digits"
+        place = self.folder.resolve()
+        return place.name if place.is_dir() else place.stem
 
 
 @dataclass(frozen=True)

@@ -376,15 +376,16 @@ def _fit_phase(
 
 def _fit_epochs(model: keras.Model, batches: Feed, watch: _Watch, *, until: int) -> None:
     train = batches.make(epoch=watch.epochs, first=watch.first)
-    model.fit(
-        train,
-        initial_epoch=watch.epochs,
-        epochs=until,
-        validation_data=batches.val,
-        shuffle=False,
-        verbose=0,
-        callbacks=[FollowEpochs(train), watch],
-    )
+    with speed.direct_feed(model, train) as data:
+        model.fit(
+            data,
+            initial_epoch=watch.epochs,
+            epochs=until,
+            validation_data=batches.val,
+            shuffle=False,
+            verbose=0,
+            callbacks=[FollowEpochs(train), watch],
+        )
 
 
 def _validate(model: keras.Model, batches: Feed, watch: _Watch) -> None:

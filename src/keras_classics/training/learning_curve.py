@@ -83,17 +83,13 @@ def config_of(folder: Path, content: dict[str, Any]) -> TrainConfig:
     Raises:
         ArtefactError: If that is not known.
     """
-    values = dict((content.get("run") or {}).get("config") or {})
+    values = (content.get("run") or {}).get("config")
     if not values:
         raise ArtefactError(f"{folder}: does not say how it was made; train it anew.")
-    for name in ("folder", "root", "out"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
     try:
-        config = TrainConfig(**values)
-    except TypeError as error:
+        return TrainConfig.from_dict(values)
+    except ValueError as error:
         raise ArtefactError(f"{folder}: was made by another version; train it anew.") from error
-    return dataclasses.replace(config, changes=tuple(config.changes))
 
 
 def _point(card: Card) -> Point:

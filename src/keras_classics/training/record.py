@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import keras
-from pydantic import TypeAdapter
 
 from keras_classics.artefact import CARD, RECORD
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.recipe import Recipe
+from keras_classics.training.task import Task
 
 FORMAT = 1
 
@@ -32,6 +35,33 @@ class Record:
     data_format: str
     versions: Mapping[str, str]
     here: str  # the folder that relative paths of the config are relative to
+
+    @classmethod
+    def of(cls, task: Task, policy: str, *packages: str) -> Record:
+        """That of a task which begins now; `packages` is as in `versions`."""
+        return cls(
+            config=task.config,
+            recipe=task.recipe,
+            fingerprint=task.fingerprint,
+            policy=policy,
+            data_format=keras.config.image_data_format(),
+            versions=versions(*packages),
+            here=str(Path.cwd()),
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """From the plain values of a JSON file, which may hold more.
+
+        Raises:
+            KeyError, TypeError, ValueError: If they are not those of a record.
+        """
+        names = ("fingerprint", "policy", "data_format", "versions", "here")
+        return cls(
+            config=TrainConfig.from_dict(values["config"]),
+            recipe=recipes.from_dict(values["recipe"]),
+            **{name: values[name] for name in names},
+        )
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of the run, before that is seen."""
@@ -61,8 +91,7 @@ class Record:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values.pop("format") > FORMAT:
                 raise ClassicsError(f"{path}: of a later version; upgrade keras-classics.")
-            config = TypeAdapter(TrainConfig).validate_json(json.dumps(values.pop("config")))
-            return cls(config=config, recipe=recipes.from_dict(values.pop("recipe")), **values)
+            return cls.from_dict(values)
         except ClassicsError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -80,11 +109,8 @@ class Record:
             root = Path(self.here, root)
         return dataclasses.replace(self.config, folder=folder, root=root, weights=weights)
 
-    def check_here(self, versions: Mapping[str, str]) -> tuple[str, ...]:
+    def check_here(self) -> tuple[str, ...]:
         """What differs from when the run began; the run may not be the same bit for bit then.
-
-        Args:
-            versions: Of now.
 
         Raises:
             ClassicsError: If it cannot go on here at all.
@@ -97,6 +123,32 @@ class Record:
                 raise ClassicsError(f"the run began with the {name} {then}, not {now}; use {then}.")
         return tuple(
             f"{name} {self.versions.get(name)} is now {now}"
-            for name, now in versions.items()
+            for name, now in versions(*self.versions).items()
             if self.versions.get(name) != now
         )
+
+    def check_images(self, task: Task) -> None:
+        """Refuse other images than those that the run began with.
+
+        Raises:
+            ClassicsError: If they are others.
+        """
+        if task.fingerprint != self.fingerprint:
+            raise ClassicsError(
+                f"{task.config.folder}: the images are not those that it began with; put them "
+                "back, or begin anew."
+            )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of all that decides what a run computes, and of more packages."""
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "backend": backend}
+    for package in ("keras-classics", "keras", backend, "numpy", *packages):
+        if package in found:
+            continue
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"  # such as tensorflow-cpu under another name
+    return found

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
 from keras_classics.artefact import (
     CARD,
@@ -29,19 +26,17 @@ from keras_classics.artefact import (
     write_artefact,
 )
 from keras_classics.data.check.run import quick_check
-from keras_classics.data.listing import fingerprint
-from keras_classics.errors import ClassicsError, NothingLearntError, OutputError
+from keras_classics.errors import NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.checkpoint import Checkpoints, Progress
-from keras_classics.training.config import TrainConfig, input_sizes
+from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Checked, Listener, Prepared, Resumed
 from keras_classics.training.fitting import Fitting, feed, fit, settle
-from keras_classics.training.images import Images, decode_images, list_images
+from keras_classics.training.images import Images, decode_images
 from keras_classics.training.interrupts import Interrupts, handled
 from keras_classics.training.judging import Conclusion, conclude
-from keras_classics.training.origin import find_origin
 from keras_classics.training.output import (
     Staging,
     check_outside,
@@ -50,7 +45,7 @@ from keras_classics.training.output import (
     staging,
     taken,
 )
-from keras_classics.training.record import Record
+from keras_classics.training.record import Record, versions
 from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task, computing, task_of
 
@@ -92,7 +87,7 @@ def train(config: TrainConfig, listener: Listener | None = None) -> Run:
         NothingLearntError: On Ctrl-C before the first epoch is over.
     """
     task = task_of(config, listener)
-    out = config.out or free_name(Path("runs"), f"{_name(config)}-{task.architecture.name}")
+    out = config.out or free_name(Path("runs"), f"{config.data_name}-{task.architecture.name}")
     if config.folder is not None:
         check_outside(out, config.folder)
     with handled() as interrupts, staging(out) as stage:
@@ -115,23 +110,10 @@ def resume(folder: Path, listener: Listener | None = None) -> Run:
             images or the backend are not those that it began with; the folder stays as it is.
         NothingLearntError: On Ctrl-C before the first epoch is over.
     """
-    began = time.monotonic()
     record = Record.read(folder)
-    differs = record.check_here(_versions())
-    config = record.placed()
-    architecture = catalog.find(config.network)
-    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
-    sizes = input_sizes(config, record.recipe, architecture, origin)
-    listing = list_images(config)
-    if config.folder is not None and fingerprint(listing) != record.fingerprint:
-        raise ClassicsError(
-            f"{config.folder}: the images are not those that the run began with; put them back, or "
-            "train anew."
-        )
-    tell: Listener = listener or (lambda _: None)
-    task = Task(
-        config, record.config, architecture, origin, record.recipe, sizes, listing, tell, began
-    )
+    differs = record.check_here()
+    task = task_of(record.placed(), listener, asked=record.config, recipe=record.recipe)
+    record.check_images(task)
     stage = Staging(folder, folder.resolve(), kept=True)
     with handled() as interrupts:
         return _run(task, stage, interrupts, policy=record.policy, record=record, differs=differs)
@@ -166,7 +148,7 @@ def _run(
         task.tell(_prepared(task, network, data))
         batches = feed(network, recipe, data, seed=config.seed)
         if record is None:
-            _record(task, policy).write(stage.folder)
+            Record.of(task, policy).write(stage.folder)
             stage.publish()
         held.enter_context(taken(stage.folder))
         checkpoints = Checkpoints(stage.folder / CHECKPOINTS, every=config.checkpoint_every)
@@ -197,14 +179,6 @@ def _run(
         settle(kept, recipe, batches, fitting, interrupts)
         classifier = Classifier(kept, card, splits=splits_of(data.listing))
         return _finish(task, classifier, fitting, data, stage, interrupts=interrupts)
-
-
-def _name(config: TrainConfig) -> str:
-    """What the images are called: the folder's name, or a file's without its ending."""
-    if config.folder is None:
-        return "digits"
-    place = config.folder.resolve()
-    return place.name if place.is_dir() else place.stem
 
 
 def _finish(
@@ -302,18 +276,6 @@ def _write(classifier: Classifier, conclusion: Conclusion, data: Images, stage: 
         conclusion.write(folder)
 
 
-def _record(task: Task, policy: str) -> Record:
-    return Record(
-        config=task.config,
-        recipe=task.recipe,
-        fingerprint=fingerprint(task.listing) if task.config.folder else None,
-        policy=policy,
-        data_format=keras.config.image_data_format(),
-        versions=_versions(),
-        here=str(Path.cwd()),
-    )
-
-
 def _card(task: Task, network: StartingNetwork, data: Images) -> Card:
     """The description of a run."""
     config, test = task.config, task.sizes.test
@@ -330,14 +292,14 @@ def _card(task: Task, network: StartingNetwork, data: Images) -> Card:
         },
         data={
             "source": data.source,
-            "fingerprint": fingerprint(task.listing) if config.folder else None,
+            "fingerprint": task.fingerprint,
             "contents": data.contents,
             "folder": folder_id(config.folder) if config.folder else None,
             "images": data.counts,
             "skipped": [str(error) for error in data.skipped],
         },
         completed=False,
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -362,14 +324,3 @@ def _prepared(task: Task, network: StartingNetwork, data: Images) -> Prepared:
         policy=keras.config.dtype_policy().name,
         weights=network.began_with,
     )
-
-
-def _versions() -> dict[str, str]:
-    backend = keras.backend.backend()
-    found = {"python": platform.python_version(), "backend": backend}
-    for package in ("keras-classics", "keras", backend, "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"  # such as tensorflow-cpu under another name
-    return found

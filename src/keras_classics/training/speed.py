@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from keras_classics.errors import ClassicsError
 from keras_classics.training.batch_norm import batch_norms
@@ -112,6 +114,53 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
         for layer in layers:
             vars(layer).pop("call", None)
         _forget_functions(model)
+
+
+@contextmanager
+def direct_feed(
+    model: keras.Model, batches: keras.utils.PyDataset
+) -> Iterator[keras.utils.PyDataset]:
+    """Hand TensorFlow each batch as it is; only the numbers of the batches go through `tf.data`.
+
+    The generator by which Keras feeds `fit` takes a tenth of the time of a step, as the memory of
+    every batch goes back to the system. Only on processors, and with TensorFlow.
+
+    Args:
+        model: Compiled. Its training step is its own again afterwards.
+        batches: All of one size, or the step is traced for each.
+
+    Yields:
+        What to give to `fit` in the place of the batches.
+    """
+    if keras.backend.backend() != "tensorflow" or hardware().kind != "cpu":
+        yield batches
+        return
+    model.make_train_function()
+    step = model.train_function
+
+    def direct(numbers: Iterator[Any]) -> Any:
+        [[number]] = next(numbers)
+        return step(iter([batches[int(number)]]))
+
+    try:
+        model.train_function = direct
+        yield _Numbers(batches)
+    finally:
+        model.train_function = step
+
+
+class _Numbers(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no types
+    """The numbers of batches, in the place of the batches."""
+
+    def __init__(self, batches: keras.utils.PyDataset) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.int64]]:
+        return (np.array([index]),)
 
 
 def _can_be_fused(layer: Any) -> bool:

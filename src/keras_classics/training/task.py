@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 
 from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.frame import Architecture, with_channels
-from keras_classics.data.listing import Listing
+from keras_classics.data.listing import Listing, fingerprint
 from keras_classics.data.preprocess import Mode
 from keras_classics.networks import build
 from keras_classics.training import speed
@@ -60,6 +61,11 @@ class Task:
         own = self.origin.mode if self.origin else self.recipe.preprocessing
         return self.config.preprocessing or own
 
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Of the images; None for the digits."""
+        return fingerprint(self.listing) if self.config.folder else None
+
     def policy(self) -> str:
         """The dtype policy that the network computes by.
 
@@ -91,8 +97,20 @@ class Task:
         )
 
 
-def task_of(config: TrainConfig, listener: Listener | None = None) -> Task:
+def task_of(
+    config: TrainConfig,
+    listener: Listener | None = None,
+    *,
+    asked: TrainConfig | None = None,
+    recipe: Recipe | None = None,
+) -> Task:
     """The task that a configuration describes.
+
+    Args:
+        config: What to train on what.
+        listener: Told what goes on.
+        asked: The configuration as the user wrote it, where it is another one.
+        recipe: Of a run that goes on; None makes it from the configuration.
 
     Raises:
         ClassicsError: If the data, the arguments or the weights cannot be used.
@@ -101,11 +119,12 @@ def task_of(config: TrainConfig, listener: Listener | None = None) -> Task:
     check_arguments(config)
     architecture = catalog.find(config.network)
     origin = find_origin(config.weights, architecture, config.width) if config.weights else None
-    recipe = recipe_for(config, architecture, origin)
+    if recipe is None:
+        recipe = recipe_for(config, architecture, origin)
     sizes = input_sizes(config, recipe, architecture, origin)
     listing = list_images(config)
     tell: Listener = listener or (lambda _: None)
-    return Task(config, config, architecture, origin, recipe, sizes, listing, tell, began)
+    return Task(config, asked or config, architecture, origin, recipe, sizes, listing, tell, began)
 
 
 @contextmanager

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
+from pydantic import TypeAdapter
 
 from keras_classics.artefact import CARD
 from keras_classics.artefact import RECORD as RUN_RECORD
 from keras_classics.data.check.run import quick_check
-from keras_classics.data.listing import fingerprint
-from keras_classics.errors import ClassicsError, DataError, DivergedError, NothingLearntError
+from keras_classics.errors import (
+    ClassicsError,
+    DataError,
+    DivergedError,
+    NothingLearntError,
+    out_of_memory,
+)
 from keras_classics.evaluation.metrics import interval
-from keras_classics.training import speed, tuning_files
+from keras_classics.training import tuning_files
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.budget import Budget, Clock, expected, reserve
 from keras_classics.training.config import TrainConfig, input_sizes, recipe_for
@@ -52,8 +56,6 @@ from keras_classics.training.trials import (
 RUN = "run"  # the final one, in the folder of the tuning
 DRAWS = 5  # in a row that are not begun, after which no more is drawn
 NOTED_EVERY = 10.0  # seconds: of the time spent, a kill forgets no more, and an epoch
-# What backends raise where memory is short, by name, as they need not be there.
-OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
 
 
 @dataclass(frozen=True)
@@ -259,16 +261,15 @@ def tune(
     tell: TuneListener = listener or (lambda _: None)
     task = task_of(base, tell)
     space = _space(task, ranges)
-    out = config.out or free_name(Path("runs"), f"{_name(task)}-{task.architecture.name}-tuned")
+    out = config.out or free_name(Path("runs"), f"{base.data_name}-{task.architecture.name}-tuned")
     if base.folder is not None:
         check_outside(out, base.folder)
     with handled() as interrupts, staging(out) as stage:
         task = with_batch_size(task)
         if task.config is not base:
             space = _space(task, ranges)
-        policy = speed.choose_precision(base.precision)
         config = dataclasses.replace(config, base=task.config)
-        record = _record(task, policy)
+        record = Record.of(task, task.policy(), "optuna")
         search = _Search(config, task, space, record, stage, interrupts, tell, clock)
         search.look_at_data()
         search.write_record()
@@ -306,29 +307,17 @@ def resume_tuning(
     if (final / CARD).is_file() and not (final / RUN_RECORD).is_file():
         raise ClassicsError(f"{folder}: is finished; its artefact is {final}.")
     try:
-        base = tuning_files.from_record(path, TrainConfig, values["config"])
-        ranges = tuning_files.from_record(path, Ranges, values["ranges"])
+        record = Record.from_dict(values)
+        ranges = TypeAdapter(Ranges).validate_json(json.dumps(values["ranges"]))
         budget, trials = float(values["seconds"]), values["most_trials"]
-        known = {name: values[name] for name in ("fingerprint", "policy", "data_format", "here")}
-        versions = dict(values["versions"])
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ClassicsError):
-            raise
         raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
     if seconds is not None:
         _check_seconds(seconds)
     tell: TuneListener = listener or (lambda _: None)
-    recipe = values["recipe"]
-    record = Record(
-        config=base, recipe=tuning_files.recipe_of(path, recipe), versions=versions, **known
-    )
-    record.check_here(_versions())
+    record.check_here()
     task = task_of(record.placed(), tell)
-    if base.folder is not None and fingerprint(task.listing) != record.fingerprint:
-        raise ClassicsError(
-            f"{base.folder}: the images are not those that the tuning began with; put them back, "
-            "or tune anew."
-        )
+    record.check_images(task)
     config = TuneConfig(task.config, budget, trials, ranges)
     stage = Staging(folder, folder.resolve(), kept=True)
     with handled() as interrupts, taken(stage.folder):
@@ -534,7 +523,7 @@ class _Search:
         except (NothingLearntError, KeyboardInterrupt):
             status = "interrupted"
         except Exception as error:
-            if not _no_memory(error):
+            if not out_of_memory(error):
                 raise
             status = "no memory"
         finally:
@@ -669,40 +658,4 @@ def _space(task: Task, ranges: Ranges) -> Space:
         recipe=task.recipe,
         architecture=task.architecture,
         origin=task.origin,
-    )
-
-
-def _record(task: Task, policy: str) -> Record:
-    return Record(
-        config=task.config,
-        recipe=task.recipe,
-        fingerprint=fingerprint(task.listing) if task.config.folder else None,
-        policy=policy,
-        data_format=keras.config.image_data_format(),
-        versions=_versions(),
-        here=str(Path.cwd()),
-    )
-
-
-def _versions() -> dict[str, str]:
-    found = {"backend": keras.backend.backend()}
-    for package in ("keras-classics", "keras", "optuna", "numpy"):
-        with suppress(Exception):  # such as a source tree that is not installed
-            found[package] = version(package)
-    return found
-
-
-def _name(task: Task) -> str:
-    folder = task.config.folder
-    if folder is None:
-        return "digits"
-    place = folder.resolve()
-    return place.name if place.is_dir() else place.stem
-
-
-def _no_memory(error: Exception) -> bool:
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ in OUT_OF_MEMORY
-        or "insufficient memory" in str(error).lower()
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from pydantic import TypeAdapter
 
 from keras_classics.errors import ClassicsError
 from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
@@ -60,30 +59,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
     return values
-
-
-def from_record(path: Path, kind: Any, value: Any) -> Any:
-    """A dataclass of the record.
-
-    Raises:
-        ClassicsError: If it is not one.
-    """
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(value))
-    except ValueError as error:
-        raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
-
-
-def recipe_of(path: Path, value: Any) -> Recipe:
-    """The recipe of the record.
-
-    Raises:
-        ClassicsError: If it is not one.
-    """
-    try:
-        return recipes.from_dict(value)
-    except ValueError as error:
-        raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
 
 
 def write_trials(folder: Path, trials: Sequence[Trial], monitor: Monitor) -> None:
