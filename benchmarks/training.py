@@ -57,6 +57,7 @@ class Configuration(NamedTuple):
 
 
 OURS = [Configuration("ours", "tensorflow", p) for p in ("float32", "bfloat16")]
+OURS_ELSEWHERE = [Configuration("ours", backend, "float32") for backend in ("jax", "torch")]
 DEFAULT = Configuration("keras.applications", "tensorflow", "float32")
 KERAS = [
     Configuration("keras.applications", backend, precision)
@@ -111,11 +112,10 @@ def batch_of(job: Job, number: int) -> tuple[Any, Any]:
     return x, np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=job.batch)]
 
 
-def fit_keras(model: Any, job: Job, *, direct: bool = False) -> Result:
+def fit_keras(model: Any, job: Job) -> Result:
     """Train with `Model.fit`; every step ends when its loss is known.
 
-    With TensorFlow, `Model.fit` of others is fed by a dataset that holds its one batch ready, which
-    is the fastest: a generator costs a tenth of a step. Ours is fed as by `classics train`.
+    As torchvision's loop, it has its one batch ready where losses are not to be compared.
     """
     import keras  # noqa: PLC0415
 
@@ -140,12 +140,7 @@ def fit_keras(model: Any, job: Job, *, direct: bool = False) -> Result:
             model.stop_training = enough(ends) and not different
 
     options = {"epochs": 1, "shuffle": False, "verbose": 0, "callbacks": [Watch()]}
-    if direct:
-        from keras_classics.training.speed import direct_feed  # noqa: PLC0415
-
-        with direct_feed(model, Data()) as data:
-            model.fit(data, **options)
-    elif keras.backend.backend() == "tensorflow" and not different:
+    if keras.backend.backend() == "tensorflow" and not different:
         import tensorflow as tf
 
         model.fit(tf.data.Dataset.from_tensors(batches[0]).repeat(job.steps), **options)
@@ -197,10 +192,10 @@ def train_ours(job: Job) -> Result:
     recipe = dataclasses.replace(recipe, batch_size=job.batch)
     rates = {layer.name: 1.0 for layer in model.layers}
     plain = job.curve in ("keras", "rounded")
-    with nullcontext() if plain else speed.fused_batch_norm(model):
+    with nullcontext() if plain else speed.fast_training(model):
         optimizer = optimizer_for(recipe.optimizer, RATE, rates)
         compile_for(model, recipe, optimizer, [batch_of(job, 0)])
-        return fit_keras(model, job, direct=not plain)
+        return fit_keras(model, job)
 
 
 def train_keras(job: Job) -> Result:
@@ -410,7 +405,11 @@ def main() -> None:
                 compare_curves(network, asked)
             return
         for network in asked.networks:
-            measure(network, QUICK if asked.quick else [*OURS, *KERAS, *TORCHVISION], asked)
+            measure(
+                network,
+                QUICK if asked.quick else [*OURS, *OURS_ELSEWHERE, *KERAS, *TORCHVISION],
+                asked,
+            )
     except KeyboardInterrupt:
         say("interrupted\n")
         sys.exit(130)

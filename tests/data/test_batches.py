@@ -156,10 +156,11 @@ def test_the_number_of_threads_changes_nothing(threads, size):
 
 
 def test_threads_work_ahead_and_end_with_the_batches():
-    started = threading.active_count()
+    before = set(threading.enumerate())
     data = batches(batch_size=2, threads=2, shuffle=True, augmentation=CHANGES)
-    assert threading.active_count() == started
+    assert not set(threading.enumerate()) - before
     data[0]
+    assert set(threading.enumerate()) - before
     assert len(data._look_ahead._ahead) == 4  # the rest of the epoch
     data[3]  # out of turn
     assert len(data._look_ahead._ahead) == 0
@@ -169,11 +170,26 @@ def test_threads_work_ahead_and_end_with_the_batches():
     alive = weakref.ref(data)
     del data
     end = time.monotonic() + 5
-    while threading.active_count() > started and time.monotonic() < end:
+    while (alive() or set(threading.enumerate()) - before) and time.monotonic() < end:
         gc.collect()
         time.sleep(0.01)
-    assert threading.active_count() == started
     assert alive() is None
+    assert not set(threading.enumerate()) - before
+
+
+def test_closing_ends_the_threads_until_a_batch_is_asked_for():
+    before = set(threading.enumerate())
+    data = batches(batch_size=2, threads=2, shuffle=True, augmentation=CHANGES)
+    data.close()
+    images, _ = data[0]
+    for thread in (threads := set(threading.enumerate()) - before):
+        assert thread.is_alive()
+    data.close()
+    for thread in threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    np.testing.assert_array_equal(data[0][0], images)
+    data.close()
 
 
 def test_the_depth_follows_the_number_of_threads():

@@ -218,7 +218,7 @@ def test_what_stands_in_the_way_of_going_on(tmp_path):
 
     extra = data / "circle" / "extra.png"
     extra.write_bytes((data / "circle" / "000.png").read_bytes())
-    with pytest.raises(ClassicsError, match="not those that the run began with"):
+    with pytest.raises(ClassicsError, match="not those that it began with"):
         resume(run)
     extra.unlink()
 

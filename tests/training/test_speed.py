@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -328,3 +329,41 @@ def test_a_step_is_compiled_by_jax_alone_on_a_processor():
     assert speed.jit_compile() is (backend == "jax")
     if backend != "tensorflow":  # whose kernels alone were faster
         assert speed.choose_precision("auto") == "float32"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is the GNU C library's")
+def test_memory_is_kept_while_training_and_given_back():
+    import resource
+
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        pytest.skip("another C library")
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+
+    def faults(size=40_000_000, times=20):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(times):
+            memory = libc.malloc(size)
+            ctypes.memset(memory, 1, size)
+            libc.free(memory)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    gone = faults()
+    with speed.memory_kept():
+        faults(times=1)
+        kept = faults()
+    with pytest.raises(KeyboardInterrupt), speed.memory_kept():
+        raise KeyboardInterrupt
+    assert kept < gone / 10
+    assert faults() > gone / 2
+
+
+def test_memory_is_left_alone_where_nothing_is_known_of_it(monkeypatch):
+    def refused(*_):
+        raise AssertionError("asked for the C library")
+
+    monkeypatch.setattr(ctypes, "CDLL", refused)
+    monkeypatch.setattr(speed.sys, "platform", "darwin")
+    with speed.memory_kept():
+        pass

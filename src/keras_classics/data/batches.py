@@ -224,6 +224,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras ships no ty
         """
         self.epoch += 1
 
+    def close(self) -> None:
+        """End the threads that make batches; they begin anew when another batch is asked for."""
+        self._look_ahead.close()
+
     def _drawn(self, epoch: int) -> _Epoch:
         if not self.shuffle:
             return _Epoch(epoch, self.indices, None)

@@ -65,8 +65,8 @@ class Work(Generic[T]):
 class LookAhead(Generic[T]):
     """Makes what will be asked for next, so that it is there when it is.
 
-    Threads begin with the first request and end with this object. Requests may come from several
-    threads and in any order.
+    Threads begin with the first request and end with `close` or with this object. Requests may come
+    from several threads and in any order.
 
     Args:
         threads: how many.
@@ -109,6 +109,14 @@ class LookAhead(Generic[T]):
         with self._lock:
             while self._ahead:
                 self._ahead.popitem()[1].cancel()
+
+    def close(self) -> None:
+        """End the threads; another request begins new ones."""
+        self.clear()
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = None
 
     def _begin(self, work: Work[T]) -> Work[T]:
         if self._pool is None:

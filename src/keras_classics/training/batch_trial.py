@@ -90,7 +90,7 @@ def trials(spec: Spec) -> Iterator[Trial]:
         )
         model = network.model
         phase = plan(model, spec.recipe)[-1]  # in which the most is trained
-        with phase.trainable(model), speed.fused_batch_norm(model):
+        with phase.trainable(model), speed.fast_training(model):
             optimizer = optimizer_for(
                 spec.recipe.optimizer, spec.recipe.optimizer.learning_rate, phase.rates
             )

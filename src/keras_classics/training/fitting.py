@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -278,7 +278,7 @@ def fit(
             with (
                 phase.trainable(model),
                 batch_norm.momentum(model, partial(batch_norm.fitted_momentum, batches.steps)),
-                speed.fused_batch_norm(model),
+                speed.fast_training(model),
             ):
                 if recipe.transfer is not None and watch.epochs == watch.since and not watch.first:
                     tell(_phase_begin(phase, model, epoch=watch.epochs + 1))
@@ -289,6 +289,8 @@ def fit(
         fitting.stopped = watch.enough and watch.epochs < recipe.epochs
     except KeyboardInterrupt:
         fitting.interrupted = True
+    finally:
+        batches.val.close()
     if not fitting.history and fitting.interrupted:
         raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
@@ -314,12 +316,11 @@ def settle(
     if fitting.interrupted or not recipe.reestimate:
         return
     before = kept.get_weights()
-    clean = batches.clean()
-    sample = range(min(len(clean), STATISTICS_BATCHES))
     # Those of trained batch norm alone: what was frozen when the best epoch ended stays so.
     phase = phase_at(plan(kept, recipe), fitting.best_epoch)
     try:
-        with phase.trainable(kept), interrupts.allowed():
+        with closing(batches.clean()) as clean, phase.trainable(kept), interrupts.allowed():
+            sample = range(min(len(clean), STATISTICS_BATCHES))
             batch_norm.reestimate(kept, (clean[i][0] for i in sample))
     except KeyboardInterrupt:
         fitting.interrupted = True
@@ -375,10 +376,9 @@ def _fit_phase(
 
 
 def _fit_epochs(model: keras.Model, batches: Feed, watch: _Watch, *, until: int) -> None:
-    train = batches.make(epoch=watch.epochs, first=watch.first)
-    with speed.direct_feed(model, train) as data:
+    with closing(batches.make(epoch=watch.epochs, first=watch.first)) as train:
         model.fit(
-            data,
+            train,
             initial_epoch=watch.epochs,
             epochs=until,
             validation_data=batches.val,

@@ -12,6 +12,7 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,7 @@ def _measure(
     rates: list[float] = []
     losses: list[float] = []
     mean, best = 0.0, math.inf
-    with phase.trainable(model), speed.fused_batch_norm(model):
+    with phase.trainable(model), speed.fast_training(model):
         optimizer = optimizer_for(recipe.optimizer, rising, phase.rates)
         compile_for(model, recipe, optimizer, batches.val)
         source = _endless(batches)
@@ -177,10 +178,11 @@ def _measure(
 
 def _endless(batches: Feed) -> Iterator[Any]:
     """Epoch after epoch."""
-    source: Batches = batches.make()
-    while True:
-        yield from (source[i] for i in range(len(source)))
-        source.epoch += 1
+    source: Batches
+    with closing(batches.make()) as source:
+        while True:
+            yield from (source[i] for i in range(len(source)))
+            source.epoch += 1
 
 
 def _loss(model: keras.Model, batch: Any) -> float:
