@@ -113,7 +113,7 @@ def memory_kept() -> Iterator[None]:
         yield
         return
     set_option(M_MMAP_MAX, 0)
-    set_option(M_TRIM_THRESHOLD, 2**31 - 1)
+    set_option(M_TRIM_THRESHOLD, -1)  # never
     try:
         yield
     finally:
