@@ -45,6 +45,7 @@ def test_a_whole_residual_is_dropped_or_none_of_it():
     assert (np.abs(residuals[~dropped]).sum(axis=1) > 0).all()
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("network", ["vgg16", "resnet50"])
 def test_dropout_changes_no_weight_and_has_seeds_of_its_own(network):
     plain, dropping = start(network).model, start(network, "network.dropout=0.5").model
@@ -81,6 +82,7 @@ def test_the_network_that_is_kept_is_plain_and_gives_the_same(dtype_policy):
     np.testing.assert_allclose(probabilities, expected, atol=0.02)
 
 
+@pytest.mark.backends
 def test_weights_are_drawn_as_the_recipe_says():
     he, glorot = (start("vgg16", f"network.initial={kind}").model for kind in ("he", "glorot"))
     for model, bound in ((he, np.sqrt(2 / 9 / 32)), (glorot, np.sqrt(2 / 9 / 64))):

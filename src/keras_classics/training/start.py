@@ -160,7 +160,7 @@ def _draw_weights(model: keras.Model, network: Network, seed: int) -> None:
     for block in block_tree(model).walk():
         if block.kind in ("identity_block", "convolutional_block"):
             gamma = model.get_layer(f"{block.name}_3_bn").gamma
-            gamma.assign(keras.ops.zeros_like(gamma))
+            gamma.assign(keras.ops.zeros(gamma.shape))
 
 
 def _is_dropout(layer: keras.Layer) -> bool:
