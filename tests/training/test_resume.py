@@ -233,9 +233,10 @@ def test_what_stands_in_the_way_of_going_on(tmp_path):
     with_record({"format": 99})
     with pytest.raises(ClassicsError, match="of a later version"):
         resume(run)
-    with_record({"recipe": {"epochs": "many"}})
-    with pytest.raises(ClassicsError, match="torn"):
-        resume(run)
+    for torn in ({"recipe": {"epochs": "many"}}, {"versions": 5}, {"config": {"colour": "red"}}):
+        with_record(torn)
+        with pytest.raises(ClassicsError, match="torn"):
+            resume(run)
     (run / "run.json").write_text("{")
     with pytest.raises(ClassicsError, match="torn"):
         resume(run)

@@ -56,10 +56,11 @@ class Record:
         Raises:
             KeyError, TypeError, ValueError: If they are not those of a record.
         """
-        names = ("fingerprint", "policy", "data_format", "versions", "here")
+        names = ("fingerprint", "policy", "data_format", "here")
         return cls(
             config=TrainConfig.from_dict(values["config"]),
             recipe=recipes.from_dict(values["recipe"]),
+            versions=dict(values["versions"]),
             **{name: values[name] for name in names},
         )
 
