@@ -35,6 +35,9 @@ def augment(
     seed: Annotated[int, typer.Option(min=0, help="Of the run that would see this.")] = 0,
 ) -> None:
     """Write a sheet of what a network will see: images, and what the recipe makes of them."""
+    from keras_classics.cli.backend import start
+
+    start()
     import numpy as np
 
     from keras_classics.architectures import catalog
