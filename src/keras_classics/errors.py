@@ -6,6 +6,8 @@ command line prints it and exits with code 2.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -57,3 +59,9 @@ def out_of_memory(error: Exception) -> bool:
         or type(error).__name__ in OUT_OF_MEMORY
         or "insufficient memory" in str(error).lower()
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question about what may have been meant, that ends a message, or a full stop."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else "."

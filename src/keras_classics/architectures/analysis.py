@@ -20,6 +20,7 @@ from keras import KerasTensor, layers
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.layers import channel_axis
 from keras_classics.architectures.tree import Block
+from keras_classics.architectures.wiring import graph_of, nodes
 from keras_classics.errors import ClassicsError
 
 
@@ -123,7 +124,7 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
         for tensor, spec in specs.items()
     }
     costs: dict[str, Cost] = {}
-    for node in _nodes(model):
+    for node in nodes(model):
         operation = node.operation
         inputs = [specs[id(tensor)] for tensor in node.input_tensors]
         if node.is_input:
@@ -159,7 +160,7 @@ def _check_flat(model: Any) -> None:
         raise ClassicsError(
             f"model {model.name!r} is not built: begin it with keras.Input(...), or build it."
         )
-    if getattr(_graph(model), "_nodes_by_depth", None) is None:
+    if graph_of(model) is None:
         raise ClassicsError(
             f"model of type {type(model).__name__}: a Functional or Sequential model is needed, "
             "whose graph of layers can be read."
@@ -195,16 +196,6 @@ def _channel_axis(model: keras.Model) -> int:
 def _axis_of(layer: Any) -> int | None:
     """The axis of the channels in a batch of images that a layer takes, if it has one."""
     return {"channels_first": 1, "channels_last": 3}.get(getattr(layer, "data_format", ""))
-
-
-def _graph(model: Any) -> Any:
-    return model._functional if isinstance(model, keras.Sequential) else model
-
-
-def _nodes(model: keras.Model) -> list[Any]:
-    """The calls of the model's layers, inputs first, each after those that it depends on."""
-    by_depth = _graph(model)._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
 def _outputs(node: Any, specs: dict[int, KerasTensor]) -> list[KerasTensor]:

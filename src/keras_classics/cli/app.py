@@ -17,6 +17,7 @@ from keras_classics.cli import (
     check,
     compare,
     convert,
+    draw,
     evaluate,
     find_rate,
     learning_curve,
@@ -72,6 +73,7 @@ COMMANDS: tuple[Callable[..., object], ...] = (
     learning_curve.learning_curve,
     networks.networks,
     summary.summary,
+    draw.draw,
     convert.convert,
     verify.verify,
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    import keras
-
     from keras_classics.architectures.analysis import Analysis, Cost
     from keras_classics.architectures.tree import Block
 
@@ -40,6 +37,7 @@ def summary(
     from rich.text import Text
 
     from keras_classics.architectures.analysis import analyse
+    from keras_classics.cli.named import named
     from keras_classics.cli.terminal import console, new_table, short, show_table
     from keras_classics.errors import ClassicsError
 
@@ -47,7 +45,7 @@ def summary(
         raise ClassicsError("--layers and --blocks: choose one of the two.")
     screen = console()
     with screen.status("building"):
-        model = _model(network, size=size, width=width, classes=classes)
+        model = named(network, size=size, width=width, classes=classes)
         analysis = analyse(model, size=size)
 
     table = new_table(
@@ -70,34 +68,6 @@ def summary(
     screen.print(
         f"{analysis.model.parameters:,} parameters, {trainable:,} trainable; "
         f"{short(analysis.model.macs)} multiply-adds an image."
-    )
-
-
-def _model(
-    network: str, *, size: int | None, width: float | None, classes: int | None
-) -> keras.Model:
-    """A network of the catalog, or the model of a file."""
-    import keras
-
-    from keras_classics.architectures import catalog, frame
-    from keras_classics.artefact import load
-    from keras_classics.errors import ClassicsError
-
-    path = Path(network)
-    if network not in catalog.CATALOG and (path.is_dir() or path.suffix == ".keras"):
-        if width is not None or classes is not None:
-            raise ClassicsError("--width and --classes: those of a trained model are fixed.")
-        if path.is_dir():
-            return load(path).model
-        try:
-            return keras.models.load_model(path, compile=False)
-        except Exception as error:  # Keras raises whatever the torn part of the file leads to
-            raise ClassicsError(f"{path}: no such file, torn, or not a Keras model.") from error
-    return frame.build(
-        catalog.find(network),
-        input_shape=frame.with_channels((size, size), 3) if size else None,
-        width=1.0 if width is None else width,
-        classes=1000 if classes is None else classes,
     )
 
 

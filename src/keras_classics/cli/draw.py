@@ -1,0 +1,84 @@
+"""`classics draw`: a network, or one block of it, as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def draw(
+    network: Annotated[
+        str, typer.Argument(help="A network of the catalog, an artefact, or a .keras file.")
+    ],
+    beside: Annotated[
+        str | None,
+        typer.Argument(
+            help="Another one, drawn beside it, aligned by resolution.", show_default=False
+        ),
+    ] = None,
+    block: Annotated[
+        str | None, typer.Option(help="The inside of this block alone.", show_default="all")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="How deep: stages, blocks (what stages are made of) or layers.")
+    ] = "blocks",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file that ends with .svg, .png or .pdf; - writes SVG to standard output.",
+            show_default="the network's name with .svg",
+        ),
+    ] = None,
+    unfold: Annotated[
+        bool, typer.Option("--unfold", help="Draw repeated blocks one by one.")
+    ] = False,
+    theme: Annotated[
+        str,
+        typer.Option(help="light, dark, or auto: what the reader's system prefers (SVG alone)."),
+    ] = "auto",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Multiplies the number of filters.", show_default="1")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(show_default="1000")] = None,
+) -> None:
+    """Draw a network from the live model: shapes, parameters, multiply-adds, receptive fields."""
+    from keras_classics.cli.backend import start
+
+    start()
+    from keras_classics.cli.named import named
+    from keras_classics.cli.terminal import console
+    from keras_classics.drawing import draw as draw_model
+    from keras_classics.drawing.draw import check_format, check_level, check_theme
+
+    to_terminal = str(output) == "-"
+    checked_level, checked_theme = check_level(level), check_theme(theme)
+    if output is not None and not to_terminal:
+        check_format(output)
+    screen = console(error=to_terminal)
+    with screen.status("drawing"):
+        models = [
+            named(name, size=size, width=width, classes=classes)
+            for name in (network, *([beside] if beside is not None else []))
+        ]
+        drawing = draw_model(
+            models[0],
+            level=checked_level,
+            block=block,
+            unfolded=unfold,
+            theme=checked_theme,
+            size=size,
+            beside=models[1] if len(models) > 1 else None,
+        )
+        if to_terminal:
+            typer.echo(drawing.svg(), nl=False)
+            return
+        names = "-".join([*(model.name for model in models), *([block] if block else [])])
+        path = drawing.save(output or f"{names}.svg")
+    screen.print(f"{path}", soft_wrap=True, markup=False)
