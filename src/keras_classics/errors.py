@@ -61,7 +61,9 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A question about what may have been meant, that ends a message, or a full stop."""
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of a message about an unknown name: which one may have been meant, if any is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else "."
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; {otherwise}." if otherwise else "."

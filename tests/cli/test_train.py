@@ -183,7 +183,7 @@ def test_a_recipe_and_its_changes_are_seen_and_saved(capsys, shapes, tmp_path, m
 def test_what_a_recipe_cannot_be_is_one_line(capsys, shapes, tmp_path):
     for words, message in (
         (["--recipe", "quik"], "did you mean 'quick'"),
-        (["--set", "epoch=3"], "did you mean epochs"),
+        (["--set", "epoch=3"], "did you mean 'epochs'"),
         (["--set", "optimizer.learning_rate=fast"], "optimizer.learning_rate = 'fast'"),
         (["--precision", "int8"], "--precision"),
         (["--patience", "-1"], "--patience"),

@@ -168,8 +168,8 @@ def test_any_line_can_be_changed():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("optimizer.learning_rat=1", "no such line; did you mean learning_rate"),
-        ("augmentation.shfit=0.1", "did you mean shift"),
+        ("optimizer.learning_rat=1", "no such line; did you mean 'learning_rate'"),
+        ("augmentation.shfit=0.1", "did you mean 'shift'"),
         ("nothing=1", "there are name, about"),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate = -1: input should be greater"),
         ("optimizer.learning_rate=much", "'much': input should be a valid number"),
@@ -223,7 +223,7 @@ def test_a_file_beside_another(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("epochs = ", "is not TOML"),
-        ("epochs = 5\nepoch = 6", "epoch: there is no such line; did you mean epochs"),
+        ("epochs = 5\nepoch = 6", "epoch: there is no such line; did you mean 'epochs'"),
         ('extends = "mine.toml"', "extends recipes that extend it"),
         ('extends = "nothing"', "recipe 'nothing'"),
         ("extends = 3", "`extends = "),

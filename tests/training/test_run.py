@@ -220,7 +220,7 @@ def test_two_images_a_class_are_enough(tmp_path):
         ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
         ({"recipe": "quik"}, "did you mean 'quick'"),
         ({"recipe": "paper_resnet50"}, "is for resnet50.*, not vgg16"),
-        ({"changes": ("epoch=3",)}, "did you mean epochs"),
+        ({"changes": ("epoch=3",)}, "did you mean 'epochs'"),
         ({"changes": ("network.drop_path=0.1",)}, "VGG16 has no residuals to drop"),
         ({"changes": ("loss.auxiliary=0.4",)}, "VGG16 has no side classifier"),
         ({"changes": ("test_size=64",)}, "VGG16 is tested at the size that it is trained at"),

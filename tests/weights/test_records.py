@@ -212,7 +212,7 @@ def test_records_are_found_by_name():
     assert all(find(name) is record for name, record in RECORDS.items())
     with pytest.raises(WeightsError, match=r"did you mean 'resnet50-keras'\? `classics weights`"):
         find("resnet50-kears")
-    with pytest.raises(WeightsError, match=r"weights 'qqq' are not known; `classics weights`"):
+    with pytest.raises(WeightsError, match=r"weights 'qqq' are not known. `classics weights`"):
         find("qqq")
 
 

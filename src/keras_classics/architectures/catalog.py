@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -11,7 +10,7 @@ import keras
 from keras_classics.architectures import inception_v3, resnet, vgg
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.tree import Block, find_blocks
-from keras_classics.errors import ClassicsError
+from keras_classics.errors import ClassicsError, nearest
 
 CATALOG: Mapping[str, Architecture] = MappingProxyType(
     {
@@ -37,9 +36,10 @@ def find(name: str) -> Architecture:
     for architecture in CATALOG.values():
         if name.lower() in (architecture.name, architecture.title.lower()):
             return architecture
-    near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ClassicsError(f"network {name!r} is not known; {hint}The catalog: {', '.join(CATALOG)}.")
+    raise ClassicsError(
+        f"network {name!r} is not known{nearest(name.lower(), CATALOG)} "
+        f"The catalog: {', '.join(CATALOG)}."
+    )
 
 
 def block_tree(model: keras.Model) -> Block:

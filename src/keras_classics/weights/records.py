@@ -6,7 +6,6 @@ another resize rule or another arithmetic gives other figures from the same weig
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from keras_classics.errors import WeightsError
+from keras_classics.errors import WeightsError, nearest
 from keras_classics.weights.download import RemoteFile
 from keras_classics.weights.labels import ImageNetClass, imagenet_classes
 
@@ -297,9 +296,9 @@ def find(name: str) -> PublishedWeights:
     """
     if name in RECORDS:
         return RECORDS[name]
-    near = difflib.get_close_matches(name, RECORDS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise WeightsError(f"weights {name!r} are not known; {hint}`classics weights` lists all.")
+    raise WeightsError(
+        f"weights {name!r} are not known{nearest(name, RECORDS)} `classics weights` lists all."
+    )
 
 
 def digests_of(path: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ A recipe is a TOML file whose lines are the fields of `training.recipe.Recipe`. 
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from keras_classics.errors import ClassicsError
+from keras_classics.errors import ClassicsError, nearest
 from keras_classics.training.recipe import Recipe
 
 PAPER = "paper"  # stands for the recipe of the paper of whatever network is trained
@@ -85,9 +84,8 @@ def read(name: str, network: str | None = None) -> RecipeFile:
             reason = getattr(error, "strerror", None) or error
             raise ClassicsError(f"{name}: the recipe cannot be read ({reason}).") from None
     known = (PAPER, *names())
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
-    raise ClassicsError(f"recipe {name!r}: {hint} A file of your own ends in .toml.")
+    hint = nearest(name, known, f"there are {', '.join(known)}")
+    raise ClassicsError(f"recipe {name!r} is not known{hint} A file of your own ends in .toml.")
 
 
 def find(name: str, network: str, changes: Sequence[str] = ()) -> Recipe:
@@ -200,8 +198,7 @@ def _explained(error: ValidationError, name: str, changes: Sequence[str]) -> str
             section = get_type_hints(section)[part]
             section = next(kind for kind in (*get_args(section), section) if is_dataclass(kind))
         known = [field.name for field in fields(section)]
-        near = difflib.get_close_matches(place[-1], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-        return f"{what}: there is no such line; {hint}"
+        hint = nearest(place[-1], known, f"there are {', '.join(known)}")
+        return f"{what}: there is no such line{hint}"
     message = first["msg"][:1].lower() + first["msg"][1:]
     return f"{what} = {first['input']!r}: {message}."
