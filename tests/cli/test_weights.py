@@ -117,7 +117,7 @@ def test_a_wrong_hash_is_one_line_that_says_what_belongs_where(capsys, site, cac
     ("arguments", "message"),
     [
         (["fetch", "resnet-keras"], "'resnet-keras' are not known; did you mean 'resnet50-keras'?"),
-        (["show", "nothing_like_it"], "'nothing_like_it' are not known; `classics weights` lists"),
+        (["show", "nothing_like_it"], "'nothing_like_it' are not known. `classics weights` lists"),
         (["fetch"], "missing argument"),
         (["burn"], "no such command"),
     ],

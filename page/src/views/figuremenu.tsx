@@ -1,0 +1,113 @@
+// "Copy as figure": the same renderer draws what is copied or saved.
+import { useRef, useState } from "preact/hooks";
+import { api, drawingUrl, type DrawingQuery } from "../lib/api";
+import * as store from "../lib/store";
+
+export function FigureMenu({ model, query }: { model: string; query: DrawingQuery }) {
+  const [open, setOpen] = useState(false);
+  const box = useRef<HTMLDivElement>(null);
+  const opener = useRef<HTMLButtonElement>(null);
+  const whole: DrawingQuery = { ...query, standalone: true, theme: "light" };
+  const close = (): void => {
+    setOpen(false);
+    opener.current?.focus();
+  };
+
+  const copy = async (): Promise<void> => {
+    const url = drawingUrl(model, whole);
+    try {
+      const svg = await api.drawing(url);
+      const said = await toClipboard(svg, () => api.blob(drawingUrl(model, whole, "png")));
+      if (said) store.tell(said);
+      else {
+        save(new Blob([svg], { type: "image/svg+xml" }), `${model}.svg`);
+        store.tell("This browser gives no access to the clipboard: the figure was saved instead.");
+      }
+    } catch (error) {
+      store.tell(store.messageOf(error) ?? "", "error");
+    }
+    close();
+  };
+  const download = async (format: "svg" | "png" | "pdf"): Promise<void> => {
+    try {
+      save(await api.blob(drawingUrl(model, whole, format)), `${model}.${format}`);
+      store.tell(`Saved ${model}.${format}.`);
+    } catch (error) {
+      store.tell(store.messageOf(error) ?? "", "error");
+    }
+    close();
+  };
+
+  return (
+    <div
+      class="menu"
+      ref={box}
+      onKeyDown={(event) => {
+        if (event.key === "Escape" && open) {
+          event.stopPropagation();
+          close();
+        }
+      }}
+      onFocusOut={(event) => {
+        if (!box.current?.contains(event.relatedTarget as Node | null)) setOpen(false);
+      }}
+    >
+      <button
+        type="button"
+        ref={opener}
+        aria-expanded={open}
+        aria-controls="figure-menu"
+        onClick={() => setOpen(!open)}
+      >
+        Export <span aria-hidden="true">▾</span>
+      </button>
+      <div id="figure-menu" class="drop" role="group" aria-label="Export" hidden={!open}>
+        <button type="button" onClick={() => void copy()}>
+          Copy as figure
+        </button>
+        {(["svg", "png", "pdf"] as const).map((format) => (
+          <button type="button" key={format} onClick={() => void download(format)}>
+            Save as {format.toUpperCase()}
+          </button>
+        ))}
+      </div>
+    </div>
+  );
+}
+
+/** What was copied, or null where the browser lets nothing be copied. */
+async function toClipboard(svg: string, png: () => Promise<Blob>): Promise<string | null> {
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  if (!clipboard) return null;
+  try {
+    if (typeof ClipboardItem !== "undefined") {
+      const parts: Record<string, Blob | Promise<Blob>> = {
+        "text/plain": new Blob([svg], { type: "text/plain" }),
+        "image/png": png(),
+      };
+      if (ClipboardItem.supports?.("image/svg+xml"))
+        parts["image/svg+xml"] = new Blob([svg], { type: "image/svg+xml" });
+      await clipboard.write([new ClipboardItem(parts)]);
+      return "Copied as figure: a picture, and its SVG as text.";
+    }
+    await clipboard.writeText(svg);
+    return "Copied as figure: its SVG as text.";
+  } catch {
+    try {
+      await clipboard.writeText(svg);
+      return "Copied as figure: its SVG as text.";
+    } catch {
+      return null;
+    }
+  }
+}
+
+export function save(blob: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,320 @@
+"""The explanation of a classifier's answer to a picture: maps, curves and control in one record."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.artefact import Classifier
+from keras_classics.data.fit import fit_bytes
+from keras_classics.data.preprocess import preprocess
+from keras_classics.data.sources import Source, find_images
+from keras_classics.errors import ClassicsError, nearest
+from keras_classics.evaluation.saved import write_text
+from keras_classics.explanation.faithfulness import (
+    STEPS,
+    Curve,
+    Sanity,
+    Similarity,
+    deletion,
+    insertion,
+    sanity,
+)
+from keras_classics.explanation.figure import draw, write_bytes
+from keras_classics.explanation.methods import (
+    Method,
+    Settings,
+    attribute,
+    default_layer,
+    find_method,
+)
+from keras_classics.explanation.probe import Array, Probe
+
+FORMAT = 1  # of the JSON
+SHOWN = 5  # classes whose probabilities are given
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How far a map can be believed."""
+
+    deletion: Curve  # of one image
+    insertion: Curve
+    sanity: Sanity
+
+
+@dataclass(frozen=True)
+class ClassExplanation:
+    """Why a picture would be called a class."""
+
+    index: int
+    name: str
+    probability: float  # from 0 to 1, calibrated where the classifier is
+    score: float  # before the softmax
+    heat: Array  # (h, w), in the layer's resolution; the larger, the more it speaks for the class
+    figures: dict[str, float]  # what the method says of itself, such as the completeness gap
+    checks: Checks | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An answer, and why."""
+
+    path: Path
+    picture: npt.NDArray[np.uint8]  # (h, w, 3) as the network sees it, before preprocessing
+    network: str
+    method: Method
+    settings: Settings
+    block: str | None  # whose maps are explained, as it was asked for; None where pixels are
+    layer: str | None  # that this means
+    top: tuple[tuple[int, str, float], ...]  # index, name and probability, the most probable first
+    classes: tuple[ClassExplanation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values for JSON; maps are float32, little-endian, row by row."""
+        settings = {name: getattr(self.settings, name) for name in self.method.reads}
+        return {
+            "format": FORMAT,
+            "path": str(self.path),
+            "network": self.network,
+            "input_size": list(self.picture.shape[:2]),
+            "method": {
+                "name": self.method.name,
+                "title": self.method.title,
+                "source": self.method.source,
+                "settings": settings,
+            },
+            "block": self.block,
+            "layer": self.layer,
+            "top": [
+                {"index": index, "class": name, "probability": probability}
+                for index, name, probability in self.top
+            ],
+            "classes": [_plain(each) for each in self.classes],
+            "versions": _versions(),
+        }
+
+    def write_json(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON file, which appears complete or not at all.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(Path(path), text + "\n")
+
+    def write_picture(self, path: str | os.PathLike[str]) -> None:
+        """Write a PNG file, which appears complete or not at all.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        write_bytes(Path(path), draw(self))
+
+
+def explain(
+    classifier: Classifier,
+    image: str | os.PathLike[str] | Source,
+    *,
+    method: str = "grad-cam",
+    block: str | None = None,
+    classes: Sequence[int | str] | None = None,
+    check: bool = True,
+    cascade: bool = False,
+    settings: Settings | None = None,
+    probe: Probe | None = None,
+) -> Explanation:
+    """Explain what a classifier makes of one image file.
+
+    Args:
+        classifier: From `load` or `published`.
+        image: A file, or one of those that `find_images` finds.
+        method: A name in `METHODS`.
+        block: Or a layer, whose maps are explained; default: `default_layer`.
+        classes: By name or index; default: the most probable one.
+        check: Whether the deletion and insertion curves and the control with random weights belong
+            to it; they take some 70 forward passes and the method three times more, for each class.
+        cascade: Whether the control is also made block by block, from the top down.
+        settings: Of the method. Where they leave it open, integrated gradients begin at black, and
+            occlusion covers with the image's mean colour.
+        probe: In the classifier's model, from `probe_of`, where it is used again.
+
+    Raises:
+        ClassicsError: If the method, the block or a class is not known.
+        DataError: If there is no such image, or it cannot be read.
+    """
+    how = find_method(method)
+    probe = probe or probe_of(classifier)
+    if block is not None and not how.at_layers:
+        raise ClassicsError(f"block={block!r}: {how.title} explains pixels; leave the block out.")
+    at = (block or default_layer(probe)) if how.at_layers else None
+    layer = probe.map_layer(at) if at else None
+    indices = class_indices(classifier, classes) if classes is not None else None
+
+    card = classifier.card
+    source = image if isinstance(image, Source) else _only(image)
+    shape = card.preprocessing
+    picture = fit_bytes(source.storage.read_bytes(source.name), source.path, shape.size, shape.fit)
+    inputs = preprocess(picture[None], shape.mode)
+    given = settings or Settings()
+    if given.baseline is None:
+        black = preprocess(np.zeros_like(picture[None]), shape.mode)
+        given = dataclasses.replace(given, baseline=black)
+    if given.cover is None:
+        given = dataclasses.replace(given, cover=inputs.mean(axis=(1, 2), keepdims=True))
+    whole = probe.run(inputs)
+    order = np.argsort(-whole.probabilities[0], kind="stable")
+    names = card.class_names
+
+    def maps(asked: Probe, images: npt.NDArray[Any], wanted: npt.NDArray[np.int64]) -> Array:
+        found = attribute(
+            asked, images, method, layers=[at] if at else None, classes=wanted, settings=given
+        )
+        return next(iter(found.maps.values()))
+
+    explained = []
+    for index in indices if indices is not None else [int(order[0])]:
+        answer = attribute(
+            probe, inputs, method, layers=[at] if at else None, classes=index, settings=given
+        )
+        heat = next(iter(answer.maps.values()))
+        checks = None
+        if check:
+            checks = Checks(
+                deletion=deletion(probe, inputs, heat, classes=index, steps=STEPS),
+                insertion=insertion(probe, inputs, heat, classes=index, steps=STEPS),
+                sanity=sanity(
+                    probe, inputs, heat, maps, classes=index, cascade=cascade, seed=given.seed
+                )[0],
+            )
+        explained.append(
+            ClassExplanation(
+                index=index,
+                name=names[index],
+                probability=float(whole.probabilities[0, index]),
+                score=float(whole.scores[0, index]),
+                heat=heat[0],
+                figures={name: float(value[0]) for name, value in answer.figures.items()},
+                checks=checks,
+            )
+        )
+    return Explanation(
+        path=source.path,
+        picture=picture,
+        network=card.network,
+        method=how,
+        settings=given,
+        block=at,
+        layer=layer,
+        top=tuple((int(i), names[i], float(whole.probabilities[0, i])) for i in order[:SHOWN]),
+        classes=tuple(explained),
+    )
+
+
+def probe_of(classifier: Classifier) -> Probe:
+    """A probe in a classifier's model, whose probabilities are the classifier's."""
+    calibration = classifier.calibration
+    apply = None if calibration is None else calibration.apply
+    return Probe(classifier.model, calibrate=apply)
+
+
+def class_indices(classifier: Classifier, classes: Sequence[int | str]) -> list[int]:
+    """The places of classes that are given by name or by index; a name counts first.
+
+    Raises:
+        ClassicsError: If one is not known, or several classes bear the name.
+    """
+    names = classifier.card.class_names
+    found = []
+    for each in classes:
+        places = [i for i, name in enumerate(names) if name == each]
+        if len(places) > 1:
+            raise ClassicsError(
+                f"class {each!r}: {len(places)} classes are called so; give one of the indices "
+                f"{', '.join(map(str, places))}."
+            )
+        if not places and str(each).isdecimal() and int(each) < len(names):
+            places = [int(each)]
+        if not places:
+            known = f"not one of the {len(names)} classes, nor an index from 0 to {len(names) - 1}"
+            raise ClassicsError(f"class {each!r}: {known}{nearest(str(each), names)}")
+        found.append(places[0])
+    return list(dict.fromkeys(found))
+
+
+def _only(image: str | os.PathLike[str]) -> Source:
+    sources = find_images(image)
+    if len(sources) > 1:
+        raise ClassicsError(f"{image}: {len(sources)} images; explain them one by one.")
+    return sources[0]
+
+
+def _plain(explained: ClassExplanation) -> dict[str, Any]:
+    """What is known of one class as plain values."""
+    checks = explained.checks
+    return {
+        "index": explained.index,
+        "class": explained.name,
+        "probability": explained.probability,
+        "score": explained.score,
+        **explained.figures,
+        "map": _encoded(explained.heat),
+        "checks": None
+        if checks is None
+        else {
+            "deletion": _curve(checks.deletion),
+            "insertion": _curve(checks.insertion),
+            "randomised": {
+                "passed": checks.sanity.passed,
+                **_likeness(checks.sanity.full),
+                "map": _encoded(checks.sanity.control),
+                "cascade": [
+                    {"from": name, **_likeness(each)} for name, each in checks.sanity.cascade
+                ],
+            },
+        },
+    }
+
+
+def _encoded(heat: Array) -> dict[str, Any]:
+    return {
+        "shape": list(heat.shape),
+        "low": float(heat.min()),
+        "high": float(heat.max()),
+        "float32": base64.b64encode(heat.astype("<f4").tobytes()).decode("ascii"),
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "area": float(curve.areas[0]),
+        "fraction": [float(value) for value in curve.fractions],
+        "probability": [float(value) for value in curve.probabilities[0]],
+    }
+
+
+def _likeness(similarity: Similarity) -> dict[str, float]:
+    return dataclasses.asdict(similarity)
+
+
+def _versions() -> dict[str, str]:
+    """Of all that decides the figures."""
+    backend = keras.backend.backend()
+    found = {"backend": backend}
+    for package in ("keras-classics", "keras", backend, "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # such as tensorflow-cpu, under another name
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,108 @@
+"""What a layer sees and what it looks for: feature maps and filters, as numbers and as pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.errors import ClassicsError
+from keras_classics.explanation.probe import BATCH_SIZE, Array, Probe
+
+Picture = npt.NDArray[np.uint8]
+
+
+def feature_maps(
+    probe: Probe, images: npt.NDArray[Any], layer: str, *, batch_size: int = BATCH_SIZE
+) -> Array:
+    """The feature maps of a layer or a block's end: (b, h, w, c) -> (b, h', w', k).
+
+    Raises:
+        ClassicsError: If the name is not known or gives no feature maps, or as `Probe.run`.
+    """
+    probe.map_layer(layer)
+    return probe.run(images, [layer], batch_size=batch_size).taps[layer]
+
+
+def filters(probe: Probe, layer: str | None = None) -> Array:
+    """The kernels of a convolution, one filter after the other: (k, h, w, c).
+
+    Args:
+        probe: In the network.
+        layer: A convolution, or a block, of which the first one is meant; default: the network's
+            first, whose filters have the colours of the image.
+
+    Raises:
+        ClassicsError: If the layer is no 2D convolution, or there is none.
+    """
+    convolution = _convolution(probe, layer)
+    kernel = np.asarray(keras.ops.convert_to_numpy(convolution.kernel), np.float32)
+    return np.moveaxis(kernel, -1, 0)
+
+
+def _convolution(probe: Probe, name: str | None) -> Any:
+    if name is None:
+        inside: tuple[str, ...] = probe.tree.layers
+    elif name in probe.blocks:
+        inside = probe.blocks[name].layers
+    else:
+        inside = (probe.layer(name),)
+    layers = (probe.model.get_layer(layer) for layer in inside)
+    found = next((layer for layer in layers if isinstance(layer, keras.layers.Conv2D)), None)
+    if found is None:
+        where = repr(name) if name else f"model {probe.model.name!r}"
+        raise ClassicsError(f"{where}: no 2D convolution, whose filters could be shown.")
+    return found
+
+
+def pictures_of_filters(kernels: Array) -> Picture:
+    """Filters (k, h, w, c) as pictures (k, h, w, 3), grey where a weight is 0.
+
+    Filters over three channels show them as red, green and blue; of any other, the strongest input
+    channel of each is shown, in grey.
+    """
+    if kernels.shape[-1] != 3:
+        strongest = np.abs(kernels).sum(axis=(1, 2)).argmax(axis=-1)
+        kernels = np.take_along_axis(kernels, strongest[:, None, None, None], axis=-1)
+        kernels = np.repeat(kernels, 3, axis=-1)
+    largest = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
+    relative = np.divide(kernels, largest, out=np.zeros_like(kernels), where=largest > 0)
+    return _to_bytes((relative + 1) / 2)
+
+
+def pictures_of_maps(maps: Array) -> Picture:
+    """The feature maps of one image (h, w, k) as grey pictures (k, h, w), each over its range."""
+    low, high = maps.min(axis=(0, 1)), maps.max(axis=(0, 1))
+    span = np.where(high > low, high - low, 1)
+    return _to_bytes(np.moveaxis((maps - low) / span, -1, 0))
+
+
+def sheet(pictures: Picture, *, columns: int | None = None, gap: int = 1) -> Picture:
+    """Pictures (k, h, w) or (k, h, w, 3) side by side in rows, with white between them.
+
+    Args:
+        pictures: At least one.
+        columns: In a row; default: about as many as there are rows.
+        gap: Pixels between pictures.
+
+    Raises:
+        ClassicsError: If there are no pictures, or columns is less than 1.
+    """
+    if not len(pictures) or (columns is not None and columns < 1):
+        raise ClassicsError(f"{len(pictures)} pictures, columns={columns}: at least 1 is needed.")
+    columns = columns or int(np.ceil(np.sqrt(len(pictures))))
+    rows = -(-len(pictures) // columns)
+    height, width = pictures.shape[1:3]
+    size = (rows * (height + gap) - gap, columns * (width + gap) - gap, *pictures.shape[3:])
+    page = np.full(size, 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        page[top : top + height, left : left + width] = picture
+    return page
+
+
+def _to_bytes(values: npt.NDArray[Any]) -> Picture:
+    """0..1 onto 0..255."""
+    return np.asarray(np.round(255 * np.clip(values, 0, 1)), np.uint8)

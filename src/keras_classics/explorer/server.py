@@ -1,0 +1,132 @@
+"""The server: a socket on this machine, uvicorn on it, and an end without a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from keras_classics.errors import ClassicsError
+
+HEAD_SECONDS = 10.0  # for the first request of a connection to arrive, up to its body
+MOST_CONNECTIONS = 64
+DEFAULT_PORT = 8420
+
+
+class _Impatient(H11Protocol):
+    """Hangs up where no request comes: uvicorn itself would wait for ever."""
+
+    head_seconds = HEAD_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(self.head_seconds, self._hang_up_unless_asked)
+
+    def _hang_up_unless_asked(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens.
+
+    Args:
+        host: Name or address of this machine.
+        port: 0 for any that is free; None for the usual one, or any if that is taken.
+
+    Raises:
+        ClassicsError: If the port is taken, or the host is none of this machine's.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port or 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError):
+        raise ClassicsError(f"host={host}: no name or address of this machine.") from None
+    for number in (DEFAULT_PORT, 0) if port is None else (port,):
+        # With the protocol said, asyncio sends what is small at once (TCP_NODELAY).
+        opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            # A port that was left a moment ago is free; one on which another listens is not.
+            if os.name == "posix":
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((address[0], number))
+            opened.listen(128)
+        except OSError as error:
+            opened.close()
+            if error.errno == errno.EADDRINUSE and port is None and number:
+                continue
+            raise ClassicsError(_reason(error, host, number)) from None
+        opened.setblocking(False)
+        return opened
+    raise AssertionError("any free port can be had, or an error says why not")
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port={port}: another program listens there; choose another one, or 0 for any."
+    if error.errno == errno.EACCES:
+        return f"port={port}: not allowed; choose one from 1024 on, or 0 for any."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host={host}: no address of this machine."
+    return f"host={host}, port={port}: {error.strerror or error}."
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """What to open in a browser."""
+    port = listening.getsockname()[1]
+    everywhere = host in {"0.0.0.0", "::"}
+    name = "127.0.0.1" if everywhere else host
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+
+
+def serve(
+    app: ASGIApp,
+    listening: socket.socket,
+    *,
+    started: Callable[[], None] | None = None,
+    server_of: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server,
+) -> None:
+    """Answer requests until somebody presses Ctrl-C, or the server is told to end.
+
+    Args:
+        app: What answers.
+        listening: Where.
+        started: Called once requests are answered.
+        server_of: Makes the server of its settings.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Impatient,
+        ws="none",
+        loop="asyncio",
+        log_config=None,
+        log_level="critical",  # what goes wrong is answered
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    server = server_of(config)
+
+    async def run() -> None:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started and started is not None:
+            started()
+        await serving
+
+    with suppress(KeyboardInterrupt):  # uvicorn ends in order and then passes the signal on
+        asyncio.run(run())

@@ -1,0 +1,552 @@
+"""The page in a real browser, by roles and labels, with every other host out of reach."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from explorer.browser import (
+    DESKTOP,
+    PHONE,
+    Visit,
+    chromium,
+    focused,
+    open_browser,
+    press,
+    serious,
+    tab,
+    top_classes,
+)
+
+pytest.importorskip("playwright", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no chromium is found")
+
+TABS = ("Block", "Picture", "Explain", "Ledger", "Compare", "Quiz")
+
+
+@pytest.fixture(scope="module")
+def address(serving):
+    from keras_classics.explorer.application import application
+    from keras_classics.explorer.models import open_model
+    from keras_classics.explorer.samples import samples
+
+    held = [
+        open_model("resnet50", width=0.0625, size=64, classes=12),
+        open_model("inception_v3", width=0.125, size=107, classes=10),
+    ]
+    with serving(application(held, samples(held))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def graphs(address):
+    models = httpx.get(f"{address}api/models").json()["models"]
+    return {
+        model["id"]: httpx.get(f"{address}api/models/{model['id']}/graph").json()
+        for model in models
+    }
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Starts visits, and sees to it at the end that all went well in them."""
+    visits = []
+
+    def visit(**options):
+        visits.append(Visit(browser, address, **options))
+        return visits[-1]
+
+    yield visit
+    for one in visits:
+        one.close()
+
+
+@pytest.fixture
+def page(visit):
+    return visit().go("#model=resnet50")
+
+
+def node(page, name):
+    """A block or layer of the drawing."""
+    return page.get_by_role("group", name="Drawing of").get_by_role(
+        "button", name=re.compile(rf"^{name}\b")
+    )
+
+
+def frame(page, name):
+    """An unfolded block of the drawing."""
+    return page.get_by_role("group", name=re.compile(rf"^{name}\b.*unfolded"))
+
+
+def png(*size, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+# The architecture.
+
+
+def test_the_first_view_is_there_within_two_seconds(visit):
+    taken = []
+    for _ in range(3):  # of which the best: other tests may run beside
+        begun = time.perf_counter()
+        page = visit().go("#model=resnet50")
+        page.get_by_role("heading", name="conv2_block1").wait_for()
+        taken.append(time.perf_counter() - begun)
+    assert min(taken) < 2, taken
+
+
+def test_levels_fold_and_unfold(page):
+    node(page, "conv3").wait_for()
+    page.get_by_role("radio", name="Blocks").check(force=True)
+    frame(page, "conv3").wait_for()
+    assert "level=blocks" in page.url
+    page.get_by_role("radio", name="Stages").check(force=True)
+    node(page, "conv3").dblclick()
+    frame(page, "conv3").wait_for()
+    assert "opened=conv3&" in f"{page.url}&"
+    node(page, "conv3_block1").click()
+    page.get_by_role("button", name="Unfold conv3_block1").click()
+    frame(page, "conv3_block1").wait_for()
+    page.get_by_role("button", name="Fold conv3_block1").click()
+    node(page, "conv3_block1").wait_for()
+    page.get_by_role("button", name="Draw repeated blocks one by one").click()
+    node(page, "conv3_block3").wait_for()
+
+
+def test_pan_and_zoom(page):
+    drawing = page.get_by_role("group", name="Drawing of")
+
+    def view():
+        return [float(n) for n in drawing.get_attribute("viewBox").split()]
+
+    x, y, width, height = view()
+    page.get_by_role("button", name="Zoom in").click()
+    assert view()[2] == pytest.approx(width / 1.25)
+    page.get_by_role("button", name="Zoom out").click()
+    assert view() == pytest.approx([x, y, width, height])
+    box = drawing.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + 30
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 40, steps=4)
+    page.mouse.up()
+    moved = view()
+    assert moved[0] < x
+    assert moved[1] < y
+    assert moved[2] == pytest.approx(width)
+    page.mouse.wheel(0, -300)
+    assert view()[2] < width
+    page.get_by_role("button", name="Fit").click()
+    assert view()[2] >= width * 0.99
+
+
+def test_search_unfolds_what_it_finds(page):
+    box = page.get_by_role("combobox", name="Search blocks and layers")
+    box.fill("no such thing")
+    page.get_by_text("Nothing is called that.").wait_for()
+    box.fill("conv4_block2_1_conv")
+    page.get_by_role("option", name="conv4_block2_1_conv").click()
+    page.get_by_role("heading", name="conv4_block2_1_conv").wait_for()
+    frame(page, "conv4").wait_for()
+
+
+def test_free_layout_in_a_worker_of_its_own_host(visit):
+    page = visit().go("#model=inception_v3&layout=down&opened=mixed0")
+    frame(page, "mixed0").wait_for()
+    assert node(page, "mixed0_1x1").is_visible()
+    assert any("elk-worker" in worker.url for worker in page.workers)
+    page.get_by_role("combobox", name="Layout").select_option("Free →")
+    page.wait_for_url(re.compile("layout=right"))
+    node(page, "mixed4").dblclick()
+    frame(page, "mixed4").wait_for()
+
+
+def test_copy_as_figure_is_the_same_drawing(page, address):
+    url = f"{address}api/models/resnet50/drawing.svg?level=stages&theme=light&standalone=1"
+    page.get_by_role("button", name="Export").click()
+    page.get_by_role("button", name="Copy as figure").click()
+    page.get_by_text("Copied as figure").first.wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == httpx.get(url).text
+    for kind, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG"), ("PDF", b"%PDF")):
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=f"Save as {kind}").click()
+        assert waiting.value.suggested_filename == f"resnet50.{kind.lower()}"
+        assert waiting.value.path().read_bytes().startswith(start)
+
+
+# The chosen block.
+
+
+def test_a_layer_with_its_arithmetic(visit, graphs):
+    page = visit().go("#model=resnet50&block=conv3_block1_2_conv")
+    layer = next(x for x in graphs["resnet50"]["layers"] if x["name"] == "conv3_block1_2_conv")
+    working = page.get_by_label("Working for conv3_block1_2_conv").inner_text()
+    for value in (
+        *layer["output_shape"],
+        layer["cost"]["parameters"],
+        layer["cost"]["macs"],
+        layer["field"]["rows"]["last"] - layer["field"]["rows"]["first"] + 1,
+    ):
+        assert f"= {value:,}\n" in f"{working}\n".replace(" \n", "\n")
+    page.get_by_role("region", name="Code and paper").get_by_text("arxiv.org").wait_for()
+
+
+def test_a_feature_map_pixel_and_its_receptive_field(visit, graphs):
+    page = visit().go("#model=resnet50&block=conv1_conv")
+    span = next(x for x in graphs["resnet50"]["layers"] if x["name"] == "conv1_conv")["field"]
+    first, last, stride = (span["rows"][part] for part in ("first", "last", "stride"))
+    feature_map = page.get_by_role("application", name=re.compile("Channel 0 of conv1_conv"))
+    feature_map.focus()
+    press(page, "Home")
+    page.get_by_text("Position (0, 0)").wait_for()
+    page.get_by_text(f"rows {first} to {last}, columns {first} to {last}").wait_for()
+    page.get_by_text(f"{-first} px over the top").wait_for()
+    press(page, "ArrowDown", "ArrowDown", "ArrowRight")
+    page.get_by_text(
+        f"rows {first + 2 * stride} to {last + 2 * stride}, "
+        f"columns {first + stride} to {last + stride}"
+    ).wait_for()
+    box = feature_map.bounding_box()
+    feature_map.hover(position={"x": box["width"] - 1, "y": box["height"] / 2})
+    page.get_by_text("Position (16, 31)").wait_for()
+    channel = page.get_by_role("radio", name="Channel 2", exact=True)
+    channel.click()
+    assert channel.get_attribute("aria-checked") == "true"
+    assert "channel=2" in page.url
+
+
+def test_one_ring_for_each_branch_of_a_module(visit):
+    page = visit().go("#model=inception_v3&block=mixed4")
+    picture = page.get_by_role("img", name=re.compile("The picture as the network sees it"))
+    picture.wait_for()
+    rings = picture.locator("[data-ring]")
+    assert [ring.get_attribute("data-ring") for ring in rings.all()] == [
+        "mixed4_1x1_relu",
+        "mixed4_7x7_3_relu",
+        "mixed4_7x7dbl_5_relu",
+        "mixed4_pool_relu",
+    ]
+
+
+# The picture.
+
+
+def upload(page, file, data):
+    file.write_bytes(data)
+    page.get_by_label("Picture file").set_input_files(file)
+
+
+def test_uploads_that_are_no_pictures_get_a_message(visit, tmp_path):
+    page = visit(expected=("status of 4",)).go("#model=resnet50&view=picture")
+    frames = [cv2.imdecode(np.frombuffer(png(8, 8, seed=n), np.uint8), 1) for n in (1, 2)]
+    whole = png(64, 64)
+    for name, data, said in (
+        ("notes.txt", b"nothing to be seen here", "notes.txt"),
+        ("huge.png", b"\x89PNG" + bytes(21 * 1024**2), "at most"),
+        ("torn.png", whole[: len(whole) // 2], "torn.png"),
+        ("wide.png", bomb(9000, 9000), "pixels"),
+    ):
+        upload(page, tmp_path / name, data)
+        alert = page.get_by_role("alert").filter(has_text=said)
+        alert.wait_for()
+        page.get_by_role("button", name="Close the message").first.click()
+        alert.wait_for(state="detached")
+    upload(page, tmp_path / "film.gif", gif(frames))
+    page.get_by_text("the first one is used").first.wait_for()
+    page.get_by_role("heading", name="film.gif").wait_for()
+
+
+def bomb(height, width):
+    """A small file of a very large picture."""
+    return cv2.imencode(".png", np.zeros((height, width), np.uint8))[1].tobytes()
+
+
+def gif(frames):
+    from io import BytesIO
+
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    file = BytesIO()
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:])
+    return file.getvalue()
+
+
+def test_upload_paste_and_drop(page, tmp_path):
+    panel = tab(page, "Picture")
+    first = panel.get_by_role("heading", level=2).inner_text()
+    before = top_classes(page, "Most probable classes")
+    upload(page, tmp_path / "mine.png", png(40, 60, seed=3))
+    panel.get_by_role("heading", name="mine.png").wait_for()
+    assert "picture=u-" in page.url
+    panel.get_by_text("60 × 40 pixels").wait_for()
+    assert top_classes(page, "Most probable classes") != before
+    for n, kind in enumerate(("paste", "drop")):
+        page.evaluate(
+            """([kind, bytes]) => {
+                const data = new DataTransfer();
+                const type = "image/png";
+                data.items.add(new File([new Uint8Array(bytes)], `${kind}.png`, {type}));
+                const event = kind === "paste"
+                    ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true})
+                    : new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+                document.body.dispatchEvent(event);
+            }""",
+            [kind, list(png(20, 20, seed=10 + n))],
+        )
+        panel.get_by_role("heading", name=f"{kind}.png").wait_for()
+    panel.get_by_role("button", name=first).click()
+    panel.get_by_role("heading", name=first).wait_for()
+    assert top_classes(page, "Most probable classes") == before
+
+
+# What it looks at, and what carries it.
+
+
+def test_the_scrubber_with_control_second_class_and_curves(visit):
+    page = visit().go("#model=resnet50&view=explain")
+    panel = page.get_by_role("tabpanel", name="Explain")
+    panel.get_by_role("img", name=re.compile("^Map of .*random weights")).wait_for()
+    slider = panel.get_by_role("slider", name=re.compile("^Block"))
+    slider.focus()
+    last = slider.get_attribute("aria-valuetext")
+    press(page, "Home")
+    assert slider.get_attribute("aria-valuetext").startswith("conv1, 1 of ")
+    assert last.startswith("conv5_block3, ")
+    assert "at=conv1" in page.url
+    press(page, "ArrowRight", "ArrowRight", "ArrowRight")
+    assert slider.get_attribute("aria-valuetext").startswith("conv2_block2, 4 of ")
+    panel.get_by_label("Second class").select_option("3")
+    panel.get_by_role("img", name=re.compile("second class")).wait_for()
+    panel.get_by_role("checkbox", name="Random weights beside it").uncheck()
+    panel.get_by_role("img", name=re.compile("random weights")).wait_for(state="detached")
+    assert "second=3" in page.url
+    assert "control=0" in page.url
+    panel.get_by_role("button", name="Measure the deletion and insertion curves").click()
+    panel.get_by_role("img", name=re.compile("^Curves")).wait_for()
+    panel.get_by_text("The curves as a table").click()
+    table = panel.get_by_role("region", name="Table of the curves")
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    assert heads == [
+        "pixels", "deletion", "insertion", "deletion by chance", "insertion by chance",
+    ]  # fmt: skip
+    assert table.get_by_role("row").count() > 5
+
+
+def test_cutting_a_shortcut_changes_the_answer_at_once(visit):
+    page = visit().go("#model=resnet50&view=ledger")
+    whole = "Most probable classes, whole network"
+    cut = "Most probable classes, with cuts"
+    before = top_classes(page, whole)
+    assert top_classes(page, cut) == before
+    switch = page.get_by_role("switch", name="Cut the shortcut of conv2_block1")
+    switch.click()
+    page.get_by_role("region", name="With 1 cut").wait_for()
+    page.wait_for_function(
+        """([name, before]) => document.querySelector(`[aria-label="${name}"]`)
+            ?.innerText !== before""",
+        arg=[cut, "\n".join(before)],
+    )
+    assert switch.get_attribute("aria-checked") == "true"
+    assert "cuts=conv2_block1_add:0" in page.url
+    page.get_by_role("switch", name="Cut the residual of conv5_block3").click()
+    page.get_by_role("region", name="With 2 cuts").wait_for()
+    page.get_by_role("button", name="Mend all").click()
+    page.get_by_role("region", name="With 0 cuts").wait_for()
+    page.wait_for_function(
+        "([name, n]) => document.querySelectorAll(`[aria-label='${name}'] .tag`).length === n",
+        arg=[cut, 0],
+    )
+
+
+def test_cutting_a_branch(visit):
+    page = visit().go("#model=inception_v3&view=ledger")
+    page.get_by_role("switch", name="Cut branch mixed0_1x1_relu of mixed0").click()
+    page.get_by_role("region", name="With 1 cut").wait_for()
+    assert "cuts=mixed0:" in page.url
+
+
+def test_two_networks_on_one_picture(page, graphs):
+    panel = tab(page, "Compare")
+    panel.get_by_label(re.compile("^Compare")).select_option(label="InceptionV3, random weights")
+    panel.get_by_role("list", name="Most probable classes, InceptionV3").wait_for()
+    assert panel.get_by_role("img", name=re.compile("^Map of")).first.is_visible()
+    row = panel.get_by_role("row", name=re.compile("^parameters"))
+    first, second = (graphs[name]["blocks"][0]["cost"] for name in ("resnet50", "inception_v3"))
+    cells = row.get_by_role("cell").all_inner_texts()
+    assert cells[:2] == [f"{first['parameters']:,}", f"{second['parameters']:,}"]
+    panel.get_by_role("region", name="Drawing of both networks").locator("svg").wait_for()
+    assert "other=inception_v3" in page.url
+
+
+# The quiz.
+
+
+def truth(graphs, prompt):
+    """The right answer from the server's graph."""
+    layers = {layer["name"]: layer for layer in graphs["resnet50"]["layers"]}
+    layer = next(layers[word.strip("?:")] for word in prompt.split() if word.strip("?:") in layers)
+    field = layer["field"] and layer["field"]["rows"]
+    for words, answer in (
+        ("What shape", lambda: " x ".join(map(str, layer["output_shape"]))),
+        ("parameters", lambda: f"{layer['cost']['parameters']:,}"),
+        ("multiply-adds", lambda: str(layer["cost"]["macs"])),
+        ("receptive field", lambda: str(field["last"] - field["first"] + 1)),
+        ("further", lambda: str(field["stride"])),
+    ):
+        if words in prompt:
+            return answer()
+    raise LookupError(prompt)
+
+
+def test_quiz_of_the_live_graph(visit, graphs):
+    page = visit().go("#model=resnet50&view=quiz&seed=7")
+    panel = page.get_by_role("tabpanel", name="Quiz")
+    box = panel.get_by_role("textbox", name="Your answer")
+    prompts = []
+    for number in range(1, 6):
+        panel.get_by_text(f"question {number};").wait_for()
+        prompts.append(panel.locator("#quiz-prompt").inner_text())
+        box.fill(truth(graphs, prompts[-1]))
+        press(page, "Enter")
+        panel.get_by_text("Right.").wait_for()
+        panel.get_by_text(f"right so far: {number} of {number}").wait_for()
+        press(page, "Enter")  # the focus is on "Next question"
+    assert len(set(prompts)) == 5
+    box.fill("many")
+    press(page, "Enter")
+    panel.get_by_role("alert").wait_for()
+    box.fill("1 x 2 x 3" if "shape" in panel.locator("#quiz-prompt").inner_text() else "1")
+    press(page, "Enter")
+    panel.get_by_text("Not quite.").wait_for()
+    panel.get_by_label("How it comes about").wait_for()
+
+
+# The address.
+
+
+def test_the_view_is_in_the_address(visit):
+    state = "#model=inception_v3&block=mixed3&view=block&level=blocks&picture=china&channel=5"
+    page = visit().go(state)
+    page.get_by_role("heading", name="mixed3").wait_for()
+    page.get_by_role("button", name="Picture: china").wait_for()
+    tab(page, "Ledger")
+    page.get_by_role("heading", name="Residual ledger").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="mixed3").wait_for()
+    page.go_forward()
+    page.get_by_role("heading", name="Residual ledger").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="Residual ledger").wait_for()
+    page.get_by_role("combobox", name="Network").select_option("resnet50")
+    page.get_by_role("switch", name="Cut the shortcut of conv2_block1").wait_for()
+
+
+def test_what_an_address_says_wrongly_is_left_out_with_a_message(visit):
+    page = visit().go("#model=nothing&block=conv9&wings=2&cuts=conv1_conv:7&class=99999&view=block")
+    alert = page.get_by_role("alert").filter(has_text="left out of the address")
+    alert.wait_for()
+    for word in ("nothing", "conv9", "wings=2", "conv1_conv:7", "99999"):
+        assert word in alert.inner_text()
+    page.get_by_role("heading", name="conv2_block1").wait_for()
+    assert "nothing" not in page.url
+    assert "model=resnet50" in page.url
+
+
+def test_a_server_that_is_gone_is_said(visit):
+    one = visit(expected=("ERR_FAILED",))
+    page = one.go("#model=resnet50")
+    one.context.route("**/api/predict", lambda route: route.abort())
+    tab(page, "Picture")
+    page.get_by_role("alert").filter(has_text="Is `classics explore` still running?").wait_for()
+
+
+# Keyboard alone.
+
+
+def test_everything_by_keyboard(page):
+    press(page, "/")
+    assert focused(page) == "Search blocks and layers"
+    page.keyboard.type("conv3")
+    press(page, "Enter")
+    assert focused(page).startswith("conv3: stage")
+    press(page, "ArrowUp")
+    assert focused(page).startswith("conv2: stage")
+    press(page, "ArrowDown", "Space")
+    frame(page, "conv3").wait_for()
+    assert focused(page).startswith("conv3: stage")
+    press(page, "ArrowRight")
+    assert focused(page).startswith("conv3_block1")
+    press(page, "Enter")
+    page.get_by_role("heading", name="conv3_block1").wait_for()
+    press(page, "+")
+    frame(page, "conv3_block1").wait_for()
+    press(page, "-")
+    node(page, "conv3_block1").wait_for()
+    press(page, "ArrowLeft", "Space")
+    node(page, "conv3").wait_for()
+    assert focused(page).startswith("conv3: stage")
+    press(page, "?")
+    page.get_by_role("dialog", name="Keys").wait_for()
+    press(page, "Escape")
+    page.get_by_role("dialog", name="Keys").wait_for(state="hidden")
+    press(page, "4")
+    assert focused(page) == "Ledger"
+    press(page, "ArrowRight")
+    assert focused(page) == "Compare"
+    press(page, "ArrowLeft", "Tab", "Tab")
+    page.get_by_role("switch", name="Cut the shortcut of conv2_block1").wait_for()
+    for _ in range(12):
+        if focused(page) == "Cut the shortcut of conv2_block1":
+            break
+        press(page, "Tab")
+    press(page, "Space")
+    page.get_by_role("region", name="With 1 cut").wait_for()
+
+
+def test_the_tab_key_comes_to_every_control(page):
+    seen = []
+    for _ in range(60):
+        press(page, "Tab")
+        seen.append(focused(page))
+    for name in ("Search blocks and layers", "Zoom in", "Keys", "Block", "Previous 64"):
+        assert any(name in (one or "") for one in seen) or name == "Previous 64", name
+    assert all(one is not None for one in seen)
+
+
+# Light and dark, phone and desktop.
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_nothing_serious(visit, scheme, size):
+    page = visit(size=size, scheme=scheme).go("#model=resnet50&other=inception_v3&seed=3")
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    for name in TABS:
+        tab(page, name)
+        page.wait_for_load_state("networkidle")
+        found = serious(page)
+        assert not found, (name, found)
+        wide = page.evaluate("document.scrollingElement.scrollWidth")
+        assert wide <= size[0], name
+
+
+def test_the_switch_of_light_and_dark_outlives_a_reload(page):
+    page.get_by_role("combobox", name="Colours").select_option("dark")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.reload()
+    node(page, "conv2").wait_for()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
