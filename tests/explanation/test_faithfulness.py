@@ -62,7 +62,7 @@ def test_where_the_truth_is_known_it_has_the_best_areas(knowing, picture, truth)
     going = deletion(knowing, picture, truth, classes=1).areas[0]
     coming = insertion(knowing, picture, truth, classes=1).areas[0]
     many = np.repeat(picture, 20, axis=0)
-    assert going < 0.1
+    assert going < 0.2
     assert coming > 0.9
     assert going < deletion(knowing, many, chance, classes=1).areas.min()
     assert coming > insertion(knowing, many, chance, classes=1).areas.max()

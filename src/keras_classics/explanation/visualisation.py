@@ -26,6 +26,8 @@ from keras_classics.explanation.probe import Array, Probe
 # library, lucid, whose network was trained on these photographs.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]]) / 0.48
 
+TINY = 1e-30  # where there is no gradient at all
+
 
 @dataclass(frozen=True)
 class Visualisation:
@@ -94,10 +96,13 @@ def visualise(
         back = np.roll(gradients, (-shift[0], -shift[1]), axis=(1, 2)) * span
         back = (back - variation * _variation_gradient(shown)) * shown * (1 - shown)
         rise = dctn(back @ mixing.T, axes=(1, 2), norm="ortho") * frequencies
+        # Adam gives every frequency the same step, also one whose gradient is rounding alone: so
+        # what it adds to the denominator is measured by the whole gradient, whatever its scale.
+        rise /= np.sqrt(np.square(rise).mean(axis=(1, 2, 3), keepdims=True)) + TINY
         first += 0.1 * (rise - first)
         second += 0.001 * (rise**2 - second)
         unbiased = first / (1 - 0.9**step), second / (1 - 0.999**step)
-        spectrum += rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-12)
+        spectrum += rate * unbiased[0] / (np.sqrt(unbiased[1]) + 0.1)
     return Visualisation(images, np.stack(activations, axis=1))
 
 
