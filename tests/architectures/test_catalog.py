@@ -41,5 +41,5 @@ def test_the_error_names_the_nearest(name, nearest):
 
 
 def test_the_error_without_a_nearest():
-    with pytest.raises(ValueError, match="'zzz' is not known. The catalog: vgg16, resnet50,"):
+    with pytest.raises(ValueError, match=r"'zzz' is not known\. The catalog: vgg16, resnet50,"):
         find("zzz")

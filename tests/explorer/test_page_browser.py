@@ -32,14 +32,14 @@ TABS = ("Block", "Picture", "Explain", "Ledger", "Compare", "Quiz")
 @pytest.fixture(scope="module")
 def address(serving):
     from keras_classics.explorer.application import application
-    from keras_classics.explorer.models import open_model
+    from keras_classics.explorer.models import Models, open_model
     from keras_classics.explorer.samples import samples
 
     held = [
         open_model("resnet50", width=0.0625, size=64, classes=12),
         open_model("inception_v3", width=0.125, size=107, classes=10),
     ]
-    with serving(application(held, samples(held))) as address:
+    with serving(application(Models(held), samples(held))) as address:
         yield address
 
 
@@ -424,7 +424,7 @@ def test_quiz_of_the_live_graph(visit, graphs):
         press(page, "Enter")
         panel.get_by_text("Right.").wait_for()
         panel.get_by_text(f"right so far: {number} of {number}").wait_for()
-        press(page, "Enter")  # the focus is on "Next question"
+        press(page, "Enter")  # which now goes on
     assert len(set(prompts)) == 5
     box.fill("many")
     press(page, "Enter")

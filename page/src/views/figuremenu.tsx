@@ -81,13 +81,13 @@ async function toClipboard(svg: string, png: () => Promise<Blob>): Promise<strin
   if (!clipboard) return null;
   try {
     if (typeof ClipboardItem !== "undefined") {
-      const parts: Record<string, Blob | Promise<Blob>> = {
-        "text/plain": new Blob([svg], { type: "text/plain" }),
-        "image/png": png(),
-      };
-      if (ClipboardItem.supports?.("image/svg+xml"))
-        parts["image/svg+xml"] = new Blob([svg], { type: "image/svg+xml" });
-      await clipboard.write([new ClipboardItem(parts)]);
+      // No image/svg+xml: browsers would take the colours out of it before they copy it.
+      await clipboard.write([
+        new ClipboardItem({
+          "text/plain": new Blob([svg], { type: "text/plain" }),
+          "image/png": png(),
+        }),
+      ]);
       return "Copied as figure: a picture, and its SVG as text.";
     }
     await clipboard.writeText(svg);

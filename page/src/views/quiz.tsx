@@ -22,7 +22,6 @@ export function QuizTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const [given, setGiven] = useState("");
   const [unclear, setUnclear] = useState(false);
   const field = useRef<HTMLInputElement>(null);
-  const nextButton = useRef<HTMLButtonElement>(null);
   const asked = seed === null ? null : question(graph, seed, number);
   const prefix = `${model.id} ${seed} `;
   const key = `${prefix}${number}`;
@@ -33,13 +32,18 @@ export function QuizTab({ graph, model }: { graph: Graph; model: T.Model }) {
     setGiven("");
     setUnclear(false);
   }, [key]);
-  useEffect(() => {
-    if (mark) nextButton.current?.focus();
-  }, [mark]);
-
-  const answer = (event: Event): void => {
+  const next = (): void => {
+    store.show({ question: number + 1 });
+    field.current?.focus();
+  };
+  // Enter checks an answer, and after that goes on.
+  const submit = (event: Event): void => {
     event.preventDefault();
-    if (!asked || mark) return;
+    if (!asked) return;
+    if (mark) {
+      next();
+      return;
+    }
     const right = check(asked, given);
     setUnclear(right === null);
     if (right === null) {
@@ -48,11 +52,6 @@ export function QuizTab({ graph, model }: { graph: Graph; model: T.Model }) {
     }
     setMarks(new Map(marks).set(key, { right, said: given }));
   };
-  const next = (): void => {
-    store.show({ question: number + 1 });
-    field.current?.focus();
-  };
-
   return (
     <>
       <header class="title">
@@ -63,7 +62,7 @@ export function QuizTab({ graph, model }: { graph: Graph; model: T.Model }) {
         </p>
       </header>
       {asked ? (
-        <form class="quiz" onSubmit={answer}>
+        <form class="quiz" onSubmit={submit}>
           <p class="prompt" id="quiz-prompt">
             {asked.prompt}
           </p>
@@ -97,12 +96,14 @@ export function QuizTab({ graph, model }: { graph: Graph; model: T.Model }) {
             </p>
           )}
           <div class="buttons">
-            <button type="submit" class="primary" disabled={mark !== undefined}>
-              Check
+            <button type="submit" class="primary">
+              {mark ? "Next question" : "Check"}
             </button>
-            <button type="button" ref={nextButton} onClick={next}>
-              {mark ? "Next question" : "Skip"}
-            </button>
+            {!mark && (
+              <button type="button" onClick={next}>
+                Skip
+              </button>
+            )}
           </div>
           <div aria-live="polite">
             {mark && (
