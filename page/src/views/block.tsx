@@ -39,21 +39,23 @@ export function BlockTab({ graph, model }: { graph: Graph; model: T.Model }) {
   return (
     <>
       <header class="title">
-        <nav aria-label="Where it is">
-          <ol>
-            {around.map((outer) => (
-              <li key={outer.name}>
-                <button
-                  type="button"
-                  class="link"
-                  onClick={() => store.show({ block: outer.name, channel: null })}
-                >
-                  {outer.name}
-                </button>
-              </li>
-            ))}
-          </ol>
-        </nav>
+        {around.length > 0 && (
+          <nav aria-label="Where it is">
+            <ol>
+              {around.map((outer) => (
+                <li key={outer.name}>
+                  <button
+                    type="button"
+                    class="link"
+                    onClick={() => store.show({ block: outer.name, channel: null })}
+                  >
+                    {outer.name}
+                  </button>
+                </li>
+              ))}
+            </ol>
+          </nav>
+        )}
         <h2>{item.name}</h2>
         <p class="muted">
           {kind}

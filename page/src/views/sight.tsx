@@ -55,11 +55,13 @@ export function Sight({
       />
       {children}
       {outlines.map(({ name, rectangle }, i) => {
+        const same = outlines.slice(0, i).filter((one) => equal(one.rectangle, rectangle)).length;
         const inside = clip(rectangle, height, width);
+        const inset = same * 3 * unit; // rings that coincide stand inside one another
         return (
           <g key={name} class={`ring ring-${i % 6}`} data-ring={name}>
-            <rect class="whole" stroke-width={1.6 * unit} {...sides(rectangle)} />
-            {inside && <rect class="inside" stroke-width={2.2 * unit} {...sides(inside)} />}
+            <rect class="whole" stroke-width={1.6 * unit} {...sides(rectangle, inset)} />
+            {inside && <rect class="inside" stroke-width={2.2 * unit} {...sides(inside, inset)} />}
           </g>
         );
       })}
@@ -67,9 +69,12 @@ export function Sight({
   );
 }
 
-const sides = ({ top, left, bottom, right }: Rectangle) => ({
-  x: left,
-  y: top,
-  width: right - left + 1,
-  height: bottom - top + 1,
+const sides = ({ top, left, bottom, right }: Rectangle, inset: number) => ({
+  x: left + inset,
+  y: top + inset,
+  width: Math.max(0, right - left + 1 - 2 * inset),
+  height: Math.max(0, bottom - top + 1 - 2 * inset),
 });
+
+const equal = (a: Rectangle, b: Rectangle): boolean =>
+  a.top === b.top && a.left === b.left && a.bottom === b.bottom && a.right === b.right;

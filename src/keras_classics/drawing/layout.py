@@ -204,7 +204,7 @@ class _Sketcher:
         right = half + (2 * PAPER if fold else 0)
         if item.skips:
             marks += _shortcuts(item, right, height)
-            right += 30.0
+            right += 38.0
         bottom = height + (2 * PAPER if fold else 0)
         return Sketch(half + (12 if fold else 0), right, bottom, (_node(item, marks),))
 
@@ -476,7 +476,7 @@ def _shortcuts(item: Item, right: float, height: float) -> list[Mark]:
         marks.append(Rect(out - 5, middle - 5, 10, 10, "projection", 2))
     if len(kinds) > 1 and not item.fold:
         marks.append(
-            Words(out + 5, middle + 4, str(len(kinds)), SMALL, "skip-text", "SemiBold", "start")
+            Words(out + 9, middle + 4, str(len(kinds)), SMALL, "skip-text", "SemiBold", "start")
         )
     said = " and ".join(
         f"{kinds.count(kind)} {kind} shortcut{'s' if kinds.count(kind) > 1 else ''}"

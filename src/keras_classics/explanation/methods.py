@@ -1,4 +1,4 @@
-"""The table of the methods that make heat maps, by the names that are used everywhere."""
+"""What every method needs, and the table of those that make heat maps, by their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,17 +60,34 @@ class Attributed:
     figures: dict[str, Array] = field(default_factory=dict)  # (b,): what it says of itself
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method: from images to heat maps."""
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What a method is called and what concerns it: all that a command asks before it runs."""
 
     name: str
     title: str
     source: str
-    at_layers: bool  # explains a layer's feature maps; else the pixels themselves
-    signed: bool  # negative where a pixel speaks against the class
+    needs_image: bool = True
+    at_layers: bool  # is about a layer; else about the pixels themselves
     reads: tuple[str, ...]  # the settings that concern it
+    every: ClassVar[tuple[str, ...]] = ()  # what concerns each method of the kind
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All that it can be told, by the names of the command's options."""
+        return (*(("block",) if self.at_layers else ()), *self.every, *self.reads)
+
+
+Kind = TypeVar("Kind", bound=Offer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Offer):
+    """A method: from images to heat maps."""
+
+    signed: bool  # negative where a pixel speaks against the class
     answer: Callable[[Task], Attributed]
+    every: ClassVar[tuple[str, ...]] = ("class", "check", "cascade", "seed")
 
 
 def attribute(
@@ -130,16 +147,25 @@ def default_layer(probe: Probe) -> str:
 
 
 def find_method(name: str) -> Method:
-    """A method by its name.
+    """A method that makes heat maps, by its name.
 
     Raises:
         ClassicsError: If there is none; the message names all, and the nearest.
     """
-    if name not in METHODS:
+    return find_offer(name, METHODS)
+
+
+def find_offer(name: str, table: Mapping[str, Kind]) -> Kind:
+    """A method of a table by its name.
+
+    Raises:
+        ClassicsError: If there is none; the message names all, and the nearest.
+    """
+    if name not in table:
         raise ClassicsError(
-            f"method={name!r}: one of {', '.join(METHODS)} is needed{nearest(str(name), METHODS)}"
+            f"method={name!r}: one of {', '.join(table)} is needed{nearest(str(name), table)}"
         )
-    return METHODS[name]
+    return table[name]
 
 
 def _cams(task: Task, *, method: str) -> Attributed:
@@ -213,7 +239,9 @@ def _occluded(task: Task) -> Attributed:
 
 def _cam_method(name: str, title: str, source: str) -> Method:
     answer = partial(_cams, method=name)
-    return Method(name, title, source, at_layers=True, signed=False, reads=(), answer=answer)
+    return Method(
+        name=name, title=title, source=source, at_layers=True, signed=False, reads=(), answer=answer
+    )
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(

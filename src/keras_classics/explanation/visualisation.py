@@ -26,6 +26,7 @@ from keras_classics.explanation.probe import Array, Probe
 # library, lucid, whose network was trained on these photographs.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]]) / 0.48
 
+STEPS = 128  # the article's examples take 512; after 128 little changes
 TINY = 1e-30  # where there is no gradient at all
 
 
@@ -34,6 +35,7 @@ class Visualisation:
     """Images that channels answer to, and how much."""
 
     images: Array  # (n, h, w, c), as the network reads them
+    pictures: npt.NDArray[np.uint8]  # (n, h, w, c) for the eye: red, green and blue
     activations: Array  # (n, steps + 1): the channel's mean before each step, and at the end
 
 
@@ -45,7 +47,8 @@ def visualise(
     size: int | None = None,
     low: float | npt.NDArray[Any] = -1.0,
     high: float | npt.NDArray[Any] = 1.0,
-    steps: int = 128,
+    order: Sequence[int] | None = None,
+    steps: int = STEPS,
     rate: float = 0.1,
     jitter: int = 4,
     variation: float = 0.0,
@@ -60,6 +63,8 @@ def visualise(
         size: Height and width in pixels, where the network leaves them open.
         low: What the network reads for black: a number, or one for each channel.
         high: What it reads for white.
+        order: Which colour each channel of its input is, such as (2, 1, 0) where it reads blue,
+            green, red; default: as they are.
         steps: Of Adam's gradient ascent.
         rate: Of learning.
         jitter: Pixels by which the image is shifted at random at each step, around its border.
@@ -82,11 +87,14 @@ def visualise(
     spectrum = rng.normal(0, 0.01, shape)
     mixing = COLOURS.T if shape[3] == 3 else np.eye(shape[3])
     span = np.asarray(high, np.float64) - low
+    colours = list(range(shape[3]) if order is None else order)
+    if sorted(colours) != list(range(shape[3])):
+        raise ClassicsError(f"order={order!r}: each of 0 to {shape[3] - 1} once is needed.")
     first, second = np.zeros(shape), np.zeros(shape)  # Adam's moments
     activations = []
     for step in range(1, steps + 2):
         shown = expit(idctn(spectrum * frequencies, axes=(1, 2), norm="ortho") @ mixing)
-        images = (low + span * shown).astype(np.float32)
+        images = (low + span * shown[..., colours]).astype(np.float32)
         shift = tuple(rng.integers(-jitter, jitter + 1, 2)) if step <= steps else (0, 0)
         shaken = np.roll(images, shift, axis=(1, 2))
         means, gradients = probe.channel_gradients(shaken, layer, wanted)
@@ -94,6 +102,7 @@ def visualise(
         if step > steps:
             break
         back = np.roll(gradients, (-shift[0], -shift[1]), axis=(1, 2)) * span
+        back = back[..., np.argsort(colours)]
         back = (back - variation * _variation_gradient(shown)) * shown * (1 - shown)
         rise = dctn(back @ mixing.T, axes=(1, 2), norm="ortho") * frequencies
         # Adam gives every frequency the same step, also one whose gradient is rounding alone: so
@@ -103,7 +112,8 @@ def visualise(
         second += 0.001 * (rise**2 - second)
         unbiased = first / (1 - 0.9**step), second / (1 - 0.999**step)
         spectrum += rate * unbiased[0] / (np.sqrt(unbiased[1]) + 0.1)
-    return Visualisation(images, np.stack(activations, axis=1))
+    pictures = np.asarray(np.round(255 * shown), np.uint8)
+    return Visualisation(images, pictures, np.stack(activations, axis=1))
 
 
 def _frequencies(height: int, width: int) -> npt.NDArray[np.float64]:
