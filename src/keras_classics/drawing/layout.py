@@ -39,6 +39,7 @@ SUM = 11.0  # radius of the circle of a sum
 LEAST = 128.0  # width of a box
 PAPER = 4.0  # how far the sheets of a pile of blocks stand out
 
+_LABEL = 18.0  # from the axis of a box in a tangle to the shape below it
 _SUMS = {"Add": "+", "Multiply": "×", "Subtract": "−", "Average": "avg", "Maximum": "max"}
 
 
@@ -351,13 +352,17 @@ class _Sketcher:
     def tangle(self, part: Tangle[str], *, fork: bool, join: bool) -> Sketch:
         """Vertices in rows, each below all that it depends on."""
         boxes = {name: self.vertex(self.diagram.by_name[name]) for name in part.names}
-        rows = arrange(
-            part.names,
-            part.edges,
-            {name: (box.left, box.right, box.height) for name, box in boxes.items()},
-            apart=APART,
-            step=STEP + 16,
-        )
+        shapes = {
+            edge.source: shape_of(edge.shape)
+            for edge in part.edges
+            if edge.source in boxes and (join or edge.target in boxes)
+        }
+        sizes = {
+            name: (box.left, max(box.right, _LABEL + text_width(shapes.get(name, ""), SMALL)),
+                   box.height)
+            for name, box in boxes.items()
+        }  # fmt: skip
+        rows = arrange(part.names, part.edges, sizes, apart=APART, step=STEP + 16)
         top = FORK if fork else 0.0
         height = top + rows.height + (TAIL if join else 0.0)
         marks: list[Mark] = []
@@ -372,13 +377,11 @@ class _Sketcher:
                     continue
                 moved = [*moved, (0.0, height)]
             marks.append(_edge(edge, moved, "line", arrow=edge.target in boxes, curved=True))
-        shapes = {edge.source: edge.shape for edge in part.edges if edge.source in boxes}
         marks += [
-            _label(rows.places[name][0] + 12, rows.places[name][1] + top + boxes[name].height + 14,
-                   shape_of(shape))
+            _label(rows.places[name][0] + _LABEL - 6, rows.bottoms[name] + top + 14, shape)
             for name, shape in shapes.items()
             if name is not None
-        ]  # fmt: skip
+        ]
         marks += [boxes[name].moved(x, y + top) for name, (x, y) in rows.places.items()]
         return Sketch(rows.left, rows.right, height, tuple(marks))
 

@@ -1,8 +1,8 @@
 """Rows for what is neither series nor parallel: a layered drawing, after Sugiyama et al., 1981.
 
-Each vertex stands below all that it depends on; edges over several rows pass through a place of
-their own in each; rows are sorted, sweep by sweep, by the mean place of their neighbours. No
-chance is involved: the same graph is always drawn alike.
+Each vertex stands below all that it depends on; the edges of one tensor that run over several rows
+pass through a place of their own in each; rows are sorted, sweep by sweep, by the mean place of
+their neighbours. No chance is involved: the same graph is always drawn alike.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _THREAD = (8.0, 8.0, 0.0)  # the place through which an edge passes: left, right
 
 Point = tuple[float, float]
 Size = tuple[float, float, float]  # how far a vertex reaches to the left, to the right and down
-Slot = tuple[str, int]  # the name of a vertex and -1, or "" and the number of an edge
+Slot = tuple[str, int]  # the name of a vertex and -1, or "" and the number of a tensor
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Rows:
     """Where the vertices stand: x of their axes, y of their tops."""
 
     places: dict[str, Point]
+    bottoms: dict[str, float]  # of the rows in which they stand
     left: float
     right: float
     height: float
@@ -55,12 +56,15 @@ def arrange(
     for name in names:
         rows[row_of[name]].append((name, -1))
     chains: list[list[tuple[int, Slot]]] = []  # the rows and slots of each edge
-    for i, edge in enumerate(edges):
+    tensor = {source: i for i, source in enumerate(dict.fromkeys(e.source for e in edges))}
+    for edge in edges:
         first = row_of.get(edge.source or "", -1)
         last = row_of.get(edge.target or "", count)
-        chain: list[tuple[int, Slot]] = [(j, ("", i)) for j in range(first + 1, last)]
+        thread = ("", tensor[edge.source])
+        chain: list[tuple[int, Slot]] = [(j, thread) for j in range(first + 1, last)]
         for j, slot in chain:
-            rows[j].append(slot)
+            if slot not in rows[j]:
+                rows[j].append(slot)
         if edge.source in row_of:
             chain.insert(0, (first, (edge.source or "", -1)))
         if edge.target in row_of:
@@ -81,13 +85,14 @@ def arrange(
             if not slot[0]:  # straight through the row
                 points += [(at, tops[j]), (at, bottoms[j])]
             elif slot[0] == edge.source:
-                points.append((at, tops[j] + sizes[slot[0]][2]))
+                points += [(at, tops[j] + sizes[slot[0]][2]), (at, bottoms[j])]
             else:
                 points.append((at, tops[j]))
         paths.append((edge, tuple(points)))
     reach = {key: sizes.get(key[1][0], _THREAD) for key in x}
     return Rows(
         places={name: (x[row, (name, -1)], tops[row]) for name, row in row_of.items()},
+        bottoms={name: bottoms[row] for name, row in row_of.items()},
         left=max(reach[key][0] - at for key, at in x.items()),
         right=max(reach[key][1] + at for key, at in x.items()),
         height=y - step,
