@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 
 def draw(
-    network: Annotated[
-        str, typer.Argument(help="A network of the catalog, an artefact, or a .keras file.")
-    ],
+    network: options.Shown,
     beside: Annotated[
         str | None,
         typer.Argument(
@@ -40,13 +40,9 @@ def draw(
         str,
         typer.Option(help="light, dark, or auto: what the reader's system prefers (SVG alone)."),
     ] = "auto",
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
-    ] = None,
-    width: Annotated[
-        float | None, typer.Option(help="Multiplies the number of filters.", show_default="1")
-    ] = None,
-    classes: Annotated[int | None, typer.Option(show_default="1000")] = None,
+    size: options.ShownSize = None,
+    width: options.ShownWidth = None,
+    classes: options.ShownClasses = None,
 ) -> None:
     """Draw a network from the live model: shapes, parameters, multiply-adds, receptive fields."""
     from keras_classics.cli.backend import start

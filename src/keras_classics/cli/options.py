@@ -141,3 +141,15 @@ Run = Annotated[Path, typer.Argument(help="The folder that `classics train` wrot
 ImagesAtATime = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# A network that is looked at, not trained.
+Shown = Annotated[
+    str, typer.Argument(help="A network of the catalog, an artefact, or a .keras file.")
+]
+ShownSize = Annotated[
+    int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
+]
+ShownWidth = Annotated[
+    float | None, typer.Option(help="Multiplies the number of filters.", show_default="1")
+]
+ShownClasses = Annotated[int | None, typer.Option(show_default="1000")]

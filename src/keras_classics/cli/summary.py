@@ -6,26 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.cli import options
+
 if TYPE_CHECKING:
     from keras_classics.architectures.analysis import Analysis, Cost
     from keras_classics.architectures.tree import Block
 
 
 def summary(
-    network: Annotated[
-        str, typer.Argument(help="A network of the catalog, an artefact, or a .keras file.")
-    ],
+    network: options.Shown,
     layers: Annotated[bool, typer.Option("--layers", help="One row a layer.")] = False,
     blocks: Annotated[
         bool, typer.Option("--blocks", help="One row a block, blocks inside.")
     ] = False,
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the input, pixels.")
-    ] = None,
-    width: Annotated[
-        float | None, typer.Option(help="Multiplies the number of filters.", show_default="1")
-    ] = None,
-    classes: Annotated[int | None, typer.Option(show_default="1000")] = None,
+    size: options.ShownSize = None,
+    width: options.ShownWidth = None,
+    classes: options.ShownClasses = None,
 ) -> None:
     """Show shapes, parameters, multiply-adds, memory and receptive fields from the built graph.
 
