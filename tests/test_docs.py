@@ -87,6 +87,17 @@ def test_the_python_examples(tmp_path, monkeypatch):
     assert names["large"].input_shape == (None, None, None, 3)
 
 
+def test_the_python_example_of_the_drawings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "drawing.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert (tmp_path / "resnet50.svg").read_text(encoding="utf-8") == names["svg"]
+    opened = re.findall(r'class="frame \w+"[^>]* data-name="(\w+)"', names["inside"].svg())
+    assert opened == ["conv3", "conv3_block1"]
+
+
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
