@@ -73,3 +73,16 @@ def test_edge_cases_are_drawn():
     labels = [e.text for e in parsed(doubled.svg()).iter(f"{SVG}text")]
     assert labels[6:12] == ["100", "200", "400", "800", "1,600", "3,200"]
     assert parsed(span(0.5, (0.2, 0.9))).find(f"{SVG}circle").get("cx") == "50"
+
+
+def test_names_of_lines_that_end_at_the_bottom_stand_apart():
+    chart = Chart("c", "title", "text", (0, 10), (0, 1), "x", "y", width=460, height=280)
+    lines = [Line(f"line {i}", "one", [(0, 1), (10, 0.01 * i)]) for i in range(4)]
+    svg = parsed(chart.lines(lines).svg())
+    places = {
+        e.text: float(e.get("y")) for e in svg.iter(f"{SVG}text") if (e.text or "")[:4] == "line"
+    }
+    assert len(places) == 4
+    ordered = [places[f"line {i}"] for i in range(4)]
+    assert all(above - below >= 12 for below, above in zip(ordered[1:], ordered, strict=False))
+    assert max(ordered) <= 240

@@ -101,12 +101,17 @@ class Chart:
                 self._add('<path class="{}" d="{}"/>', f"{line.look} line", self._path(line.points))
             if line.points:
                 ends.append((self._y(line.points[-1][1]), line))
-        before = -math.inf
-        for y, line in sorted(ends, key=lambda end: end[0]):
-            before = max(y, before + LEADING)
-            at = min(before, self.height - 46)
+        ends.sort(key=lambda end: end[0])
+        places: list[float] = []  # of the names: one below the other, then up from the last
+        for y, _ in ends:
+            places.append(max(y, places[-1] + LEADING if places else -math.inf))
+        limit = self.height - 46
+        for i, place in reversed(list(enumerate(places))):
+            places[i] = min(place, limit)
+            limit = places[i] - LEADING
+        for place, (_, line) in zip(places, ends, strict=True):
             x = self._x(line.points[-1][0]) + 7
-            self._text(line.name, x, at + 4, f"name {line.look}")
+            self._text(line.name, x, place + 4, f"name {line.look}")
         return self
 
     def band(self, points: Sequence[tuple[float, float, float]], look: str) -> Chart:
