@@ -1,7 +1,6 @@
-"""Takes the pictures of docs/explorer.md from a running server.
+"""Takes the pictures of docs/explorer.md from a running server, whose address it is given.
 
-    classics explore resnet50 inception_v3 --no-browser &
-    python page/scripts/screenshots.py http://127.0.0.1:8420/
+The server is `classics explore resnet50 inception_v3`.
 """
 
 from __future__ import annotations
@@ -18,24 +17,23 @@ sys.path.insert(0, str(ROOT / "tests"))
 from explorer.browser import Visit, open_browser  # noqa: E402
 
 SHOTS = (
-    ("light", "#model=inception_v3&block=mixed4&opened=mixed4&channel=3", "Feature maps"),
-    ("dark", "#model=resnet50&view=explain&at=conv4_block6&second=1", None),
+    ("light", (1440, 900), "#model=inception_v3&block=mixed4&opened=mixed4", "Feature maps"),
+    ("dark", (1440, 900), "#model=resnet50&view=ledger&cuts=conv2_block2_add:0", None),
 )
 
 
 def main(address: str) -> None:
     """Take them."""
     with open_browser() as browser:
-        for scheme, state, section in SHOTS:
-            visit = Visit(browser, address, scheme=scheme, size=(1440, 900))
+        for scheme, size, state, section in SHOTS:
+            visit = Visit(browser, address, scheme=scheme, size=size)
             page = visit.go(state)
             page.wait_for_load_state("networkidle")
             if section:
                 page.get_by_role("region", name=section).evaluate("one => one.scrollIntoView()")
             page.wait_for_timeout(500)
             image = Image.open(BytesIO(page.screenshot())).convert("RGB")
-            colours = image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-            colours.save(ROOT / "docs" / "images" / f"explorer-{scheme}.png", optimize=True)
+            image.save(ROOT / "docs" / "images" / f"explorer-{scheme}.png", optimize=True)
             visit.close()
 
 

@@ -5,6 +5,7 @@ import {
   itemOf,
   keyOf,
   openedAt,
+  readsPicture,
   root,
   search,
   shownAs,
@@ -84,6 +85,13 @@ test("edges join what is to be seen, each once", () => {
     "avg_pool predictions",
   ]);
   expect(edges(resnet50, new Set(["conv2"]))).toHaveLength(10);
+});
+
+test("the convolution that reads the picture", () => {
+  expect(readsPicture(resnet50, { name: "conv1", block: true })?.name).toBe("conv1_conv");
+  expect(readsPicture(vgg16, { name: "block1_conv1", block: false })?.name).toBe("block1_conv1");
+  expect(readsPicture(inception, { name: "stem", block: true })?.name).toBe("stem_1_conv");
+  expect(readsPicture(resnet50, { name: "conv2", block: true })).toBeUndefined();
 });
 
 test("search by name and by kind", () => {

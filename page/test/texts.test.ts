@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { COLOURS, paint } from "../src/lib/colours";
 import { bytes, percent, real, short } from "../src/lib/numbers";
-import { bytes as fromBase64, tile } from "../src/lib/pixels";
+import { bytes as fromBase64, colourTile, tile } from "../src/lib/pixels";
 import { tokens } from "../src/lib/python";
 import { random } from "../src/lib/random";
 
@@ -42,6 +42,11 @@ test("a tile of a sprite", () => {
   const rgba = new Uint8ClampedArray(4 * 6 * 2);
   for (let i = 0; i < 12; i++) rgba[4 * i] = i;
   expect([...tile({ width: 6, rgba }, [1, 2], 3, 4)]).toEqual([8, 9]);
+});
+
+test("a tile of a sprite in colours", () => {
+  const rgba = Uint8ClampedArray.from({ length: 4 * 4 * 2 }, (_, i) => i);
+  expect([...colourTile({ width: 4, rgba }, [2, 1], 4, 2)]).toEqual([8, 9, 10, 11, 24, 25, 26, 27]);
 });
 
 test("base64, plain and URL-safe", () => {

@@ -103,7 +103,11 @@ def settled(page):
 def focused(page):
     """The name by which the element with the focus calls itself."""
     return page.evaluate(
-        "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.innerText)"
+        """() => {
+            const one = document.activeElement;
+            if (one === document.body) return "";
+            return one.getAttribute("aria-label") ?? one.labels?.[0]?.innerText ?? one.innerText;
+        }"""
     )
 
 

@@ -8,8 +8,6 @@ interface Index {
   blocks: Map<string, Block>;
   /** The innermost block around each layer. */
   around: Map<string, string>;
-  users: Map<string, string[]>;
-  place: Map<string, number>;
 }
 
 const indices = new WeakMap<Graph, Index>();
@@ -21,15 +19,10 @@ function index(graph: Graph): Index {
     layers: new Map(graph.layers.map((layer) => [layer.name, layer])),
     blocks: new Map(graph.blocks.map((block) => [block.name, block])),
     around: new Map(),
-    users: new Map(),
-    place: new Map(graph.layers.map((layer, i) => [layer.name, i])),
   };
   // Outer blocks stand before inner ones, so the innermost one is written last.
   for (const block of graph.blocks)
     for (const layer of block.layers) made.around.set(layer, block.name);
-  for (const layer of graph.layers)
-    for (const input of layer.inputs)
-      made.users.set(input, [...(made.users.get(input) ?? []), layer.name]);
   indices.set(graph, made);
   return made;
 }
@@ -86,11 +79,19 @@ export const endOf = (graph: Graph, item: Item): Layer | undefined =>
 export const sides = (shape: readonly (number | null)[]): number[] =>
   shape.map((side) => side ?? NaN);
 
-export const usersOf = (graph: Graph, name: string): string[] => index(graph).users.get(name) ?? [];
-
-/** The outer blocks, in the order of the graph. */
-export const outerBlocks = (graph: Graph): Block[] =>
-  graph.blocks.filter((block) => block.parent === root(graph).name);
+/** The convolution that reads the picture itself, if a block or layer is or holds it. */
+export function readsPicture(graph: Graph, item: Item): Layer | undefined {
+  const names = (item.block && blockOf(graph, item.name)?.layers) || [item.name];
+  return names
+    .flatMap((name) => layerOf(graph, name) ?? [])
+    .find((layer) => {
+      if (layer.kind !== "Conv2D") return false;
+      let source = layerOf(graph, layer.inputs[0] ?? "");
+      while (source && ["ZeroPadding2D", "Rescaling", "Normalization"].includes(source.kind))
+        source = layerOf(graph, source.inputs[0] ?? "");
+      return source?.kind === "InputLayer";
+    });
+}
 
 /** Blocks that hold others, and those that hold layers only, as the levels of the drawing mean. */
 export function openedAt(graph: Graph, level: "stages" | "blocks" | "layers"): string[] {

@@ -23,6 +23,23 @@ export function bytes(base64: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
 }
 
+/** One tile of a sprite in its colours. */
+export function colourTile(
+  sprite: { width: number; rgba: Uint8ClampedArray },
+  [height, width]: readonly [number, number],
+  columns: number,
+  index: number,
+): Uint8ClampedArray<ArrayBuffer> {
+  const top = Math.floor(index / columns) * height;
+  const left = (index % columns) * width;
+  const pixels = new Uint8ClampedArray(4 * height * width);
+  for (let row = 0; row < height; row++) {
+    const from = 4 * ((top + row) * sprite.width + left);
+    pixels.set(sprite.rgba.subarray(from, from + 4 * width), 4 * row * width);
+  }
+  return pixels;
+}
+
 /** One gray tile of a sprite. */
 export function tile(
   sprite: { width: number; rgba: Uint8ClampedArray },

@@ -3,7 +3,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import type * as T from "../types";
 import { read, START, write, type View } from "./address";
 import { api } from "./api";
-import { itemOf, layerOf, openedAt, root, type Graph, type Item } from "./graph";
+import { itemOf, layerOf, openedAt, type Graph, type Item } from "./graph";
 
 export const view = signal<View>(START);
 export const models = signal<T.Model[]>([]);
@@ -258,8 +258,6 @@ effect(() => {
     document.title = `${item ? `${item.name}, ` : ""}${model.value.title} - keras-classics explorer`;
   }
 });
-
-export const modelName = computed(() => (graph.value ? root(graph.value).name : ""));
 
 // Light and dark: as the system says, unless the reader said otherwise.
 export type Theme = "auto" | "light" | "dark";

@@ -11,8 +11,7 @@ import {
   itemOf,
   keyOf,
   layerOf,
-  root,
-  sides,
+  readsPicture,
   type Graph,
   type Item,
   type Layer,
@@ -21,7 +20,8 @@ import { bytes, shape as text, short, whole } from "../lib/numbers";
 import { tokens } from "../lib/python";
 import * as store from "../lib/store";
 import type * as T from "../types";
-import { Answer, useAsked } from "./asked";
+import { colourTile, decode } from "../lib/pixels";
+import { Answer, Pixels, useAsked } from "./asked";
 import { FeatureMaps } from "./maps";
 import { Facts, NoPicture, Section, Workings } from "./parts";
 
@@ -36,6 +36,7 @@ export function BlockTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const kind = (block?.kind ?? layer.kind).replaceAll("_", " ");
   const around = enclosing(graph, item);
   const inner = block ?? around.at(-1);
+  const reader = readsPicture(graph, item);
   return (
     <>
       <header class="title">
@@ -92,6 +93,7 @@ export function BlockTab({ graph, model }: { graph: Graph; model: T.Model }) {
           <NoPicture />
         )}
       </Section>
+      {reader && <Kernels model={model.id} layer={reader.name} />}
       {block && (
         <Section title="Shape arithmetic, layer by layer">
           <LayerTable graph={graph} layers={block.layers} />
@@ -246,6 +248,36 @@ function LayerTable({ graph, layers }: { graph: Graph; layers: readonly string[]
   );
 }
 
+/** The kernels that read the picture: they have its colours. */
+function Kernels({ model, layer }: { model: string; layer: string }) {
+  const asked = useAsked(`${model} ${layer}`, async () => {
+    const filters = await api.filters({ model, layer });
+    return { ...(await decode(filters.sprite)), filters };
+  });
+  return (
+    <Section title={`Kernels of ${layer}`}>
+      <Answer asked={asked} what="Fetching the kernels">
+        {(sprite) => {
+          const [height, width] = sprite.filters.tile;
+          const count = sprite.filters.shape[3];
+          return (
+            <div class="maps kernels" role="img" aria-label={`${count} kernels of ${layer}`}>
+              {Array.from({ length: count }, (_, i) => (
+                <Pixels
+                  key={i}
+                  width={width}
+                  height={height}
+                  pixels={colourTile(sprite, sprite.filters.tile, sprite.filters.columns, i)}
+                />
+              ))}
+            </div>
+          );
+        }}
+      </Answer>
+    </Section>
+  );
+}
+
 function CodeOf({ model, block }: { model: T.Model; block: string }) {
   const asked = useAsked(`${model.id} ${block}`, (signal) => api.code(model.id, block, signal));
   return (
@@ -302,7 +334,3 @@ function Listing({ code, first }: { code: string; first: number }) {
     </pre>
   );
 }
-
-/** What the whole model is and costs. */
-export const modelCost = (graph: Graph): T.Cost => root(graph).cost;
-export const inputSides = (model: T.Model): number[] => sides(model.input);

@@ -5,7 +5,7 @@ import { diverge, paint } from "../lib/colours";
 import { itemOf, enclosing, type Graph } from "../lib/graph";
 import { percent, shape as text } from "../lib/numbers";
 import { bytes } from "../lib/pixels";
-import { stops } from "../lib/stops";
+import { FOR_ALL_LAYERS, stops } from "../lib/stops";
 import * as store from "../lib/store";
 import type * as T from "../types";
 import { Answer, Pixels, useAsked } from "./asked";
@@ -21,6 +21,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const chosen = store.method.value;
   const method = chosen?.name ?? "grad-cam";
   const atLayers = chosen?.at_layers ?? true;
+  const together = FOR_ALL_LAYERS.has(method);
   const at = stopOf(
     graph,
     view.value.at,
@@ -28,6 +29,9 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
   );
   const stop = all[at];
   const { control, second } = view.value;
+  // Where each block takes seconds, nothing is asked while the scrubber moves.
+  const settled = useSettled(stop?.name ?? "", 400);
+  const place = together ? at : 0;
 
   const prediction = useAsked(picture && `${model.id} ${picture.id}`, () =>
     api.predict({ model: model.id, picture: picture!.id, cuts: [] }),
@@ -37,10 +41,13 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
     picture: picture!.id,
     method,
     class_index,
-    layers: atLayers ? all.map((block) => block.name) : null,
+    layers: !atLayers ? null : together ? all.map((block) => block.name) : [settled],
     control,
   });
-  const key = picture && all.length ? `${model.id} ${picture.id} ${method}` : null;
+  const key =
+    picture && all.length
+      ? `${model.id} ${picture.id} ${method} ${atLayers && !together ? settled : ""}`
+      : null;
   const first = useAsked(key && `${key} ${view.value.class} ${control}`, () =>
     api.cam(ask(view.value.class, control)),
   );
@@ -127,7 +134,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
       <Answer asked={first} what="Computing maps for every block">
         {(cam) => (
           <>
-            {atLayers && (
+            {together && (
               <div class="strip" aria-hidden="true">
                 {cam.maps.map((map, i) => (
                   <div key={map.layer} class={i === at ? "here" : ""} onClick={() => go(i)}>
@@ -140,7 +147,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
               <Overlay
                 picture={picture.id}
                 model={model}
-                map={cam.maps[atLayers ? at : 0]}
+                map={cam.maps[place]}
                 opacity={opacity}
                 title={cam.class_name}
                 note={percent(cam.probability)}
@@ -149,7 +156,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
                 <Overlay
                   picture={picture.id}
                   model={model}
-                  map={other.value.maps[atLayers ? at : 0]}
+                  map={other.value.maps[place]}
                   opacity={opacity}
                   title={other.value.class_name}
                   note={`${percent(other.value.probability)}, second class`}
@@ -159,7 +166,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
                 <Overlay
                   picture={picture.id}
                   model={model}
-                  map={cam.control[atLayers ? at : 0]}
+                  map={cam.control[place]}
                   opacity={opacity}
                   title={cam.class_name}
                   note="random weights: a map that looks the same here shows the picture, not the network"
@@ -238,6 +245,16 @@ export function stopOf(graph: Graph, key: string | null, names: readonly string[
     if (inside >= 0) return inside;
   }
   return names.length - 1;
+}
+
+/** A value that has not changed for a while. */
+function useSettled(value: string, milliseconds: number): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), milliseconds);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
 }
 
 /** One of the likely classes, or any other by its name or number. */
@@ -340,13 +357,7 @@ export function Overlay({
 }
 
 function CurvesOf({ request }: { request: T.CurvesRequest }) {
-  const key = JSON.stringify(request);
-  // While the scrubber moves, nothing is measured.
-  const [settled, setSettled] = useState(key);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(key), 500);
-    return () => clearTimeout(timer);
-  }, [key]);
+  const settled = useSettled(JSON.stringify(request), 500);
   const asked = useAsked(settled, () => api.curves(JSON.parse(settled) as T.CurvesRequest));
   return (
     <Answer asked={asked} what="Measuring">

@@ -60,6 +60,7 @@ export function Sight({
         const inset = same * 3 * unit; // rings that coincide stand inside one another
         return (
           <g key={name} class={`ring ring-${i % 6}`} data-ring={name}>
+            {inside && <rect class="halo" stroke-width={4.6 * unit} {...sides(inside, inset)} />}
             <rect class="whole" stroke-width={1.6 * unit} {...sides(rectangle, inset)} />
             {inside && <rect class="inside" stroke-width={2.2 * unit} {...sides(inside, inset)} />}
           </g>
