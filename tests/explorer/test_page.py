@@ -69,7 +69,7 @@ NAMES = re.compile(
 
 def test_no_file_names_a_foreign_host_to_be_asked():
     for name, content in files(BUNDLE).items():
-        if name.endswith(".woff2"):
+        if name.endswith((".woff2", ".txt")):  # a font, and licences, which nothing loads
             continue
         text = content.decode()
         if name.endswith((".html", ".css")):
@@ -88,6 +88,14 @@ def test_everything_that_the_page_loads_is_in_the_bundle():
     assert {Path(name).suffix for name in named} == {".js", ".css", ".svg"}
     for name in named:
         assert (BUNDLE / name).is_file(), name
+
+
+def test_the_licences_of_all_that_is_in_it():
+    text = (BUNDLE / "licences.txt").read_text(encoding="utf-8")
+    for name in ("preact", "@preact/signals", "@preact/signals-core", "uplot", "elkjs"):
+        assert re.search(rf"^{name} \d+\.\d+\.\d+, ", text, flags=re.MULTILINE), name
+    assert "Eclipse Public License - v 2.0" in text
+    assert "SIL OPEN FONT LICENSE" in text
 
 
 @needs_sources

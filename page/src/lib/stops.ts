@@ -1,9 +1,6 @@
 // Where the CAM scrubber stops: at the end of every block that a paper's table names.
 import { layerOf, root, type Block, type Graph } from "./graph";
 
-/** Methods whose maps of all blocks come from one pass; the server takes others one by one. */
-export const FOR_ALL_LAYERS: ReadonlySet<string> = new Set(["grad-cam", "grad-cam++", "layer-cam"]);
-
 const MOST = 64; // that the server takes at once
 
 /** The blocks of stages, and the outer blocks that are no stages, as far as they are maps. */

@@ -5,7 +5,7 @@ import { size } from "../lib/field";
 import { draw } from "../lib/figure";
 import { root, type Graph } from "../lib/graph";
 import { bytes, shape as text, short, whole } from "../lib/numbers";
-import { FOR_ALL_LAYERS, stops } from "../lib/stops";
+import { stops } from "../lib/stops";
 import * as store from "../lib/store";
 import type * as T from "../types";
 import { Answer, useAsked } from "./asked";
@@ -95,9 +95,7 @@ function Both({ pairs }: { pairs: readonly [Pair, Pair] }) {
   const [depth, setDepth] = useState(1);
   const { methods, method: chosen } = store;
   // Compared at equal depth: by a method that has a map for every block.
-  const method = [chosen.value, ...methods.value].find(
-    (one) => one !== null && FOR_ALL_LAYERS.has(one.name),
-  );
+  const method = [chosen.value, ...methods.value].find((one) => one !== null && one.at_once);
   return (
     <>
       {picture ? (

@@ -5,7 +5,7 @@ import { diverge, paint } from "../lib/colours";
 import { itemOf, enclosing, type Graph } from "../lib/graph";
 import { percent, shape as text } from "../lib/numbers";
 import { bytes } from "../lib/pixels";
-import { FOR_ALL_LAYERS, stops } from "../lib/stops";
+import { stops } from "../lib/stops";
 import * as store from "../lib/store";
 import type * as T from "../types";
 import { Answer, Pixels, useAsked } from "./asked";
@@ -21,7 +21,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const chosen = store.method.value;
   const method = chosen?.name ?? "grad-cam";
   const atLayers = chosen?.at_layers ?? true;
-  const together = FOR_ALL_LAYERS.has(method);
+  const together = chosen?.at_once ?? true;
   const at = stopOf(
     graph,
     view.value.at,

@@ -294,6 +294,7 @@ def methods() -> list[schema.Method]:
             source=method.source,
             at_layers=method.at_layers,
             signed=method.signed,
+            at_once=method.name in _FOR_ALL_LAYERS,
         )
         for method in METHODS.values()
     ]

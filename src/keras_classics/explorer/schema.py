@@ -71,6 +71,7 @@ class Method(Message):
     source: str  # address of the paper
     at_layers: bool  # maps of layers; else one of the pixels, under the name of the input
     signed: bool  # negative where a pixel speaks against the class
+    at_once: bool  # maps of all layers from one pass; else one layer is asked at a time
 
 
 class Limits(Message):
