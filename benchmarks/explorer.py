@@ -4,11 +4,14 @@
 
 "first" is on a picture that the server has not yet seen; "new layer" and "new cut" ask something
 else about it, "again" the same once more. Milliseconds from the request to the last byte, medians.
+Where playwright and a chromium are installed, the page's first view is timed in it, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import shutil
 import statistics
 import sys
 import threading
@@ -57,8 +60,26 @@ def main() -> None:
             f"{options.network} at {held.shape.size[0]} pixels: built in {built:.1f} s; "
             f"samples, server, page, graph and drawing {view:.2f} s later"
         )
+        first_view(address)
         client.post("/api/predict", json={"model": held.id, "picture": "rings"})  # warm
         measure(client, held, options.repeats)
+
+
+def first_view(address: str) -> None:
+    """From the address to the drawing on the screen, in a browser that is already running."""
+    chromium = shutil.which("chromium")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        return
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        since = time.perf_counter()
+        page.goto(address)
+        page.locator("svg g.node").first.wait_for()
+        show(f"first view in chromium: {time.perf_counter() - since:.2f} s")
+        browser.close()
 
 
 def measure(client: httpx.Client, held: Any, repeats: int) -> None:
