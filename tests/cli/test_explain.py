@@ -87,6 +87,48 @@ def test_settings_of_a_method(capsys, artefact, shapes, tmp_path):
     assert "--window: belongs to --method occlusion, not to grad-cam" in line
 
 
+def test_feature_maps_of_several_images(capsys, artefact, shapes, tmp_path):
+    options = ["--method", "feature-maps", "--block", "block2", "--channels", 3]
+    output = run(capsys, artefact, f"{shapes}/circle/00[0-1].png", *options).out
+    assert "feature maps of block2: 3 of 16 channels, 8 × 8, from 0 to " in output
+    folder = tmp_path / "here" / "explanations"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "000-feature-maps.json", "000-feature-maps.png",
+        "001-feature-maps.json", "001-feature-maps.png",
+    ]  # fmt: skip
+    first, second = (json.loads((folder / f"00{i}-feature-maps.json").read_text()) for i in (0, 1))
+    assert first["values"]["shape"] == [3, 8, 8]
+    assert first["values"]["float32"] != second["values"]["float32"]
+
+
+@pytest.mark.parametrize("method", ["filters", "feature-visualisation"])
+def test_without_an_image(capsys, artefact, tmp_path, method):
+    output = run(capsys, artefact, "--method", method, "--channel", 2, "--channel", 0).out
+    stem = f"vgg16-{method}"
+    assert f"picture: explanations/{stem}.png" in output
+    content = json.loads((tmp_path / "here" / "explanations" / f"{stem}.json").read_text())
+    assert content["path"] is None
+    assert [each["channel"] for each in content["channels"]] == [2, 0]
+
+
+def test_steps_and_seed_of_feature_visualisation(capsys, artefact, tmp_path):
+    options = ["--block", "block1", "--channels", 2, "--steps", 3, "--seed", 5, "-o", "a.png"]
+    run(capsys, artefact, "--method", "feature-visualisation", *options)
+    content = json.loads((tmp_path / "here" / "a.json").read_text())
+    assert content["method"]["settings"] == {
+        "channels": 2, "channel": [], "steps": 3, "seed": 5,
+    }  # fmt: skip
+    assert len(content["channels"][0]["activations"]) == 4
+
+
+def test_published_weights_need_no_artefact_and_no_image(capsys, artefact, tmp_path, monkeypatch):
+    from keras_classics.cli import weights
+
+    monkeypatch.setattr(weights, "classifier_of", lambda _: load(artefact))
+    run(capsys, "--weights", "some-record", "--method", "filters", "-o", "a.png")
+    assert (tmp_path / "here" / "a.png").is_file()
+
+
 def test_a_map_that_does_not_depend_on_the_weights_is_marked(capsys, artefact, shapes, monkeypatch):
     from keras_classics.explanation import faithfulness
 
@@ -125,6 +167,23 @@ def test_published_weights_take_the_place_of_the_artefact(
         (["ARTEFACT", "SHAPES", "-o", "a.png"], "a.png: one file for 60 images"),
         (["ARTEFACT", "SHAPES", "--json", "a.json"], "a.json: one file for 60 images"),
         (["ARTEFACT", "IMAGE", "--steps", "0"], "--steps"),
+        ([], "an ARTEFACT and IMAGES are needed, or --weights and IMAGES"),
+        (["--method", "filters"], "an ARTEFACT is needed, or --weights."),
+        (["ARTEFACT", "--method", "feature-maps"], "an ARTEFACT and IMAGES are needed"),
+        (["ARTEFACT", "IMAGE", "--method", "filters"], "000.png: --method filters shows the netw"),
+        (["ARTEFACT", "--method", "filter"], "did you mean 'filters'?"),
+        (["ARTEFACT", "--method", "filters", "--block", "blok5"], "did you mean 'block5'?"),
+        (["ARTEFACT", "--method", "filters", "--block", "block1_pool"], "no 2D convolution"),
+        (["ARTEFACT", "--method", "filters", "--channel", "8"], "channel 8: there are 8, from 0"),
+        (["ARTEFACT", "--method", "filters", "--channels", "9"], "channels=9: from 1 to the 8"),
+        (["ARTEFACT", "--method", "filters", "--class", "0"], "--class: belongs to --method grad"),
+        (["ARTEFACT", "--method", "filters", "--no-check"], "not to filters"),
+        (["ARTEFACT", "--method", "filters", "--seed", "1"], "--seed: belongs to --method"),
+        (["ARTEFACT", "IMAGE", "--channel", "1"], "--channel: belongs to --method feature-maps"),
+        (
+            ["ARTEFACT", "--method", "filters", "--channel", "1", "--channels", "1"],
+            "name channels, or how many; not both",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(capsys, artefact, shapes, tmp_path, arguments, message):

@@ -96,6 +96,29 @@ def test_the_picture_has_a_row_for_each_class(classifier, image, classes, check)
     assert np.all(pixels[:, [0, -1]] == 255)
 
 
+def test_the_cascade_has_a_column_of_its_own(classifier, image):
+    without, with_it = (
+        Image.open(io.BytesIO(figure.draw(explain(classifier, image, cascade=cascade))))
+        for cascade in (False, True)
+    )
+    assert with_it.width > without.width
+    assert with_it.height == without.height
+
+
+def test_long_names_of_classes_do_not_run_over_the_picture(classifier, image):
+    """What stands left of the answer is the same, however long the names are."""
+    names = ("an extremely long name of a class", "another one of that kind", "a third, longer one")
+    long = type(classifier)(
+        classifier.model, dataclasses.replace(classifier.card, class_names=names)
+    )
+    short, wide = (
+        np.asarray(Image.open(io.BytesIO(figure.draw(explain(each, image, check=False)))))
+        for each in (classifier, long)
+    )
+    edge = round((figure.MARGIN + figure.PANEL + 0.3) * figure.DOTS)
+    np.testing.assert_array_equal(short[:, :edge], wide[:, :edge])
+
+
 def test_where_a_map_is_silent_the_picture_is_grey():
     picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     heat = np.zeros((4, 4), np.float32)

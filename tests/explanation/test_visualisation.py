@@ -81,6 +81,18 @@ def test_the_gradient_of_the_variation(images):
     assert (_variation_gradient(x) * d).sum() == pytest.approx(measured)
 
 
+def test_a_network_that_reads_blue_first_is_shown_red_first(colours):
+    """The channel looks for the first two: red and green, or in Caffe's order blue and green."""
+    wanted = {None: (0, 1), (2, 1, 0): (2, 1)}
+    for order, bright in wanted.items():
+        found = visualise(colours, "maps", 0, steps=100, jitter=0, rate=0.2, order=order)
+        means = found.pictures[0].mean(axis=(0, 1)) / 255
+        assert all(means[colour] > 0.9 for colour in bright)
+        pixels = found.pictures / 127.5 - 1
+        read = pixels if order is None else pixels[..., list(order)]
+        np.testing.assert_allclose(found.images, read, atol=1 / 127)
+
+
 def test_where_the_network_leaves_the_size_open_it_is_given():
     x = keras.Input((None, None, 1))
     model = keras.Model(x, layers.Conv2D(2, 3, name="conv")(x))
@@ -104,6 +116,7 @@ def test_colours_are_lucids():
         ({"channels": []}, "at least one"),
         ({"steps": 0}, "steps=0"),
         ({"jitter": -1}, "jitter=-1"),
+        ({"order": (0, 1)}, r"order=\(0, 1\)"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(probe, arguments, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,20 +13,25 @@ if TYPE_CHECKING:
     from keras_classics.artefact import Classifier
     from keras_classics.data.sources import Source
     from keras_classics.explanation.explain import Explanation
-    from keras_classics.explanation.methods import Settings
+    from keras_classics.explanation.inside import Inside
+    from keras_classics.explanation.methods import Offer
+
+    Answer = Explanation | Inside
 
 FOLDER = Path("explanations")  # where pictures go that have no other place
 
 
 def explain(
     places: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="[ARTEFACT] IMAGES...",
+            metavar="ARTEFACT IMAGES",
             help="The folder that `classics train` wrote, unless there are --weights; then files, "
-            "folders and .zip archives (all images inside) and patterns.",
+            "folders and .zip archives (all images inside) and patterns. Filters and feature "
+            "visualisation need no image.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
@@ -33,14 +40,15 @@ def explain(
         str,
         typer.Option(
             help="grad-cam, grad-cam++, layer-cam, score-cam; or, of pixels, "
-            "integrated-gradients, smooth-grad, occlusion."
+            "integrated-gradients, smooth-grad, occlusion; or, of a layer and no class, "
+            "feature-maps, filters, feature-visualisation."
         ),
     ] = "grad-cam",
     block: Annotated[
         str | None,
         typer.Option(
             help="Block or layer, see `classics summary`.",
-            show_default="the last whose maps are at least 4 x 4",
+            show_default="the last whose maps are at least 4 x 4; of filters the first",
         ),
     ] = None,
     classes: Annotated[
@@ -67,17 +75,24 @@ def explain(
         typer.Option("--json", metavar="FILE", help="The JSON.", show_default="beside the picture"),
     ] = None,
     check: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--check/--no-check", help="Curves of deletion and insertion, and random weights."
+            "--check/--no-check",
+            help="Curves of deletion and insertion, and random weights.",
+            show_default="check, where a class is explained",
         ),
-    ] = True,
+    ] = None,
     cascade: Annotated[
-        bool,
-        typer.Option("--cascade", help="In the JSON: random weights block by block, from the top."),
-    ] = False,
+        bool | None,
+        typer.Option("--cascade", help="Of the check: random weights block by block from the top."),
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Of integrated gradients.", show_default="50")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of integrated gradients and of feature visualisation.",
+            show_default="50 and 128",
+        ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Of SmoothGrad.", show_default="25")
@@ -96,13 +111,30 @@ def explain(
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(min=1, help="Of Score-CAM: only so many, that vary most.", show_default="all"),
+        typer.Option(
+            min=1,
+            help="Only so many: of Score-CAM and of feature maps those that vary most.",
+            show_default="all of Score-CAM; 35 feature maps, 64 filters, 9 visualisations",
+        ),
+    ] = None,
+    channel: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            metavar="INDEX",
+            help="Of feature maps, filters and feature visualisation: these; several times.",
+        ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of SmoothGrad's noise and of the random weights.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of SmoothGrad's noise, the random weights and feature visualisation.",
+            show_default="0",
+        ),
+    ] = None,
 ) -> None:
-    """Show why a network answers as it does, and how far the explanation can be believed."""
+    """Show why a network answers as it does, how far that can be believed, and what it holds."""
     from keras_classics.cli.backend import start
 
     start()
@@ -110,48 +142,44 @@ def explain(
     from keras_classics.cli.terminal import console, counting, show_skipped
     from keras_classics.cli.weights import classifier_of
     from keras_classics.data.sources import find_images
-    from keras_classics.errors import ClassicsError, DataError, ImageError
-    from keras_classics.explanation.explain import explain as explain_one
+    from keras_classics.errors import DataError, ImageError
     from keras_classics.explanation.explain import probe_of
+    from keras_classics.explanation.inside import OFFERS
+    from keras_classics.explanation.methods import find_offer
 
-    chosen = {"steps": steps, "samples": samples, "noise": noise, "window": window}
-    settings = _settings(method, {**chosen, "stride": stride, "channels": channels}, seed)
-    artefact, images = (None, places) if weights else (places[0], places[1:])
-    if not images:
-        raise ClassicsError("an ARTEFACT and IMAGES are needed, or --weights and IMAGES.")
-    sources = find_images(images)
+    how = find_offer(method, OFFERS)
+    given = {
+        "block": block, "class": classes, "check": check, "cascade": cascade, "steps": steps,
+        "samples": samples, "noise": noise, "window": window, "stride": stride,
+        "channels": channels, "channel": channel, "seed": seed,
+    }  # fmt: skip
+    told = {name: value for name, value in given.items() if value not in (None, [])}
+    _check_options(how, told)
+    artefact, images = _divided(places or [], weights, how)
+    sources: list[Source | None] = [*find_images(images)] if images else [None]
     files = _Files(images, sources, method, out, json_file)
     remarks = console(error=True)
-    if weights:
-        classifier: Classifier = classifier_of(weights)
+    if artefact is None:
+        classifier: Classifier = classifier_of(weights or "")
     else:
         with remarks.status("loading"):
-            classifier = load(str(artefact))
+            classifier = load(artefact)
+    make = _maker(classifier, how, told)
     probe = probe_of(classifier)
-    done: list[tuple[Explanation, Path]] = []
+    done: list[tuple[Answer, Path]] = []
     skipped: list[ImageError] = []
     with counting(remarks, "images") as progress:
         for i, source in enumerate(sources):
             progress(i, len(sources))
             try:
-                explanation = explain_one(
-                    classifier,
-                    source,
-                    method=method,
-                    block=block,
-                    classes=classes,
-                    check=check,
-                    cascade=cascade,
-                    settings=settings,
-                    probe=probe,
-                )
+                answer = make(source, probe=probe)
             except ImageError as error:
                 skipped.append(error)
                 continue
-            picture, numbers = files.of(source)
-            explanation.write_picture(picture)
-            explanation.write_json(numbers)
-            done.append((explanation, picture))
+            picture, numbers = files.of(source.path.stem if source else answer.network)
+            answer.write_picture(picture)
+            answer.write_json(numbers)
+            done.append((answer, picture))
     if not done:
         raise (
             skipped[0]
@@ -162,18 +190,58 @@ def explain(
     show_skipped(remarks, skipped)
 
 
-def _settings(method: str, given: dict[str, Any], seed: int) -> Settings:
-    """What the options say, of which each must concern the method."""
+def _check_options(how: Offer, told: dict[str, Any]) -> None:
+    """Each option that is given must concern the method."""
     from keras_classics.errors import ClassicsError
-    from keras_classics.explanation.methods import METHODS, Settings, find_method
+    from keras_classics.explanation.inside import OFFERS
 
-    reads = find_method(method).reads
-    named = {name: value for name, value in given.items() if value is not None}
-    for name in named:
-        if name not in reads:
-            others = ", ".join(each.name for each in METHODS.values() if name in each.reads)
-            raise ClassicsError(f"--{name}: belongs to --method {others}, not to {method}.")
-    return Settings(**named, seed=seed)
+    for name in told:
+        if name not in how.options:
+            others = ", ".join(each.name for each in OFFERS.values() if name in each.options)
+            raise ClassicsError(f"--{name}: belongs to --method {others}, not to {how.name}.")
+
+
+def _divided(places: list[str], weights: str | None, how: Offer) -> tuple[str | None, list[str]]:
+    """The artefact, which weights take the place of, and the images, where there must be some."""
+    from keras_classics.errors import ClassicsError
+
+    artefact, images = (None, places) if weights else (next(iter(places), None), places[1:])
+    if (artefact is None and not weights) or (how.needs_image and not images):
+        images_too = " and IMAGES" if how.needs_image else ""
+        raise ClassicsError(
+            f"an ARTEFACT{images_too} {'are' if images_too else 'is'} needed, or "
+            f"--weights{images_too}."
+        )
+    if images and not how.needs_image:
+        raise ClassicsError(
+            f"{images[0]}: --method {how.name} shows the network alone; leave out the image."
+        )
+    return artefact, images
+
+
+def _maker(classifier: Classifier, how: Offer, told: dict[str, Any]) -> Callable[..., Answer]:
+    """What makes the answer to an image, or to none, of either kind of method."""
+    from keras_classics.explanation.explain import explain as explain_one
+    from keras_classics.explanation.inside import Choice, View, look
+    from keras_classics.explanation.methods import Settings
+
+    block = told.get("block")
+    settings = {name: told[name] for name in ("seed", *how.reads) if name in told}
+    if isinstance(how, View):
+        if "channel" in settings:
+            settings["channel"] = tuple(settings["channel"])
+        choice = Choice(**settings)
+        return partial(look, classifier, how.name, block=block, choice=choice)
+    return partial(
+        explain_one,
+        classifier,
+        method=how.name,
+        block=block,
+        classes=told.get("class"),
+        check=told.get("check", True),
+        cascade=told.get("cascade", False),
+        settings=Settings(**settings),
+    )
 
 
 class _Files:
@@ -182,7 +250,7 @@ class _Files:
     def __init__(
         self,
         images: list[str],
-        sources: list[Source],
+        sources: Sequence[Source | None],
         method: str,
         out: Path | None,
         json_file: Path | None,
@@ -221,33 +289,53 @@ class _Files:
             ) from error
         check_file(self.folder / "picture.png", "", "", data=None)
 
-    def of(self, source: Source) -> tuple[Path, Path]:
-        """The files of an image, which are new unless they were named."""
+    def of(self, name: str) -> tuple[Path, Path]:
+        """The files of an image, or a network, by name; they are new unless they were named."""
         if self.picture is not None:
             return self.picture, self.json or self.picture.with_suffix(".json")
-        stem, number = f"{source.path.stem}-{self.method}", 1
+        number = 1
         while True:
-            name = stem if number == 1 else f"{stem}-{number}"
-            picture = self.folder / f"{name}.png"
-            numbers = self.json or self.folder / f"{name}.json"
+            stem = f"{name}-{self.method}" + (f"-{number}" if number > 1 else "")
+            picture = self.folder / f"{stem}.png"
+            numbers = self.json or self.folder / f"{stem}.json"
             if picture not in self.taken and not picture.exists():
                 self.taken.add(picture)
                 return picture, numbers
             number += 1
 
 
-def _show(done: list[tuple[Explanation, Path]]) -> None:
+def _show(done: list[tuple[Answer, Path]]) -> None:
+    """All answers are of one kind, as they are of one method."""
+    from rich.text import Text
+
+    from keras_classics.cli.terminal import console
+    from keras_classics.explanation.inside import Inside
+
+    screen = console()
+    explanations = []
+    for answer, _ in done:
+        if isinstance(answer, Inside):
+            screen.print(Text(answer.summary), soft_wrap=True)
+        else:
+            explanations.append(answer)
+    if explanations:
+        _show_explanations(explanations)
+    for _, picture in done:
+        screen.print(Text(f"picture: {picture}"), soft_wrap=True)
+
+
+def _show_explanations(explanations: list[Explanation]) -> None:
     from rich.text import Text
 
     from keras_classics.cli.terminal import console, new_table, show_table
 
-    checked = any(each.checks for explanation, _ in done for each in explanation.classes)
+    checked = any(each.checks for explanation in explanations for each in explanation.classes)
     figures = ["probability", "deletion", "insertion", "random weights"]
     table = new_table(["image", "class"], figures if checked else figures[:1])
     table.columns[0].no_wrap = False
     table.columns[0].overflow = "fold"  # a path that is cut cannot be copied
     unlike = True
-    for explanation, _ in done:
+    for explanation in explanations:
         for each in explanation.classes:
             cells = [f"{each.probability:.1%}"]
             if each.checks:
@@ -268,5 +356,3 @@ def _show(done: list[tuple[Explanation, Path]]) -> None:
         )
     if not unlike:
         screen.print("! too like it: that map shows the image more than what the network learnt")
-    for _, picture in done:
-        screen.print(Text(f"picture: {picture}"), soft_wrap=True)

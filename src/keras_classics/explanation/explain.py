@@ -95,6 +95,7 @@ class Explanation:
                 "source": self.method.source,
                 "settings": settings,
             },
+            "seed": self.settings.seed,
             "block": self.block,
             "layer": self.layer,
             "top": [
@@ -102,7 +103,7 @@ class Explanation:
                 for index, name, probability in self.top
             ],
             "classes": [_plain(each) for each in self.classes],
-            "versions": _versions(),
+            "versions": versions(),
         }
 
     def write_json(self, path: str | os.PathLike[str]) -> None:
@@ -111,8 +112,7 @@ class Explanation:
         Raises:
             OutputError: If it cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(Path(path), text + "\n")
+        write_json(Path(path), self.to_dict())
 
     def write_picture(self, path: str | os.PathLike[str]) -> None:
         """Write a PNG file, which appears complete or not at all.
@@ -163,7 +163,7 @@ def explain(
     indices = class_indices(classifier, classes) if classes is not None else None
 
     card = classifier.card
-    source = image if isinstance(image, Source) else _only(image)
+    source = image if isinstance(image, Source) else only(image)
     shape = card.preprocessing
     picture = fit_bytes(source.storage.read_bytes(source.name), source.path, shape.size, shape.fit)
     inputs = preprocess(picture[None], shape.mode)
@@ -253,7 +253,13 @@ def class_indices(classifier: Classifier, classes: Sequence[int | str]) -> list[
     return list(dict.fromkeys(found))
 
 
-def _only(image: str | os.PathLike[str]) -> Source:
+def only(image: str | os.PathLike[str]) -> Source:
+    """The one image that a name stands for.
+
+    Raises:
+        DataError: If there is none.
+        ClassicsError: If there are several.
+    """
     sources = find_images(image)
     if len(sources) > 1:
         raise ClassicsError(f"{image}: {len(sources)} images; explain them one by one.")
@@ -269,7 +275,7 @@ def _plain(explained: ClassExplanation) -> dict[str, Any]:
         "probability": explained.probability,
         "score": explained.score,
         **explained.figures,
-        "map": _encoded(explained.heat),
+        "map": encoded(explained.heat),
         "checks": None
         if checks is None
         else {
@@ -278,7 +284,7 @@ def _plain(explained: ClassExplanation) -> dict[str, Any]:
             "randomised": {
                 "passed": checks.sanity.passed,
                 **_likeness(checks.sanity.full),
-                "map": _encoded(checks.sanity.control),
+                "map": encoded(checks.sanity.control),
                 "cascade": [
                     {"from": name, **_likeness(each)} for name, each in checks.sanity.cascade
                 ],
@@ -287,12 +293,13 @@ def _plain(explained: ClassExplanation) -> dict[str, Any]:
     }
 
 
-def _encoded(heat: Array) -> dict[str, Any]:
+def encoded(values: Array) -> dict[str, Any]:
+    """An array for JSON: its shape, its range, and its bytes, little-endian and row by row."""
     return {
-        "shape": list(heat.shape),
-        "low": float(heat.min()),
-        "high": float(heat.max()),
-        "float32": base64.b64encode(heat.astype("<f4").tobytes()).decode("ascii"),
+        "shape": list(values.shape),
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "float32": base64.b64encode(values.astype("<f4").tobytes()).decode("ascii"),
     }
 
 
@@ -308,7 +315,17 @@ def _likeness(similarity: Similarity) -> dict[str, float]:
     return dataclasses.asdict(similarity)
 
 
-def _versions() -> dict[str, str]:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, which appears complete or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def versions() -> dict[str, str]:
     """Of all that decides the figures."""
     backend = keras.backend.backend()
     found = {"backend": backend}

@@ -37,12 +37,16 @@ def filters(probe: Probe, layer: str | None = None) -> Array:
     Raises:
         ClassicsError: If the layer is no 2D convolution, or there is none.
     """
-    convolution = _convolution(probe, layer)
-    kernel = np.asarray(keras.ops.convert_to_numpy(convolution.kernel), np.float32)
+    kernel = np.asarray(keras.ops.convert_to_numpy(convolution(probe, layer).kernel), np.float32)
     return np.moveaxis(kernel, -1, 0)
 
 
-def _convolution(probe: Probe, name: str | None) -> Any:
+def convolution(probe: Probe, name: str | None = None) -> Any:
+    """The layer that `filters` shows.
+
+    Raises:
+        ClassicsError: As `filters`.
+    """
     if name is None:
         inside: tuple[str, ...] = probe.tree.layers
     elif name in probe.blocks:
@@ -64,12 +68,16 @@ def pictures_of_filters(kernels: Array) -> Picture:
     channel of each is shown, in grey.
     """
     if kernels.shape[-1] != 3:
-        strongest = np.abs(kernels).sum(axis=(1, 2)).argmax(axis=-1)
-        kernels = np.take_along_axis(kernels, strongest[:, None, None, None], axis=-1)
-        kernels = np.repeat(kernels, 3, axis=-1)
+        places = strongest_inputs(kernels)[:, None, None, None]
+        kernels = np.repeat(np.take_along_axis(kernels, places, axis=-1), 3, axis=-1)
     largest = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
     relative = np.divide(kernels, largest, out=np.zeros_like(kernels), where=largest > 0)
     return _to_bytes((relative + 1) / 2)
+
+
+def strongest_inputs(kernels: Array) -> npt.NDArray[np.int64]:
+    """The input channel that each filter (k, h, w, c) weighs most, in sum: (k,)."""
+    return np.asarray(np.abs(kernels).sum(axis=(1, 2)).argmax(axis=-1), np.int64)
 
 
 def pictures_of_maps(maps: Array) -> Picture:

@@ -160,6 +160,11 @@ class Probe:
         height, width = shape[2:] if self._channels_first else shape[1:3]
         return height, width
 
+    def channels(self, name: str) -> int:
+        """How many feature maps a layer gives."""
+        shape = tuple(self.model.get_layer(self.map_layer(name)).output.shape)
+        return int(shape[1 if self._channels_first else 3])
+
     def map_layer(self, name: str) -> str:
         """The layer that a name means, which must give feature maps.
 

@@ -26,7 +26,7 @@ from keras_classics.explanation.probe import Array, Probe
 # library, lucid, whose network was trained on these photographs.
 COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]]) / 0.48
 
-STEPS = 128  # the article's examples take 512; after 128 little changes
+STEPS = 128  # of gradient ascent
 TINY = 1e-30  # where there is no gradient at all
 
 
