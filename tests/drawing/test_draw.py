@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import keras
+import matplotlib
 import pytest
 from keras import layers
 from PIL import Image
@@ -321,6 +323,20 @@ def inflated(stream):
         return zlib.decompress(stream)
     except zlib.error:
         return b""
+
+
+def test_the_same_bytes_whatever_the_user_s_settings_and_other_threads_are(networks):
+    drawing = draw(networks["resnet50"], block="conv2_block2")
+    expected = drawing.png(scale=1), drawing.pdf()
+    own = {"savefig.bbox": "tight", "savefig.transparent": True, "pdf.fonttype": 3}
+    with matplotlib.rc_context(own):
+        assert (drawing.png(scale=1), drawing.pdf()) == expected
+        assert matplotlib.rcParams["pdf.fonttype"] == 3
+    before = dict(matplotlib.rcParams)
+    with ThreadPoolExecutor(4) as pool:
+        pages = list(pool.map(lambda _: drawing.pdf(), range(12)))
+    assert set(pages) == {expected[1]}
+    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize(

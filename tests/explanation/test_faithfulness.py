@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from keras_classics import ResNet50, load
+from keras_classics.cli.explain import _verdict
 from keras_classics.data.fit import load_image
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError
@@ -18,6 +19,7 @@ from keras_classics.explanation.faithfulness import (
     sanity,
     similarity,
 )
+from keras_classics.explanation.figure import _alike
 from keras_classics.explanation.probe import Probe
 
 SIZE = 16
@@ -222,3 +224,15 @@ def test_similarity():
 def test_what_cannot_be_is_one_clear_line(knowing, picture, truth, ask, message):
     with pytest.raises(ClassicsError, match=message):
         ask(knowing, picture, truth)
+
+
+def test_a_flat_map_has_no_verdict(knowing, picture, truth):
+    flat = np.zeros_like(truth)
+    for heat, control in ((flat, flat), (flat, truth), (truth, flat)):
+        (found,) = sanity(knowing, picture, heat, lambda *_, c=control: c, controls=1)
+        assert found.passed is None
+        assert _alike(found) == "no contrast, so no verdict"  # in the picture
+        assert _verdict(found) == "no contrast"  # in the terminal
+    (found,) = sanity(knowing, picture, truth, lambda *_: truth, controls=1)
+    assert found.passed is False
+    assert _verdict(found) == "1.00 !"

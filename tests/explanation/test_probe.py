@@ -164,6 +164,43 @@ def test_of_a_tensor_read_twice_one_operand_can_be_cut(pictures):
     np.testing.assert_allclose(slope[probe.input], 2 * slope["twice"], rtol=1e-5)
 
 
+def test_of_a_layer_called_twice_its_last_call_is_cut(pictures):
+    x = keras.Input((12, 10, 3))
+    add = layers.Add(name="add")
+    once = add([x, x])
+    twice = add([once, x])
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling2D()(twice)))
+    found = Probe(model).run(pictures, ["add"], [Cut("add", 1)]).taps["add"]
+    np.testing.assert_allclose(found, 2 * pictures, rtol=1e-6)
+
+
+@pytest.mark.backends
+def test_a_layer_that_lets_no_gradient_pass(pictures):
+    class Stop(layers.Layer):
+        def call(self, x):
+            return keras.ops.stop_gradient(x)
+
+    x = keras.Input((12, 10, 3))
+    maps = layers.Conv2D(4, 3, name="conv")(x)
+    y = layers.GlobalAveragePooling2D()(Stop()(maps))
+    probe = Probe(keras.Model(x, layers.Dense(2)(y)))
+    found = probe.gradients(pictures, ["conv", probe.input], 0).gradients
+    assert found["conv"].shape == (len(pictures), 10, 8, 4)
+    assert not found["conv"].any()
+    assert not found[probe.input].any()
+
+
+def test_probabilities_do_not_depend_on_the_neighbours(pictures):
+    x = keras.Input((12, 10, 3))
+    for units in (1, 2):
+        y = layers.Dense(units)(layers.GlobalAveragePooling2D()(x))
+        probe = Probe(keras.Model(x, y))
+        together = probe.run(pictures).probabilities
+        alone = [probe.run(picture[None]).probabilities[0] for picture in pictures]
+        np.testing.assert_allclose(together, alone, atol=1e-6)
+        assert np.all((together > 0) & (together < 1))
+
+
 @pytest.mark.backends
 def test_other_weights_leave_the_model_as_it_is(probe, pictures):
     before = probe.run(pictures).scores

@@ -17,7 +17,10 @@ def chromium():
     found = (
         [named] if named else map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     )
-    return next(filter(None, found), None)
+    path = next(filter(None, found), None)
+    # Without this, a machine that lost its browser would pass all tests of the page unseen.
+    assert path or not os.environ.get("NEEDS_BROWSER"), "no chromium is found"
+    return path
 
 
 @contextmanager

@@ -314,6 +314,11 @@ def test_filters(server, held, pixels):
     assert told["shape"] == [7, 7, 3, 4]
     assert told["low"] == pytest.approx(float(kernels.min()))
     assert pixels(told["sprite"]).shape == (14, 14, 3)
+    # ResNet50's weights read blue first; the tiles show red first.
+    assert one.shape.mode == "caffe"
+    shown = pixels(told["sprite"])[:7, :7].astype(float)
+    first = kernels[0] / np.abs(kernels[0]).max()
+    np.testing.assert_allclose(shown, 128 + 127 * first[..., ::-1], atol=1.5)
     told = server.post("/api/filters", {"model": one.id, "layer": "conv2_block1_2_conv"})
     assert told["shape"] == [3, 3, 4, 4]
     message = server.post("/api/filters", {"model": one.id, "layer": "conv1_bn"}, status=400)

@@ -27,9 +27,10 @@ def test_the_bytes_of_all_are_bounded():
     assert kept.bytes == 6
     kept.put(2, "y")
     assert kept.bytes == 1
-    kept.put(3, "z" * 11)  # larger than all there is
+    kept.put(3, "z" * 11)  # larger than all there is: nothing makes room for it
     assert kept.get(3) is None
-    assert kept.bytes == 0
+    assert kept.get(2) == "y"
+    assert kept.bytes == 1
 
 
 def test_a_value_is_made_once():

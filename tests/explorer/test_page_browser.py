@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import cv2
 import httpx
@@ -19,6 +18,7 @@ from explorer.browser import (
     open_browser,
     press,
     serious,
+    settled,
     tab,
     top_classes,
 )
@@ -97,14 +97,11 @@ def png(*size, seed=0):
 # The architecture.
 
 
-def test_the_first_view_is_there_within_two_seconds(visit):
-    taken = []
-    for _ in range(3):  # of which the best: other tests may run beside
-        begun = time.perf_counter()
-        page = visit().go("#model=resnet50")
-        page.get_by_role("heading", name="conv2_block1").wait_for()
-        taken.append(time.perf_counter() - begun)
-    assert min(taken) < 2, taken
+def test_the_first_view(visit):
+    """How soon it is there, benchmarks/explorer.py measures."""
+    page = visit().go("#model=resnet50")
+    page.get_by_role("heading", name="conv2_block1").wait_for()
+    node(page, "conv3").wait_for()
 
 
 def test_levels_fold_and_unfold(page):
@@ -185,6 +182,46 @@ def test_copy_as_figure_is_the_same_drawing(page, address):
             page.get_by_role("button", name=f"Save as {kind}").click()
         assert waiting.value.suggested_filename == f"resnet50.{kind.lower()}"
         assert waiting.value.path().read_bytes().startswith(start)
+
+
+def test_an_export_is_as_dark_as_the_page(visit, address):
+    page = visit(scheme="dark").go("#model=resnet50")
+    url = f"{address}api/models/resnet50/drawing.svg?level=stages&standalone=1&theme="
+    page.get_by_role("button", name="Export").click()
+    page.get_by_role("button", name="Copy as figure").click()
+    page.get_by_text("Copied as figure").first.wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == httpx.get(f"{url}dark").text
+    for colours, darker in (("dark", True), ("light", False)):  # whatever the system says
+        page.get_by_role("combobox", name="Colours").select_option(colours)
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Save as SVG").click()
+        assert waiting.value.path().read_text() == httpx.get(f"{url}{colours}").text
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Save as PNG").click()
+        pixels = cv2.imread(str(waiting.value.path()))
+        assert (np.median(pixels) < 128) == darker
+
+
+@pytest.mark.parametrize("layout", ["down", "right"])
+def test_the_menu_says_that_a_free_layout_is_exported_as_figure(visit, address, layout):
+    page = visit().go(f"#model=resnet50&layout={layout}&opened=conv3")
+    menu = page.get_by_role("group", name="Export")
+    page.get_by_role("button", name="Export").click()
+    assert [one.inner_text() for one in menu.get_by_role("button").all()] == [
+        "Copy as figure (figure layout)",
+        "Save as SVG (figure layout)",
+        "Save as PNG (figure layout)",
+        "Save as PDF (figure layout)",
+    ]
+    with page.expect_download() as waiting:
+        menu.get_by_role("button", name="Save as SVG (figure layout)").click()
+    url = f"{address}api/models/resnet50/drawing.svg?opened=conv3&theme=light&standalone=1"
+    assert waiting.value.path().read_text() == httpx.get(url).text
+    page.get_by_role("combobox", name="Layout").select_option("As figure")
+    page.get_by_role("button", name="Export").click()
+    menu.get_by_role("button", name="Save as SVG", exact=True).wait_for()
 
 
 # The chosen block.
@@ -341,8 +378,12 @@ def test_the_scrubber_with_control_second_class_and_curves(visit):
     table = panel.get_by_role("region", name="Table of the curves")
     heads = table.get_by_role("columnheader").all_inner_texts()
     assert heads == [
-        "pixels", "deletion", "insertion", "deletion by chance", "insertion by chance",
-    ]  # fmt: skip
+        "pixels",
+        "deletion",
+        "insertion",
+        "deletion, random weights",
+        "insertion, random weights",
+    ]
     assert table.get_by_role("row").count() > 5
 
 
@@ -390,6 +431,41 @@ def test_two_networks_on_one_picture(page, graphs):
     assert cells[:2] == [f"{first['parameters']:,}", f"{second['parameters']:,}"]
     panel.get_by_role("region", name="Drawing of both networks").locator("svg").wait_for()
     assert "other=inception_v3" in page.url
+
+
+DIVERGING = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const white = [247, 247, 247], ends = [[33, 102, 172], [178, 24, 43]];
+    // Whether every pixel is on the way from white to blue or to red.
+    const between = (end, i) => {
+        const way = (white[0] - data[i]) / (white[0] - end[0]);
+        return end.every((e, c) => Math.abs(white[c] + way * (e - white[c]) - data[i + c]) < 6);
+    };
+    for (let i = 0; i < data.length; i += 4)
+        if (!ends.some(end => between(end, i))) return false;
+    return true;
+}"""
+
+
+def diverging(panel):
+    """Of each map, whether its colours are those of signed maps."""
+    maps = panel.get_by_role("img", name=re.compile("^Map of"))
+    maps.first.wait_for()
+    return [one.evaluate(DIVERGING) for one in maps.all()]
+
+
+def test_maps_have_the_scale_of_the_method_that_made_them(visit):
+    page = visit().go("#model=resnet50&other=inception_v3&view=explain&at=conv5_block3")
+    panel = page.get_by_role("tabpanel", name="Explain")
+    panel.get_by_role("img", name=re.compile("^Map of")).first.wait_for()
+    panel.get_by_label("Method").select_option("occlusion")
+    panel.get_by_text("against").wait_for()
+    settled(page)
+    assert diverging(panel) == [True, True]  # the map and its control
+    panel = tab(page, "Compare")  # which has no map of every block by occlusion
+    panel.get_by_role("heading", name="Where they look, by Grad-CAM").wait_for()
+    settled(page)
+    assert diverging(panel) == [False, False]
 
 
 # The quiz.

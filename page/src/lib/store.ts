@@ -75,12 +75,17 @@ export const opened = computed<readonly string[]>(() => {
 export const className = (of: T.Model | null, index: number): string =>
   of?.class_names?.[index] ?? `class ${index}`;
 
+// What waits for the server must not undo what the reader did meanwhile.
+let journeys = 0; // ways to another address or network
+let steps = 0; // changes to what is shown
+
 /** Show something else. A step back in the history leads to what was before, unless `quiet`. */
 export function show(change: Partial<View>, quiet = false): void {
   const before = write(view.value);
   view.value = { ...view.value, ...change };
   const after = write(view.value);
   if (after === before) return;
+  steps++;
   if (quiet) history.replaceState(null, "", after);
   else history.pushState(null, "", after);
 }
@@ -138,8 +143,21 @@ async function findModel(name: string): Promise<T.Model | null> {
   return catalog.value.some((one) => one.name === name) ? addModel(name) : null;
 }
 
-/** Go to what the address says; leave out, with a message, whatever is not there. */
+/**
+ * Go to what the address says; leave out, with a message, whatever is not there. Nothing is done
+ * where the reader went elsewhere before the server had answered.
+ */
 export async function follow(hash: string): Promise<void> {
+  const [journey, step] = [++journeys, steps];
+  const current = (): boolean => journey === journeys && step === steps;
+  try {
+    await arrive(hash, current);
+  } catch (error) {
+    if (current()) throw error;
+  }
+}
+
+async function arrive(hash: string, current: () => boolean): Promise<void> {
   const { view: wanted, ignored } = read(hash);
   const lost = ignored.map((part) => `“${part}”`);
   const found: View = { ...wanted };
@@ -153,17 +171,21 @@ export async function follow(hash: string): Promise<void> {
   let chosenModel: T.Model | null = first;
   if (wanted.model !== null) {
     chosenModel = await findModel(wanted.model).catch(() => null);
+    if (!current()) return;
     if (!chosenModel) drop("model", wanted.model);
   }
   found.model = (chosenModel ?? first).id;
   if (wanted.other !== null) {
     const second = await findModel(wanted.other).catch(() => null);
+    if (!current()) return;
     if (second) {
       found.other = second.id;
       await loadGraph(second.id);
+      if (!current()) return;
     } else drop("other", wanted.other);
   }
   const graph = await loadGraph(found.model);
+  if (!current()) return;
   const blocks = new Set(graph.blocks.slice(1).map((block) => block.name));
 
   if (wanted.block !== null && !itemOf(graph, wanted.block)) drop("block", wanted.block);
@@ -213,7 +235,9 @@ function firstBlock(graph: Graph): string | null {
 
 /** Change to another model: what belongs to the graph of the former one is left behind. */
 export async function useModel(id: string): Promise<void> {
+  const journey = ++journeys;
   const graph = await loadGraph(id);
+  if (journey !== journeys) return; // another network was chosen, or another address
   const kept = view.value;
   const had = (key: string | null): string | null =>
     key !== null && itemOf(graph, key) ? key : null;

@@ -477,7 +477,7 @@ export function Architecture({ graph, id }: { graph: Graph; id: string }) {
             <option value="right">Free →</option>
           </select>
         </label>
-        <FigureMenu model={id} query={query} />
+        <FigureMenu model={id} query={query} free={layout !== "figure"} />
       </div>
       <div
         class={`stage${asked.waiting ? " waiting" : ""}`}

@@ -197,6 +197,7 @@ function Looks({
             picture={picture}
             model={model}
             map={cam.maps[at]}
+            signed={cam.signed}
             opacity={0.6}
             title={`${model.title}: ${cam.class_name}`}
             note={all[at]?.name ?? ""}

@@ -138,7 +138,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
               <div class="strip" aria-hidden="true">
                 {cam.maps.map((map, i) => (
                   <div key={map.layer} class={i === at ? "here" : ""} onClick={() => go(i)}>
-                    <Heat map={map} />
+                    <Heat map={map} signed={cam.signed} />
                   </div>
                 ))}
               </div>
@@ -148,6 +148,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
                 picture={picture.id}
                 model={model}
                 map={cam.maps[place]}
+                signed={cam.signed}
                 opacity={opacity}
                 title={cam.class_name}
                 note={percent(cam.probability)}
@@ -157,6 +158,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
                   picture={picture.id}
                   model={model}
                   map={other.value.maps[place]}
+                  signed={other.value.signed}
                   opacity={opacity}
                   title={other.value.class_name}
                   note={`${percent(other.value.probability)}, second class`}
@@ -167,6 +169,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
                   picture={picture.id}
                   model={model}
                   map={cam.control[place]}
+                  signed={cam.signed}
                   opacity={opacity}
                   title={cam.class_name}
                   note="random weights: a map that looks the same here shows the picture, not the network"
@@ -194,7 +197,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
           />
         </label>
         <span class="legend">
-          {chosen?.signed ? (
+          {(first.value ?? chosen)?.signed ? (
             <>
               against <span class="scale diverging" aria-hidden="true" /> for
             </>
@@ -308,8 +311,18 @@ function ClassChoice({
   );
 }
 
-export function Heat({ map, label, opacity }: { map: T.CamMap; label?: string; opacity?: number }) {
-  const signed = store.method.value?.signed ?? false;
+/** A map in colours: `signed` is that of the answer it came with, whatever is chosen meanwhile. */
+export function Heat({
+  map,
+  signed,
+  label,
+  opacity,
+}: {
+  map: T.CamMap;
+  signed: boolean;
+  label?: string;
+  opacity?: number;
+}) {
   const pixels = useMemo(
     () =>
       signed ? diverge(bytes(map.values), map.low, map.high) : paint(bytes(map.values), "inferno"),
@@ -332,6 +345,7 @@ export function Overlay({
   picture,
   model,
   map,
+  signed,
   opacity,
   title,
   note,
@@ -339,6 +353,7 @@ export function Overlay({
   picture: string;
   model: T.Model;
   map: T.CamMap | undefined;
+  signed: boolean;
   opacity: number;
   title: string;
   note: string;
@@ -347,7 +362,9 @@ export function Overlay({
     <figure class="overlay">
       <div>
         <img src={pictureUrl(picture, model.id)} alt="" />
-        {map && <Heat map={map} opacity={opacity} label={`Map of ${title}: ${note}`} />}
+        {map && (
+          <Heat map={map} signed={signed} opacity={opacity} label={`Map of ${title}: ${note}`} />
+        )}
       </div>
       <figcaption>
         <strong>{title}</strong> {note}
@@ -367,8 +384,12 @@ function CurvesOf({ request }: { request: T.CurvesRequest }) {
           { name: "insertion", curve: curves.insertion, dashed: false },
           ...(curves.control
             ? [
-                { name: "deletion by chance", curve: curves.control.deletion, dashed: true },
-                { name: "insertion by chance", curve: curves.control.insertion, dashed: true },
+                { name: "deletion, random weights", curve: curves.control.deletion, dashed: true },
+                {
+                  name: "insertion, random weights",
+                  curve: curves.control.insertion,
+                  dashed: true,
+                },
               ]
             : []),
         ];

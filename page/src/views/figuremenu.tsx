@@ -1,13 +1,27 @@
-// "Copy as figure": the same renderer draws what is copied or saved.
+// "Copy as figure": the server draws what is copied or saved, in the theme that the page shows.
+// It knows no free layout: there the menu says that the figure layout is what one gets.
 import { useRef, useState } from "preact/hooks";
 import { api, drawingUrl, type DrawingQuery } from "../lib/api";
 import * as store from "../lib/store";
 
-export function FigureMenu({ model, query }: { model: string; query: DrawingQuery }) {
+export function FigureMenu({
+  model,
+  query,
+  free,
+}: {
+  model: string;
+  query: DrawingQuery;
+  free: boolean;
+}) {
   const [open, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
   const opener = useRef<HTMLButtonElement>(null);
-  const whole: DrawingQuery = { ...query, standalone: true, theme: "light" };
+  const whole: DrawingQuery = {
+    ...query,
+    standalone: true,
+    theme: store.dark.value ? "dark" : "light",
+  };
+  const layout = free ? " (figure layout)" : "";
   const close = (): void => {
     setOpen(false);
     opener.current?.focus();
@@ -63,11 +77,12 @@ export function FigureMenu({ model, query }: { model: string; query: DrawingQuer
       </button>
       <div id="figure-menu" class="drop" role="group" aria-label="Export" hidden={!open}>
         <button type="button" onClick={() => void copy()}>
-          Copy as figure
+          Copy as figure{layout}
         </button>
         {(["svg", "png", "pdf"] as const).map((format) => (
           <button type="button" key={format} onClick={() => void download(format)}>
             Save as {format.toUpperCase()}
+            {layout}
           </button>
         ))}
       </div>

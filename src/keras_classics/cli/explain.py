@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from keras_classics.artefact import Classifier
     from keras_classics.data.sources import Source
     from keras_classics.explanation.explain import Explanation
+    from keras_classics.explanation.faithfulness import Sanity
     from keras_classics.explanation.inside import Inside
     from keras_classics.explanation.methods import Offer
 
@@ -244,6 +245,13 @@ def _maker(classifier: Classifier, how: Offer, told: dict[str, Any]) -> Callable
     )
 
 
+def _verdict(sanity: Sanity) -> str:
+    """The correlation with the map of random weights, marked where that is too high."""
+    if sanity.passed is None:
+        return "no contrast"
+    return f"{sanity.full.rank_correlation:.2f}{'' if sanity.passed else ' !'}"
+
+
 class _Files:
     """Where the pictures and JSONs go; nothing goes into a folder of images unasked."""
 
@@ -298,7 +306,8 @@ class _Files:
             stem = f"{name}-{self.method}" + (f"-{number}" if number > 1 else "")
             picture = self.folder / f"{stem}.png"
             numbers = self.json or self.folder / f"{stem}.json"
-            if picture not in self.taken and not picture.exists():
+            old = picture.exists() or (self.json is None and numbers.exists())
+            if picture not in self.taken and not old:
                 self.taken.add(picture)
                 return picture, numbers
             number += 1
@@ -340,11 +349,11 @@ def _show_explanations(explanations: list[Explanation]) -> None:
             cells = [f"{each.probability:.1%}"]
             if each.checks:
                 sane = each.checks.sanity
-                unlike &= sane.passed
+                unlike &= sane.passed is not False
                 cells += [
                     f"{each.checks.deletion.areas[0]:.3f}",
                     f"{each.checks.insertion.areas[0]:.3f}",
-                    f"{sane.full.rank_correlation:.2f}{'' if sane.passed else ' !'}",
+                    _verdict(sane),
                 ]
             table.add_row(Text(str(explanation.path)), Text(each.name, style="bold"), *cells)
     screen = console()

@@ -8,13 +8,13 @@ from importlib import resources
 from io import BytesIO
 from typing import Any
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
+from keras_classics.canvas import canvas
 from keras_classics.drawing.scene import (
     WEIGHTS,
     Group,
@@ -34,7 +34,7 @@ _POINTS = 72 / PIXELS_PER_INCH  # matplotlib's lengths of lines and letters
 
 def to_png(scene: Scene, *, theme: Theme = "light", scale: float = 2.0) -> bytes:
     """The bytes of a PNG file; `scale` is the number of its pixels for one of the scene's."""
-    with _painted(scene, theme) as figure:
+    with canvas(), _painted(scene, theme) as figure:
         FigureCanvasAgg(figure)
         file = BytesIO()
         figure.savefig(
@@ -45,7 +45,7 @@ def to_png(scene: Scene, *, theme: Theme = "light", scale: float = 2.0) -> bytes
 
 def to_pdf(scene: Scene, *, theme: Theme = "light") -> bytes:
     """The bytes of a PDF file: vectors, and text that can be searched, in embedded fonts."""
-    with matplotlib.rc_context({"pdf.fonttype": 42}), _painted(scene, theme) as figure:
+    with canvas(pdf_fonttype=42), _painted(scene, theme) as figure:
         file = BytesIO()
         figure.savefig(
             file,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from keras_classics.artefact import Classifier
 from keras_classics.data.fit import fit_bytes
-from keras_classics.data.preprocess import preprocess
+from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.sources import Source, find_images
 from keras_classics.errors import ClassicsError, nearest
 from keras_classics.evaluation.saved import write_text
@@ -167,12 +167,7 @@ def explain(
     shape = card.preprocessing
     picture = fit_bytes(source.storage.read_bytes(source.name), source.path, shape.size, shape.fit)
     inputs = preprocess(picture[None], shape.mode)
-    given = settings or Settings()
-    if given.baseline is None:
-        black = preprocess(np.zeros_like(picture[None]), shape.mode)
-        given = dataclasses.replace(given, baseline=black)
-    if given.cover is None:
-        given = dataclasses.replace(given, cover=inputs.mean(axis=(1, 2), keepdims=True))
+    given = settings_for(inputs, shape.mode, settings or Settings())
     whole = probe.run(inputs)
     order = np.argsort(-whole.probabilities[0], kind="stable")
     names = card.class_names
@@ -264,6 +259,23 @@ def only(image: str | os.PathLike[str]) -> Source:
     if len(sources) > 1:
         raise ClassicsError(f"{image}: {len(sources)} images; explain them one by one.")
     return sources[0]
+
+
+def settings_for(inputs: Array, mode: Mode, settings: Settings) -> Settings:
+    """The settings with what they leave open: a black baseline, a cover of the mean colour.
+
+    Args:
+        inputs: (b, h, w, c), as the network reads them.
+        mode: How they were preprocessed.
+        settings: Which are left as they are.
+    """
+    if settings.baseline is None:
+        black = preprocess(np.zeros(inputs.shape, np.uint8), mode)
+        settings = dataclasses.replace(settings, baseline=black)
+    if settings.cover is None:
+        cover = inputs.mean(axis=(1, 2), keepdims=True)
+        settings = dataclasses.replace(settings, cover=cover)
+    return settings
 
 
 def _plain(explained: ClassExplanation) -> dict[str, Any]:

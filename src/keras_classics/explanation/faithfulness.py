@@ -188,11 +188,15 @@ class Sanity:
     control: Array  # (h, w): the map of one network with all weights random
     full: Similarity  # of the map and such controls, the mean over several
     cascade: tuple[tuple[str, Similarity], ...]  # block by block from the top down, accumulated
+    contrast: bool = True  # whether the map and a control have any; what is flat has no order
 
     @property
-    def passed(self) -> bool:
-        """Whether the map depends on the weights: its order is not mostly that of the controls."""
-        return self.full.rank_correlation < 0.5
+    def passed(self) -> bool | None:
+        """Whether the map depends on the weights: its order is not mostly that of the controls.
+
+        None where there is no verdict, as a map is flat.
+        """
+        return self.full.rank_correlation < 0.5 if self.contrast else None
 
 
 def sanity(
@@ -260,7 +264,8 @@ def _sanity(
         float(np.mean([each.rank_correlation for each in alike])),
         float(np.mean([each.ssim for each in alike])),
     )
-    return Sanity(telling[0], mean, cascade)
+    contrast = np.ptp(heat) > 0 and np.ptp(telling[0]) > 0
+    return Sanity(telling[0], mean, cascade, contrast=bool(contrast))
 
 
 def parts(probe: Probe) -> list[tuple[str, tuple[str, ...]]]:

@@ -20,6 +20,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from keras_classics.canvas import canvas
 from keras_classics.errors import OutputError
 from keras_classics.explanation.cam import enlarged
 from keras_classics.explanation.probe import Array
@@ -39,6 +40,7 @@ LETTER = 0.08  # inches of a letter of a class's name, about
 WIDE = 8  # tiles in a row, at most
 
 
+@canvas()
 def draw(explanation: Explanation) -> bytes:
     """The figure as PNG: the same explanation gives the same bytes."""
     checked = any(each.checks for each in explanation.classes)
@@ -99,6 +101,7 @@ def scale_of(values: Array) -> Scale:
     return _scale(limit, signed=float(values.min()) < 0)
 
 
+@canvas()
 def draw_tiles(title: str, note: str, tiles: Sequence[Tile], scale: Scale | None) -> bytes:
     """Tiles in rows as PNG: the same tiles give the same bytes."""
     columns = min(WIDE, max(3, math.ceil(math.sqrt(len(tiles)))))
@@ -358,6 +361,8 @@ def _where(explanation: Explanation, explained: ClassExplanation) -> str:
 
 def _alike(sanity: Sanity) -> str:
     """In a few words whether the control is another map."""
+    if sanity.passed is None:
+        return "no contrast, so no verdict"
     verdict = "another map, as it must be" if sanity.passed else "too like the map"
     figure = f"{round(sanity.full.rank_correlation, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
     return f"rank correlation {figure}: {verdict}"

@@ -25,6 +25,7 @@ from keras_classics.errors import ClassicsError
 from keras_classics.explanation.explain import FORMAT, encoded, only, probe_of, versions, write_json
 from keras_classics.explanation.figure import Scale, Tile, draw_tiles, scale_of, write_bytes
 from keras_classics.explanation.maps import (
+    colours,
     convolution,
     feature_maps,
     filters,
@@ -236,12 +237,14 @@ def _maps(task: Task) -> Found:
 
 def _filters(task: Task) -> Found:
     kernels = filters(task.probe, task.block)
-    layer = convolution(task.probe, task.block).name
+    convolves = convolution(task.probe, task.block)
+    layer = convolves.name
+    order = colours(convolves, task.to_input)
     channels = _chosen(task.choice, len(kernels), np.arange(len(kernels)), most=64)
     shown = kernels[list(channels)]
     largest = np.abs(shown).max(axis=(1, 2))  # (k, c)
-    if shown.shape[-1] == 3:
-        tiles = pictures_of_filters(shown[..., np.argsort(_order(task))])
+    if order is not None:
+        tiles = pictures_of_filters(shown[..., order])
         notes, what = largest.max(axis=-1), "red, green and blue together"
         figures = {}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -59,6 +60,27 @@ def convolution(probe: Probe, name: str | None = None) -> Any:
         where = repr(name) if name else f"model {probe.model.name!r}"
         raise ClassicsError(f"{where}: no 2D convolution, whose filters could be shown.")
     return found
+
+
+def colours(
+    layer: Any, to_input: Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
+) -> list[int] | None:
+    """Where red, green and blue stand among the channels that a convolution reads.
+
+    Caffe's networks read blue first. None for a convolution that does not read the image.
+
+    Args:
+        layer: A convolution.
+        to_input: From pictures (b, 1, 3), red first, to what the network reads.
+    """
+    tensor = layer.input
+    while not isinstance(reader := tensor._keras_history[0], keras.layers.InputLayer):
+        if reader.weights or isinstance(reader.input, (list, tuple)):
+            return None
+        tensor = reader.input
+    pixels = np.diag([255, 255, 255]).astype(np.uint8)[:, None, :]  # one of each colour
+    change = to_input(pixels) - to_input(np.zeros_like(pixels))
+    return [int(i) for i in change[:, 0].argmax(axis=-1)]
 
 
 def pictures_of_filters(kernels: Array) -> Picture:

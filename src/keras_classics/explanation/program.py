@@ -111,10 +111,10 @@ def run(
         apply: Calls a step with its operands; by default just that.
     """
     last_reader = {source: step for step in steps for source in step.sources}
-    cut = {(step.name, operand) for step, operand in cuts}
+    cut = {(id(step), operand) for step, operand in cuts}
     for step in steps:
         operands = [
-            keras.ops.zeros_like(values[source]) if (step.name, i) in cut else values[source]
+            keras.ops.zeros_like(values[source]) if (id(step), i) in cut else values[source]
             for i, source in enumerate(step.sources)
         ]
         results = apply(step, operands) if apply else step.call(operands)

@@ -101,7 +101,10 @@ class _TensorFlowTape(_Tape):
     ) -> list[Tensor]:
         value = self.kept[target]
         found: list[Tensor] = self.tape.gradient(
-            value, [self.kept[key] for key in wanted], output_gradients=weights(value)
+            value,
+            [self.kept[key] for key in wanted],
+            output_gradients=weights(value),
+            unconnected_gradients="zero",  # a layer may let no gradient pass
         )
         return found
 
@@ -129,10 +132,14 @@ class _TorchTape(_Tape):
         import torch
 
         value = self.kept[target]
-        found: Sequence[Tensor] = torch.autograd.grad(
-            value, [self.kept[key] for key in wanted], grad_outputs=weights(value)
+        kept = [self.kept[key] for key in wanted]
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            value, kept, grad_outputs=weights(value), allow_unused=True
         )
-        return list(found)
+        return [
+            torch.zeros_like(tensor) if gradient is None else gradient
+            for tensor, gradient in zip(kept, found, strict=True)
+        ]
 
 
 class _JaxTape(_Tape):
@@ -170,4 +177,6 @@ class _JaxTape(_Tape):
             for key, gradient in zip(step.sources, pull(arriving), strict=True):
                 if key in self.live:
                     found[key] = found[key] + gradient if key in found else gradient
-        return [found[key] for key in wanted]
+        return [
+            found[key] if key in found else keras.ops.zeros_like(self.kept[key]) for key in wanted
+        ]

@@ -12,8 +12,15 @@ import numpy.typing as npt
 
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError
+from keras_classics.explanation.explain import settings_for
 from keras_classics.explanation.faithfulness import Curve, deletion, insertion, randomised
-from keras_classics.explanation.maps import filters, pictures_of_filters, pictures_of_maps
+from keras_classics.explanation.maps import (
+    colours,
+    convolution,
+    filters,
+    pictures_of_filters,
+    pictures_of_maps,
+)
 from keras_classics.explanation.methods import METHODS, Settings, attribute, find_method
 from keras_classics.explanation.probe import Array, Cut, Outputs, Probe
 from keras_classics.explorer import schema
@@ -203,7 +210,11 @@ class Inference:
         layer = request.layer or next(convolutions, None)
         kernels = filters(held.probe, layer)
         number, height, width, channels = kernels.shape
-        sprite = tiled(pictures_of_filters(kernels))
+        order = colours(
+            convolution(held.probe, layer), lambda pixels: preprocess(pixels, held.shape.mode)
+        )
+        shown = kernels if order is None else kernels[..., order]
+        sprite = tiled(pictures_of_filters(shown))
         return schema.Filters(
             layer=str(layer),
             shape=(height, width, channels, number),
@@ -256,13 +267,14 @@ class Inference:
             probe = held.probe
             if control:
                 probe = self._controls.of(held.id, lambda: randomised(held.probe))
+            inputs = self._input(held, picture)
             found = attribute(
                 probe,
-                self._input(held, picture),
+                inputs,
                 method,
                 layers=layers,
                 classes=class_index,
-                settings=SETTINGS,
+                settings=settings_for(inputs, held.shape.mode, SETTINGS),
             )
             return HeatMaps(class_index, {name: maps[0] for name, maps in found.maps.items()})
 

@@ -39,6 +39,8 @@ class Memory(Generic[T]):
             before = self._values.pop(key, None)
             if before is not None:
                 self._bytes -= self._size_of(before)
+            if self._size_of(value) > self._size:
+                return  # all others would have to go, and it would not fit either
             self._values[key] = value
             self._bytes += self._size_of(value)
             while len(self._values) > self._count or self._bytes > self._size:

@@ -15,22 +15,47 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_classics.errors import ClassicsError
 
-HEAD_SECONDS = 10.0  # for the first request of a connection to arrive, up to its body
+HEAD_SECONDS = 10.0  # for a request to arrive, up to its body
 MOST_CONNECTIONS = 64
 DEFAULT_PORT = 8420
 
 
 class _Impatient(H11Protocol):
-    """Hangs up where no request comes: uvicorn itself would wait for ever."""
+    """Hangs up where no request comes, or a half of one: uvicorn itself would wait for ever.
+
+    It waits for the first byte of a further request no longer than `timeout_keep_alive`.
+    """
 
     head_seconds = HEAD_SECONDS
+    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(self.head_seconds, self._hang_up_unless_asked)
+        self._wait()
 
-    def _hang_up_unless_asked(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._wait_no_longer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_longer()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        """For the rest of a request's head, however slowly it comes."""
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(self.head_seconds, self._hang_up)
+
+    def _wait_no_longer(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
             self.transport.close()
 
 
