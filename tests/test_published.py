@@ -277,10 +277,10 @@ def test_a_file_that_nobody_published(resnet50):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("resnet50-kera", "did you mean 'resnet50-keras'?"), ("/no/such.h5", "")]
+    ("name", "hint"), [("resnet50-kera", "; did you mean 'resnet50-keras'?"), ("/no/such.h5", ".")]
 )
 def test_a_name_that_nobody_gave(name, hint):
-    with pytest.raises(WeightsError, match=re.escape(f"weights {name!r} are not known; {hint}")):
+    with pytest.raises(WeightsError, match=re.escape(f"weights {name!r} are not known{hint}")):
         published(name)
 
 

@@ -56,7 +56,7 @@ def test_lines_of_the_recipe_can_be_changed(capsys, data, tmp_path):
     [
         (["--recipe", "nonesuch"], "recipe 'nonesuch'"),
         (["--set", "augmentation.zoom=2"], "augmentation.zoom"),
-        (["--set", "augmentation.zom=0.1"], "did you mean zoom?"),
+        (["--set", "augmentation.zom=0.1"], "did you mean 'zoom'?"),
         (["--images", "0"], "--images"),
         (["-o", "nowhere/x.png"], "nowhere/x.png: cannot be written"),
         (["--size", "1"], "size=1"),
