@@ -28,7 +28,7 @@ import uvicorn
 from keras_classics.explorer.application import application
 from keras_classics.explorer.models import Models, random_network
 from keras_classics.explorer.samples import samples
-from keras_classics.explorer.server import address_of, listen, serve
+from keras_classics.web.server import address_of, listen, serve
 
 
 def show(line: str) -> None:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from keras_classics.artefact import Card
+from keras_classics.card import Card
 
 NETWORKS = ("vgg16", "resnet50", "inception_v3")
 

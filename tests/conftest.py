@@ -166,6 +166,14 @@ def gradients():
 
 
 @pytest.fixture(scope="session")
+def serving():
+    """The address of an application that really serves, while the `with` lasts."""
+    import served
+
+    return served.serving
+
+
+@pytest.fixture(scope="session")
 def shapes(tmp_path_factory):
     """A folder with 3 classes of 20 pictures."""
     from pictures import write_pictures

@@ -7,159 +7,37 @@ versions. No pickle, no code.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.fit import CentralCrop, Fit, Interpolation, fit_bytes
+from keras_classics.card import CARD, Card
+from keras_classics.data.fit import fit_bytes
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, fingerprint
 from keras_classics.data.manifest import read_manifest, write_manifest
 from keras_classics.data.pixels import decode_all
-from keras_classics.data.preprocess import Mode, preprocess
+from keras_classics.data.preprocess import preprocess
 from keras_classics.data.sources import Source, find_images
 from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
-from keras_classics.evaluation.calibration import Calibration
 from keras_classics.evaluation.metrics import Judgement, judge
+from keras_classics.evaluation.temperature import Calibration
+from keras_classics.prediction import Prediction, Predictions, answer
 
 MODEL = "model.keras"
-CARD = "artefact.json"
 MANIFEST = "split.csv"
 RECORD = "run.json"  # of a run that is not finished
-FORMAT = 1
 
 Images = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a file to the network's input, the same in training, evaluation and prediction."""
-
-    size: tuple[int, int]  # height and width in pixels
-    fit: Fit | CentralCrop
-    mode: Mode
-    channels: int = 3
-
-
-@dataclass(frozen=True)
-class Card:
-    """What `artefact.json` holds."""
-
-    network: str
-    width: float
-    class_names: tuple[str, ...]
-    preprocessing: Preprocessing
-    recipe: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    figures: dict[str, Any] | None = None  # on held-out images
-    calibration: dict[str, Any] | None = None  # a `Calibration`; None where none was fitted
-    completed: bool = True  # false where the run was interrupted
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def write(self, folder: Path) -> None:
-        """Write the card into an artefact's folder, atomically."""
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2, allow_nan=False)
-        temporary = folder / f".{CARD}.partial"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / CARD)
-
-    @classmethod
-    def read(cls, folder: Path) -> Card:
-        """Read the card of an artefact's folder.
-
-        Raises:
-            ArtefactError: If it is missing, torn, or of a later format.
-        """
-        path = folder / CARD
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            number = values.pop("format")
-            if isinstance(number, int) and number > FORMAT:
-                raise ArtefactError(
-                    f"{path}: format {number}, but this version reads {FORMAT}; upgrade "
-                    "keras-classics."
-                )
-            shape = values.pop("preprocessing")
-            shape["size"] = tuple(shape["size"])
-            if isinstance(shape["fit"], dict):
-                shape["fit"] = CentralCrop(**shape["fit"])
-            values["class_names"] = tuple(values["class_names"])
-            card = cls(preprocessing=Preprocessing(**shape), **values)
-            _check(card, number)
-            return card
-        except ArtefactError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtefactError(
-                f"{path}: not the description of an artefact, or a torn one."
-            ) from error
-
-
-def _check(card: Card, number: object) -> None:
-    """Raise what `Card.read` takes for a torn card, where a value cannot be."""
-    height, width = card.preprocessing.size
-    if (
-        number != FORMAT
-        or not _can_fit(card.preprocessing)
-        or card.preprocessing.mode not in get_args(Mode)
-        or not all(isinstance(side, int) and side > 0 for side in (height, width))
-        or not all(isinstance(name, str) for name in card.class_names)
-    ):
-        raise ValueError
-    if card.calibration is not None:
-        Calibration.from_dict(card.calibration)
-
-
-def _can_fit(shape: Preprocessing) -> bool:
-    if not isinstance(shape.fit, CentralCrop):
-        return shape.fit in get_args(Fit)
-    known = shape.fit.interpolation in get_args(Interpolation)
-    return known and isinstance(shape.fit.resize, int) and shape.fit.resize >= max(shape.size)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one image was called."""
-
-    path: Path
-    top: tuple[tuple[str, float], ...]  # class names and probabilities, the most probable first
-    accepted: bool | None = None  # sure enough to be answered; None where there is no threshold
-
-    @property
-    def class_name(self) -> str:
-        """The most probable class."""
-        return self.top[0][0]
-
-    @property
-    def confidence(self) -> float:
-        """Its probability, from 0 to 1."""
-        return self.top[0][1]
-
-
-@dataclass(frozen=True)
-class Predictions(Sequence[Prediction]):
-    """Predictions in the order of the images, and the images that could not be read."""
-
-    items: tuple[Prediction, ...]
-    skipped: tuple[ImageError, ...]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.items[index]
 
 
 @dataclass(frozen=True)
@@ -198,7 +76,7 @@ class Classifier:
     @property
     def calibration(self) -> Calibration | None:
         """What is done to the network's probabilities; None where none was fitted."""
-        return Calibration.from_dict(self.card.calibration) if self.card.calibration else None
+        return self.card.fitted
 
     def probabilities(
         self,
@@ -262,7 +140,7 @@ class Classifier:
                         np.stack([image for _, image in read]), min(batch_size, len(files))
                     )
                     items += [
-                        Prediction(path, self._top(row, top_k), self._accepted(row))
+                        answer(path, row, self.card, top_k)
                         for (path, _), row in zip(read, batch, strict=True)
                     ]
                 if progress:
@@ -366,14 +244,6 @@ class Classifier:
         probabilities = np.asarray(outputs[:n], dtype=np.float32)
         calibration = self.calibration
         return probabilities if calibration is None else calibration.apply(probabilities)
-
-    def _accepted(self, row: npt.NDArray[np.float32]) -> bool | None:
-        calibration = self.calibration
-        return None if calibration is None else bool(row.max() >= calibration.threshold)
-
-    def _top(self, row: npt.NDArray[np.float32], k: int) -> tuple[tuple[str, float], ...]:
-        best = np.argsort(-row, kind="stable")[:k]
-        return tuple((self.card.class_names[i], float(row[i])) for i in best)
 
 
 def write_artefact(folder: Path, model: keras.Model, card: Card, listing: Listing) -> None:

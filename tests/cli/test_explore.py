@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from keras_classics.cli import app
-from keras_classics.explorer.server import listen
+from keras_classics.web.server import listen
 
 SMALL = ["vgg16", "--width", "0.05", "--size", "32", "--classes", "3"]
 
@@ -139,7 +139,7 @@ def served(monkeypatch, *arguments):
     """What is opened in the browser when the command has started, without a server."""
     import webbrowser
 
-    from keras_classics.explorer import server
+    from keras_classics.web import server
 
     opened = []
     monkeypatch.setattr(webbrowser, "open", opened.append)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_classics.artefact import CARD
+from keras_classics.card import CARD
 from keras_classics.cli import app
 from keras_classics.evaluation.learning_curve import Point, fit_curve
 from keras_classics.training import learning_curve

@@ -7,15 +7,14 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from keras_classics.evaluation.calibration import (
-    Calibration,
     calibrate,
     fit_temperature,
     fit_threshold,
     reliability,
     risk_coverage,
     select,
-    with_temperature,
 )
+from keras_classics.evaluation.temperature import Calibration, with_temperature
 from simulated import answers
 
 

@@ -1,45 +1,13 @@
 from __future__ import annotations
 
 import base64
-import threading
-from contextlib import contextmanager
 
 import cv2
 import httpx
 import numpy as np
 import pytest
 
-
-@contextmanager
-def _serving(app):
-    """The address of a real server, in a thread of its own, on any free port."""
-    import uvicorn
-
-    from keras_classics.explorer.server import address_of, listen, serve
-
-    servers = []
-
-    def server_of(config):
-        servers.append(uvicorn.Server(config))
-        return servers[0]
-
-    ready = threading.Event()
-    with listen("127.0.0.1", 0) as listening:
-        options = {"started": ready.set, "server_of": server_of}
-        thread = threading.Thread(target=serve, args=(app, listening), kwargs=options)
-        thread.start()
-        assert ready.wait(10)
-        try:
-            yield address_of(listening, "127.0.0.1")
-        finally:
-            servers[0].should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
-
-
-@pytest.fixture(scope="session")
-def serving():
-    return _serving
+from served import serving
 
 
 class Asking:
@@ -111,7 +79,7 @@ def server(held):
     from keras_classics.explorer.models import Models
     from keras_classics.explorer.samples import samples
 
-    with _serving(application(Models(held), samples(held))) as address:
+    with serving(application(Models(held), samples(held))) as address:
         asking = Asking(address)
         yield asking
         asking.client.close()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_classics.explorer.security import Guard, is_loopback
+from keras_classics.web.security import Guard, is_loopback
 
 OTHERS = ("evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.5", "0.0.0.0", "")
 

@@ -9,7 +9,8 @@ import keras
 import pytest
 
 from keras_classics import build, load
-from keras_classics.artefact import Card, Preprocessing, folder_id, write_artefact
+from keras_classics.artefact import folder_id, write_artefact
+from keras_classics.card import Card, Preprocessing
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import fingerprint
 from keras_classics.data.splits import assign_splits

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_classics.artefact import Card, Preprocessing
+from keras_classics.card import Card, Preprocessing
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError
 from keras_classics.evaluation.saved import read_metrics
 from keras_classics.training.config import TrainConfig

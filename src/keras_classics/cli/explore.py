@@ -76,8 +76,8 @@ def explore(
             raise ClassicsError(
                 f"{package} is not installed: pip install 'keras-classics[explore]'."
             )
-    from keras_classics.explorer.security import is_loopback
-    from keras_classics.explorer.server import address_of, listen, serve
+    from keras_classics.web.security import is_loopback
+    from keras_classics.web.server import address_of, listen, serve
 
     if not open_to_others and not is_loopback(host):
         raise ClassicsError(

@@ -9,7 +9,7 @@ import typer
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
-    from keras_classics.artefact import Predictions
+    from keras_classics.prediction import Predictions
 
 
 def predict(

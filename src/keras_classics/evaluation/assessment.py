@@ -14,7 +14,6 @@ from scipy.stats import fisher_exact
 from keras_classics.errors import DataError
 from keras_classics.evaluation.baselines import Baseline, Part, Pictures, linear_probe, majority
 from keras_classics.evaluation.calibration import (
-    Calibration,
     calibrate,
     reliability,
     risk_coverage,
@@ -22,6 +21,7 @@ from keras_classics.evaluation.calibration import (
 )
 from keras_classics.evaluation.metrics import Judgement, interval_of, judge
 from keras_classics.evaluation.suspects import Suspect, find_suspects, mislabelled
+from keras_classics.evaluation.temperature import Calibration
 
 SUSPECTS = 24
 UNEQUAL = 4  # times the images of the smallest class, as `classics check` says it

@@ -28,7 +28,7 @@ from keras_classics.architectures.catalog import CATALOG
 from keras_classics.drawing import Drawing, draw, stylesheet
 from keras_classics.errors import ClassicsError, out_of_memory
 from keras_classics.explorer import schema
-from keras_classics.explorer.bodies import body, message
+from keras_classics.explorer.bodies import message
 from keras_classics.explorer.graph import code, graph
 from keras_classics.explorer.inference import Inference, methods
 from keras_classics.explorer.memory import Memory
@@ -44,8 +44,9 @@ from keras_classics.explorer.pictures import (
     read_picture,
     too_many_bytes,
 )
-from keras_classics.explorer.security import DRAWING_POLICY, Guard
 from keras_classics.explorer.sprites import png
+from keras_classics.web.bodies import body
+from keras_classics.web.security import DRAWING_POLICY, Guard
 
 BODY_SECONDS = 20.0  # for a body to arrive
 MOST_WAITING = 16  # questions in line; more are sent away

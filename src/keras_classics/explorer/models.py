@@ -13,7 +13,8 @@ import keras
 from keras_classics.architectures import catalog, frame
 from keras_classics.architectures.analysis import Analysis, analyse
 from keras_classics.architectures.frame import Architecture
-from keras_classics.artefact import Card, Classifier, Preprocessing, load
+from keras_classics.artefact import Classifier, load
+from keras_classics.card import Card, Preprocessing
 from keras_classics.errors import ArtefactError, ClassicsError
 from keras_classics.explanation.probe import Probe
 from keras_classics.explorer import schema

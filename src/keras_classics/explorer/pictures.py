@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from keras_classics.artefact import Preprocessing
+from keras_classics.card import Preprocessing
 from keras_classics.data.decode import decode_image, guarded, opener_of, split_jpeg
 from keras_classics.data.fit import fit_bytes
 from keras_classics.errors import ClassicsError, ImageError

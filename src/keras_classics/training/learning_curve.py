@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_classics.artefact import Card
+from keras_classics.card import Card
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError
 from keras_classics.evaluation import report, saved
 from keras_classics.evaluation.learning_curve import FRACTIONS, LearningCurve, Point, measure

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from keras_classics.errors import ClassicsError
-from keras_classics.explorer import server
-from keras_classics.explorer.server import address_of, listen
+from keras_classics.web import server
+from keras_classics.web.server import address_of, listen
 
 
 async def nothing(scope, _, send):

@@ -14,8 +14,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keras_classics.explorer import schema
-
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -81,7 +79,7 @@ class Guard:
 
         refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope), scope)
         if refusal is not None:
-            answer = JSONResponse(schema.Problem(error=refusal).model_dump(), status_code=403)
+            answer = JSONResponse({"error": refusal}, status_code=403)
             await answer(scope, receive, send_with_headers)
             return
         await self.app(scope, receive, send_with_headers)

@@ -1,0 +1,31 @@
+"""Keras itself as an engine."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.artefact import Classifier
+from keras_classics.deployment.engine import Engine
+
+BATCH = 32  # images at a time
+
+
+class KerasEngine(Engine):
+    """A classifier as it was trained, in float32."""
+
+    name = "keras"
+    precision = "f32"
+
+    def __init__(self, classifier: Classifier) -> None:
+        """An engine of a classifier that is loaded."""
+        self.card = classifier.card
+        self._classifier = classifier
+        self._one_at_a_time = threading.Lock()
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """As `Engine` says."""
+        with self._one_at_a_time:
+            return self._classifier.probabilities(images, batch_size=BATCH)
