@@ -13,7 +13,13 @@ if TYPE_CHECKING:
         module_a,
         module_b,
         module_c,
+    )
+    from keras_classics.architectures.optimise import (
+        fold_batch_norm,
+        fold_scaling,
+        for_inference,
         without_auxiliary,
+        without_dropout,
     )
     from keras_classics.architectures.resnet import convolutional_block, identity_block
     from keras_classics.architectures.surgery import (
@@ -61,7 +67,10 @@ _HOME = {
     "convolutional_block": "architectures.resnet",
     "convolutional_top": "architectures.surgery",
     "decode_predictions": "weights.labels",
+    "fold_batch_norm": "architectures.optimise",
     "fold_gamma": "architectures.surgery",
+    "fold_scaling": "architectures.optimise",
+    "for_inference": "architectures.optimise",
     "grid_size_reduction": "architectures.inception_v3",
     "identity_block": "architectures.resnet",
     "load": "artefact",
@@ -72,7 +81,8 @@ _HOME = {
     "vgg16_sequential": "architectures.vgg",
     "vgg_block": "architectures.vgg",
     "with_classes": "architectures.surgery",
-    "without_auxiliary": "architectures.inception_v3",
+    "without_auxiliary": "architectures.optimise",
+    "without_dropout": "architectures.optimise",
 }
 
 __all__ = [
@@ -94,7 +104,10 @@ __all__ = [
     "convolutional_block",
     "convolutional_top",
     "decode_predictions",
+    "fold_batch_norm",
     "fold_gamma",
+    "fold_scaling",
+    "for_inference",
     "grid_size_reduction",
     "identity_block",
     "load",
@@ -106,6 +119,7 @@ __all__ = [
     "vgg_block",
     "with_classes",
     "without_auxiliary",
+    "without_dropout",
 ]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,19 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.card import CARD, Card
-from keras_classics.data.fit import fit_bytes
+from keras_classics.card import CARD, MODEL, Card, check_artefact
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, fingerprint
 from keras_classics.data.manifest import read_manifest, write_manifest
 from keras_classics.data.pixels import decode_all
 from keras_classics.data.preprocess import preprocess
-from keras_classics.data.sources import Source, find_images
+from keras_classics.data.sources import find_images
 from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.evaluation.temperature import Calibration
-from keras_classics.prediction import Prediction, Predictions, answer
+from keras_classics.prediction import Prediction, Predictions, predicted
 
-MODEL = "model.keras"
 MANIFEST = "split.csv"
-RECORD = "run.json"  # of a run that is not finished
 
 Images = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -121,30 +117,24 @@ class Classifier:
             DataError: If a path does not exist, or no image can be read.
             ValueError: If top_k or batch_size is less than 1.
         """
-        if top_k < 1 or batch_size < 1:
-            raise ValueError(f"top_k={top_k}, batch_size={batch_size}: at least 1 is needed.")
         files = find_images(paths)
         items: list[Prediction] = []
         skipped: list[ImageError] = []
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(files), batch_size):
-                chunk = files[start : start + batch_size]
-                read: list[tuple[Path, Images]] = []
-                for source, image in zip(chunk, pool.map(self._load, chunk), strict=True):
-                    if isinstance(image, ImageError):
-                        skipped.append(image)
-                    else:
-                        read.append((source.path, image))
-                if read:
-                    batch = self._on_batch(
-                        np.stack([image for _, image in read]), min(batch_size, len(files))
-                    )
-                    items += [
-                        answer(path, row, self.card, top_k)
-                        for (path, _), row in zip(read, batch, strict=True)
-                    ]
-                if progress:
-                    progress(start + len(chunk), len(files))
+        size = min(batch_size, len(files))
+        for found in predicted(
+            files,
+            self.card,
+            lambda images: self._on_batch(images, size),
+            top_k=top_k,
+            batch_size=batch_size,
+        ):
+            if isinstance(found, ImageError):
+                skipped.append(found)
+            else:
+                items.append(found)
+            done = len(items) + len(skipped)
+            if progress and (done % batch_size == 0 or done == len(files)):
+                progress(done, len(files))
         if not items:
             raise DataError(f"none of the {len(files)} images can be read; first {skipped[0]}")
         return Predictions(tuple(items), tuple(skipped))
@@ -197,7 +187,7 @@ class Classifier:
             raise DataError(f"split={split!r}: one of train, val, test, all is needed.")
         if split == "all":
             return list(listing.items), "all images"
-        if self._is_own(listing):
+        if self.is_own(listing):
             # An image that is new since the run, or could not be read then, was not learnt from.
             part_of = {item.name: self.splits.get(item.name, "test") for item in listing.items}
             whose = "of the run's own split"
@@ -215,22 +205,13 @@ class Classifier:
             )
         return chosen, f"the {wanted} part {whose}"
 
-    def _is_own(self, listing: Listing) -> bool:
+    def is_own(self, listing: Listing) -> bool:
         """Whether a folder is that of the run, moved or changed since, but not both."""
         data = self.card.data
         return bool(self.splits) and (
             data.get("folder") in {folder_id(listing.source), folder_id(listing.root)}
             or data.get("fingerprint") == fingerprint(listing)
         )
-
-    def _load(self, source: Source) -> Images | ImageError:
-        shape = self.card.preprocessing
-        try:
-            return fit_bytes(
-                source.storage.read_bytes(source.name), source.path, shape.size, shape.fit
-            )
-        except ImageError as error:
-            return error
 
     def _on_batch(self, images: Images, batch_size: int) -> npt.NDArray[np.float32]:
         """One batch, filled up to its full size, so that compiled backends compile once."""
@@ -277,17 +258,7 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
         ArtefactError: If the folder is not an artefact, or a torn one.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise ArtefactError(f"{folder}: no such artefact.")
-    if not (folder / CARD).is_file() and (folder / RECORD).is_file():
-        raise ArtefactError(
-            f"{folder}: a run that is not finished; go on with `classics train --resume {folder}`."
-        )
-    if not (folder / CARD).is_file() or not (folder / MODEL).is_file():
-        raise ArtefactError(
-            f"{folder}: not an artefact: a folder with {MODEL} and {CARD} is needed, such as "
-            "`classics train` writes."
-        )
+    check_artefact(folder)
     card = Card.read(folder)
     splits = {}
     if (folder / MANIFEST).is_file():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,8 @@ from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.temperature import Calibration
 
 CARD = "artefact.json"
+MODEL = "model.keras"
+RECORD = "run.json"  # of a run that is not finished
 FORMAT = 1
 
 
@@ -74,13 +77,9 @@ class Card:
                     f"{path}: format {number}, but this version reads {FORMAT}; upgrade "
                     "keras-classics."
                 )
-            shape = values.pop("preprocessing")
-            shape["size"] = tuple(shape["size"])
-            if isinstance(shape["fit"], dict):
-                shape["fit"] = CentralCrop(**shape["fit"])
-            values["class_names"] = tuple(values["class_names"])
-            card = cls(preprocessing=Preprocessing(**shape), **values)
-            _check(card, number)
+            card = cls.from_dict(values)
+            if number != FORMAT:
+                raise ValueError
             return card
         except ArtefactError:
             raise
@@ -89,13 +88,48 @@ class Card:
                 f"{path}: not the description of an artefact, or a torn one."
             ) from error
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Card:
+        """A card from the plain values of its fields, as `dataclasses.asdict` gives them.
 
-def _check(card: Card, number: object) -> None:
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: If they are not those of a card.
+        """
+        values = dict(values)
+        shape = dict(values.pop("preprocessing"))
+        shape["size"] = tuple(shape["size"])
+        if isinstance(shape["fit"], dict):
+            shape["fit"] = CentralCrop(**shape["fit"])
+        values["class_names"] = tuple(values["class_names"])
+        card = cls(preprocessing=Preprocessing(**shape), **values)
+        _check(card)
+        return card
+
+
+def check_artefact(folder: Path) -> None:
+    """Refuse what is not the folder of an artefact, before anything is loaded.
+
+    Raises:
+        ArtefactError: If there is no such folder, or it is another one's, or not finished.
+    """
+    if not folder.exists():
+        raise ArtefactError(f"{folder}: no such artefact.")
+    if not (folder / CARD).is_file() and (folder / RECORD).is_file():
+        raise ArtefactError(
+            f"{folder}: a run that is not finished; go on with `classics train --resume {folder}`."
+        )
+    if not (folder / CARD).is_file() or not (folder / MODEL).is_file():
+        raise ArtefactError(
+            f"{folder}: not an artefact: a folder with {MODEL} and {CARD} is needed, such as "
+            "`classics train` writes."
+        )
+
+
+def _check(card: Card) -> None:
     """Raise what `Card.read` takes for a torn card, where a value cannot be."""
     height, width = card.preprocessing.size
     if (
-        number != FORMAT
-        or not _can_fit(card.preprocessing)
+        not _can_fit(card.preprocessing)
         or card.preprocessing.mode not in get_args(Mode)
         or not all(isinstance(side, int) and side > 0 for side in (height, width))
         or not all(isinstance(name, str) for name in card.class_names)

@@ -1,8 +1,11 @@
-"""What images were called, whatever the network ran on."""
+"""What images are called, whatever the network runs on: one stream from files to answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.card import Card
+from keras_classics.data.fit import fit_bytes
+from keras_classics.data.pixels import processors
+from keras_classics.data.sources import Source
 from keras_classics.errors import ImageError
+
+Images = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+PART = 4  # images that a thread decodes at a time: a task costs far less, and ends soon
 
 
 @dataclass(frozen=True)
@@ -61,3 +72,97 @@ def answer(path: Path, row: npt.NDArray[np.float32], card: Card, top_k: int) -> 
     calibration = card.fitted
     accepted = None if calibration is None else bool(row.max() >= calibration.threshold)
     return Prediction(path, top, accepted)
+
+
+def predicted(
+    sources: Iterable[Source],
+    card: Card,
+    probabilities: Callable[[Images], Probabilities],
+    *,
+    top_k: int = 5,
+    batch_size: int = 32,
+    threads: int | None = None,
+    requests: int = 1,
+) -> Iterator[Prediction | ImageError]:
+    """Classify images as they come: decoded ahead by threads, while the network runs.
+
+    Memory is that of a few batches, however many images there are. Batches are the same whenever
+    the sources are, and so are the answers, bit by bit.
+
+    Args:
+        sources: The images.
+        card: Of the network.
+        probabilities: From (n, h, w, 3) uint8, n at most `batch_size`, to (n, classes).
+        top_k: How many classes to name.
+        batch_size: Images that the network is asked for at a time.
+        threads: That decode; default: one a processor.
+        requests: How many batches the network may be asked for at a time, each in a thread.
+
+    Yields:
+        A prediction or an error for each image, in their order.
+
+    Raises:
+        ValueError: If top_k or batch_size is less than 1.
+    """
+    if top_k < 1 or batch_size < 1:
+        raise ValueError(f"top_k={top_k}, batch_size={batch_size}: at least 1 is needed.")
+    decoders = ThreadPoolExecutor(threads or processors(), thread_name_prefix="decode")
+    askers = ThreadPoolExecutor(requests, thread_name_prefix="ask")
+    waiting: deque[tuple[list[Source], Future[list[Probabilities | ImageError]]]] = deque()
+    iterator = iter(sources)
+    try:
+        while True:
+            # One batch is decoded while each request runs one.
+            while len(waiting) <= requests and (
+                batch := list(itertools.islice(iterator, batch_size))
+            ):
+                waiting.append((batch, _begin(batch, card, probabilities, decoders, askers)))
+            if not waiting:
+                return
+            batch, rows = waiting.popleft()
+            for source, row in zip(batch, rows.result(), strict=True):
+                yield row if isinstance(row, ImageError) else answer(source.path, row, card, top_k)
+    finally:
+        # The requests first: they wait for what is decoded, which would never come.
+        askers.shutdown(wait=False, cancel_futures=True)
+        decoders.shutdown(wait=True, cancel_futures=True)
+        askers.shutdown(wait=True)
+
+
+def _begin(
+    batch: list[Source],
+    card: Card,
+    probabilities: Callable[[Images], Probabilities],
+    decoders: ThreadPoolExecutor,
+    askers: ThreadPoolExecutor,
+) -> Future[list[Probabilities | ImageError]]:
+    """Have a batch decoded and, when it is, the network asked; a row or an error an image."""
+    images = np.empty((len(batch), *card.preprocessing.size, 3), np.uint8)
+
+    def decode(start: int) -> list[ImageError | None]:
+        return [
+            _decode(batch[i], card, images[i]) for i in range(start, min(start + PART, len(batch)))
+        ]
+
+    parts = [decoders.submit(decode, start) for start in range(0, len(batch), PART)]
+
+    def ask() -> list[Probabilities | ImageError]:
+        errors = [error for part in parts for error in part.result()]
+        good = [index for index, error in enumerate(errors) if error is None]
+        if not good:
+            return [error for error in errors if error is not None]
+        rows = iter(probabilities(images if len(good) == len(batch) else images[good]))
+        return [next(rows) if error is None else error for error in errors]
+
+    return askers.submit(ask)
+
+
+def _decode(source: Source, card: Card, place: Images) -> ImageError | None:
+    shape = card.preprocessing
+    try:
+        data = source.storage.read_bytes(source.name)
+        place[:] = fit_bytes(data, source.path, shape.size, shape.fit)
+    except ImageError as error:
+        # A new one, as the traceback of the old one would keep the file's bytes alive.
+        return ImageError(error.path, error.reason)
+    return None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from keras_classics.architectures import catalog
 from keras_classics.architectures.frame import Architecture, with_channels
-from keras_classics.artefact import MODEL, Classifier
-from keras_classics.card import Card, Preprocessing
+from keras_classics.artefact import Classifier
+from keras_classics.card import MODEL, Card, Preprocessing
 from keras_classics.data.fit import CentralCrop
 from keras_classics.errors import WeightsError
 from keras_classics.networks import build

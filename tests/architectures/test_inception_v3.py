@@ -13,7 +13,6 @@ from keras_classics import (
     module_a,
     module_b,
     module_c,
-    without_auxiliary,
 )
 from keras_classics.architectures.inception_v3 import (
     KERAS,
@@ -220,19 +219,3 @@ def test_the_auxiliary_head_on_other_sizes(shape, images, run):
     outputs = run(model, images(1, *fixed))
     assert [output.shape for output in outputs] == [(1, 3), (1, 3)]
     assert all(np.isfinite(output).all() for output in outputs)
-
-
-def test_detaching_shares_the_layers():
-    model = InceptionV3(
-        weights=None, width=1 / 16, input_shape=(139, 139, 3), auxiliary=True, prefix="a_"
-    )
-    alone = without_auxiliary(model)
-    assert {layer.name for layer in model.layers} - {layer.name for layer in alone.layers} == {
-        f"a_auxiliary_{part}"
-        for part in (
-            "avg", "1_conv", "1_bn", "1_relu", "2_conv", "2_bn", "2_relu", "pool", "predictions",
-        )
-    }  # fmt: skip
-    assert all(layer is model.get_layer(layer.name) for layer in alone.layers)
-    with pytest.raises(ValueError, match=r"has 1 output\(s\); only one built with auxiliary=True"):
-        without_auxiliary(alone)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import re
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from graphs import assert_close, chain, outputs, unharmed
 from keras_classics import VGG16, InceptionV3, ResNet50, ResNet50D, ResNet50V1_5, vgg16_sequential
 from keras_classics.architectures.surgery import (
     adapt_channels,
@@ -55,43 +55,6 @@ def network(built, randomise):
 
 def sample(model, images, channels=3):
     return images(2, *(side or 45 for side in model.input_shape[1:3]), channels)
-
-
-def outputs(run, model, x):
-    return keras.tree.flatten(run(model, x))
-
-
-def assert_close(actual, expected, rtol=1e-5):
-    assert len(actual) == len(expected)
-    for a, b in zip(actual, expected, strict=True):
-        assert a.shape == b.shape
-        assert np.isfinite(b).all()
-        assert np.abs(b[0] - b[1:]).max(initial=0) > 1e-4 or len(b) == 1  # the images matter
-        assert np.abs(a - b).max() <= rtol * np.abs(b).max()
-
-
-@contextlib.contextmanager
-def unharmed(model):
-    """The model is as it was, and what the surgery made has nothing in common with it."""
-
-    def state():
-        return (
-            keras.saving.serialize_keras_object(model),
-            [(layer.name, layer.trainable, len(layer._inbound_nodes)) for layer in model.layers],
-            model.trainable,
-        )
-
-    before, weights, made = state(), model.get_weights(), []
-    yield made
-    assert state() == before
-    for old, new in zip(weights, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    for new in made:
-        assert type(new) is type(keras.Model(model.inputs, model.outputs))
-        assert not new.compiled
-        assert new.name == model.name
-        assert not {id(v) for v in model.variables} & {id(v) for v in new.variables}
-        assert not {id(layer) for layer in model.layers} & {id(layer) for layer in new.layers}
 
 
 def assert_same_layers(new, old, but=()):
@@ -188,10 +151,6 @@ def test_every_convolution_that_reads_the_image_changes(randomise, images, run):
 def test_channels_that_cannot_be_had(channels, built):
     with pytest.raises(ValueError, match=re.escape(f"channels={channels!r}: a model for 3 can")):
         adapt_channels(built("resnet50"), channels)
-
-
-def chain(*stack, shape=(8, 8, 3)):
-    return keras.Sequential([keras.Input(shape), *stack], name="own")
 
 
 def on_the_mean(layer):
@@ -491,24 +450,26 @@ def test_an_inception_with_gamma_becomes_the_published_one(built, randomise, ima
     assert_close(run(plain, x), run(gammas, x))
 
 
-def conv_bn_model(conv, norm, shape=(6, 7, 3)):
+def conv_bn_model(conv, norm, shape=(6, 7, 3), **call):
     inputs = keras.Input(shape)
-    return keras.Model(inputs, norm(conv(inputs)))
+    return keras.Model(inputs, norm(conv(inputs), **call))
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("center", [True, False])
-@pytest.mark.parametrize("kind", ["plain", "depthwise", "groups"])
-def test_each_convolution_takes_the_gamma(kind, center, bias, layout, randomise, images, run):
+@pytest.mark.parametrize("kind", ["plain", "depthwise", "groups", "dense"])
+def test_each_layer_takes_the_gamma(kind, center, bias, layout, randomise, images, run):
     arguments = {"use_bias": bias, "data_format": layout}
     conv = {
         "plain": lambda: layers.Conv2D(4, 3, **arguments),
         "depthwise": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, **arguments),
         "groups": lambda: layers.Conv2D(6, 3, groups=3, **arguments),
+        "dense": lambda: layers.Dense(4, use_bias=bias),
     }[kind]()
-    shape, axis = ((6, 7, 3), -1) if layout == "channels_last" else ((3, 6, 7), 1)
+    last = layout == "channels_last" or kind == "dense"
+    shape, axis = ((6, 7, 3), -1) if last else ((3, 6, 7), 1)
     norm = layers.BatchNormalization(axis=axis, center=center)
     model = randomise(conv_bn_model(conv, norm, shape))
     norm.gamma.assign(np.linspace(-2, 2, norm.gamma.shape[0]))  # of both signs
@@ -545,6 +506,7 @@ def read_twice(*, output):
         lambda: conv_bn_model(layers.SeparableConv2D(4, 1), layers.BatchNormalization()),
         lambda: conv_bn_model(layers.Conv2DTranspose(4, 1), layers.BatchNormalization()),
         lambda: conv_bn_model(layers.Identity(), layers.BatchNormalization()),
+        lambda: conv_bn_model(layers.Conv2D(4, 1), layers.BatchNormalization(), training=True),
         lambda: read_twice(output=True),
         lambda: read_twice(output=False),
         lambda: shared(convolution=True),

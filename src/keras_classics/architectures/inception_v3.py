@@ -20,13 +20,11 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
-import keras
 from keras import KerasTensor, layers
 
 from keras_classics.architectures.frame import Activation, Architecture, SideHead
 from keras_classics.architectures.layers import channel_axis, conv_bn, scaled
 from keras_classics.architectures.tree import CONV_BN, BlockKind
-from keras_classics.errors import ClassicsError
 
 Kernel = int | tuple[int, int]
 Unit = tuple[int, Kernel]  # filters, kernel (height, width)
@@ -224,20 +222,6 @@ def auxiliary_head(
     x = variant.unit(x, 768, window(x), width=width, padding="valid", name=f"{name}_2")
     x = layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
     return layers.Dense(classes, activation=activation, name=f"{name}_predictions")(x)
-
-
-def without_auxiliary(model: keras.Model) -> keras.Model:
-    """The model without its side classifier: same layers, same weights, the first output alone.
-
-    Raises:
-        ClassicsError: If the model has one output only.
-    """
-    if len(model.outputs) != 2:
-        raise ClassicsError(
-            f"model {model.name!r} has {len(model.outputs)} output(s); only one built with "
-            "auxiliary=True has a second one to detach."
-        )
-    return keras.Model(model.input, model.outputs[0], name=model.name)
 
 
 SIDE = SideHead(

@@ -8,21 +8,29 @@ of Keras' layers, Sequential ones included; trainable flags and dtype policies a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from types import EllipsisType
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from keras import KerasTensor, layers
 
 from keras_classics.architectures.frame import Activation, whole
+from keras_classics.architectures.rebuild import (
+    Array,
+    Sizes,
+    by_output,
+    channel_axis_of,
+    config_of,
+    copy_of,
+    graph_of,
+    is_convolution,
+    layer_of,
+    named,
+    normed,
+    rebuild,
+)
 from keras_classics.errors import ClassicsError, WeightsError
-
-Array = npt.NDArray[Any]
-Sizes = tuple[int | None, ...]  # of a tensor, the batch first
 
 # What a dense layer and a convolution have in common.
 _SHARED_BY_DENSE_AND_CONVOLUTION = (
@@ -48,8 +56,8 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
     """
     if whole(channels) not in (1, 3, 4):
         raise ClassicsError(f"channels={channels!r}: a model for 3 can be adapted to 1 or 4 only.")
-    graph = _graph(model)
-    axis = next((_channel_axis(layer) for layer in graph.layers if _is_conv(layer)), 0)
+    graph = graph_of(model)
+    axis = next((channel_axis_of(layer) for layer in graph.layers if is_convolution(layer)), 0)
     shapes = [tensor.shape for tensor in graph.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or not axis or shapes[0][axis] != 3:
         raise ClassicsError(
@@ -60,7 +68,11 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
 
     def carry(old: keras.Layer, new: keras.Layer) -> list[Array]:
         weights: list[Array] = old.get_weights()
-        if _is_conv(old) and weights[0].shape[-2] == 3 and new.kernel.shape[-2] == channels != 3:
+        if (
+            is_convolution(old)
+            and weights[0].shape[-2] == 3
+            and new.kernel.shape[-2] == channels != 3
+        ):
             weights[0] = adapt_stem(weights[0], channels)
             adapted.append(old.name)
         return weights
@@ -68,7 +80,7 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
     def shape(sizes: Sizes) -> Sizes:
         return (*sizes[:axis], int(channels), *sizes[axis + 1 :])
 
-    new = _rebuild(model, shape=shape, carry=carry)
+    new = rebuild(model, shape=shape, carry=carry)
     if channels != 3 and not adapted:
         raise ClassicsError(
             f"model {model.name!r}: no convolution reads the image's channels one by one, so that "
@@ -124,16 +136,16 @@ def with_classes(
                 f"activation={activation!r}: the name of one of Keras' activations, a function or "
                 "None is needed."
             ) from error
-    heads = {_layer_of(tensor) for tensor in _graph(model).outputs}
+    heads = {layer_of(tensor) for tensor in graph_of(model).outputs}
     for head in heads:
         if type(head) is not layers.Dense:
             raise ClassicsError(
-                f"model {model.name!r} ends with {_named(head)}: dense layers, such as "
+                f"model {model.name!r} ends with {named(head)}: dense layers, such as "
                 "'predictions', are needed at its outputs; build it with include_top=True."
             )
-    return _rebuild(
+    return rebuild(
         model,
-        copy=lambda layer: _copy(layer, **(changes if layer in heads else {})),
+        copy=lambda layer: copy_of(layer, **(changes if layer in heads else {})),
         carry=lambda old, new: (new if old in heads else old).get_weights(),
     )
 
@@ -152,15 +164,15 @@ def convolutional_top(model: keras.Model) -> keras.Model:
     Raises:
         ClassicsError: If the model does not end with Flatten and dense layers, with dropout or not.
     """
-    features, (flatten, *stack) = _dense_top(_graph(model))
-    axis, last = _channel_axis(flatten), stack[-1]
+    features, (flatten, *stack) = _dense_top(graph_of(model))
+    axis, last = channel_axis_of(flatten), stack[-1]
     dense = [layer for layer in stack if type(layer) is layers.Dense]
     sides = tuple(n for i, n in enumerate(features.shape) if i not in (0, axis))
 
     def copy(layer: Any) -> Any:
         if layer not in dense:
-            return _copy(layer)
-        config = {key: _config(layer)[key] for key in _SHARED_BY_DENSE_AND_CONVOLUTION}
+            return copy_of(layer)
+        config = {key: config_of(layer)[key] for key in _SHARED_BY_DENSE_AND_CONVOLUTION}
         if layer is last:
             config["activation"] = None
         return layers.Conv2D(
@@ -179,7 +191,7 @@ def convolutional_top(model: keras.Model) -> keras.Model:
         x = layers.GlobalAveragePooling2D(
             data_format=flatten.data_format, dtype=last.dtype_policy, name=f"{last.name}_avg_pool"
         )(x)
-        activation = keras.activations.get(_config(last)["activation"])
+        activation = keras.activations.get(config_of(last)["activation"])
         if activation is keras.activations.linear:
             return x
         return layers.Activation(
@@ -195,7 +207,7 @@ def convolutional_top(model: keras.Model) -> keras.Model:
     def shape(sizes: Sizes) -> Sizes:
         return tuple(n if i in (0, axis) else None for i, n in enumerate(sizes))
 
-    return _rebuild(model, shape=shape, copy=copy, call=call, carry=carry)
+    return rebuild(model, shape=shape, copy=copy, call=call, carry=carry)
 
 
 def fold_gamma(model: keras.Model) -> keras.Model:
@@ -204,47 +216,24 @@ def fold_gamma(model: keras.Model) -> keras.Model:
     Gamma goes into the kernel, the bias and the moving mean; the moving variance stays. In
     inference the outputs are the same up to rounding; in training they are not, for there a batch
     norm undoes whatever scale its convolution has. Folded are the gammas of batch norms that alone
-    read a linear `Conv2D` or `DepthwiseConv2D`; all others are left as they are.
+    read a linear `Conv2D`, `DepthwiseConv2D` or `Dense`; all others are left as they are.
+    `optimise.fold_batch_norm` leaves no batch norm at all.
 
     Raises:
         ClassicsError: If the model is not a graph of layers.
     """
-    pairs = dict(_foldable(_graph(model)))
+    pairs = {norm: layer for norm, layer in normed(graph_of(model)) if norm.scale}
     weights: dict[Any, list[Array]] = {}
-    for norm, conv in pairs.items():
+    for norm, layer in pairs.items():
         gamma, *beta, mean, variance = norm.get_weights()
-        kernel, *bias = conv.get_weights()
-        depthwise = type(conv) is layers.DepthwiseConv2D  # (h, w, c, multiplier), c before it
-        kernel = kernel * (gamma.reshape(kernel.shape[-2:]) if depthwise else gamma)
-        weights[conv] = [kernel, *(b * gamma for b in bias)]
+        kernel, *bias = layer.get_weights()
+        weights[layer] = [kernel * by_output(layer, gamma), *(b * gamma for b in bias)]
         weights[norm] = [*beta, mean * gamma, variance]
-    return _rebuild(
+    return rebuild(
         model,
-        copy=lambda layer: _copy(layer, **({"scale": False} if layer in pairs else {})),
+        copy=lambda layer: copy_of(layer, **({"scale": False} if layer in pairs else {})),
         carry=lambda old, _: weights[old] if old in weights else old.get_weights(),
     )
-
-
-def _foldable(graph: keras.Model) -> Iterator[tuple[Any, Any]]:
-    """Batch norms whose gamma can be folded, each with its convolution."""
-    nodes = [node for nodes in graph._nodes_by_depth.values() for node in nodes]
-    calls = Counter(node.operation for node in nodes)
-    readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-    readers.update(map(id, graph.outputs))
-    for node in nodes:
-        norm = node.operation
-        if type(norm) is not layers.BatchNormalization or not norm.scale:
-            continue
-        (source,) = node.input_tensors
-        conv = _layer_of(source)
-        if (
-            type(conv) in (layers.Conv2D, layers.DepthwiseConv2D)
-            and conv.activation is keras.activations.linear
-            and len(conv.weights) == 1 + conv.use_bias  # neither quantised nor adapted by LoRA
-            and norm.axis % 4 == _channel_axis(conv)
-            and readers[id(source)] == calls[conv] == calls[norm] == 1
-        ):
-            yield norm, conv
 
 
 def _dense_top(graph: keras.Model) -> tuple[KerasTensor, list[Any]]:
@@ -262,117 +251,7 @@ def _dense_top(graph: keras.Model) -> tuple[KerasTensor, list[Any]]:
         or len(tensor.shape) != 4
     ):
         raise ClassicsError(
-            f"model {graph.name!r} ends with {_named(top[-1])}: Flatten and dense layers behind "
+            f"model {graph.name!r} ends with {named(top[-1])}: Flatten and dense layers behind "
             "a feature map, as in VGG16, are needed; global pooling takes any size as it is."
         )
     return tensor, top
-
-
-def _graph(model: Any) -> keras.Model:
-    """The model as a Functional one that shares its layers, and is not compiled."""
-    if not hasattr(model, "inputs"):
-        raise ClassicsError(
-            f"model of type {type(model).__name__}: a Functional or a built Sequential model is "
-            "needed, whose graph of layers can be read."
-        )
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
-
-
-def _config(layer: Any) -> dict[str, Any]:
-    """What makes a layer anew, with an activation of one's own as the function that it is."""
-    config: dict[str, Any] = layer.get_config()
-    if "activation" in config and not isinstance(layer.activation, keras.Layer):
-        config["activation"] = layer.activation
-    return config
-
-
-def _copy(layer: Any, **changes: Any) -> Any:
-    """A layer like this one with other weights, as far as `changes` does not say otherwise."""
-    return type(layer).from_config({**_config(layer), **changes})
-
-
-def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    return layer(*args, **kwargs)
-
-
-def _rebuild(
-    model: keras.Model,
-    *,
-    carry: Callable[[Any, Any], Sequence[Array]],
-    shape: Callable[[Sizes], Sizes] = tuple,
-    copy: Callable[[Any], Any] = _copy,
-    call: Callable[..., Any] = _call,
-) -> keras.Model:
-    """The model made anew from `copy` of its layers, with what `carry(old, new)` has for each.
-
-    Args:
-        model: Which is left as it is.
-        carry: The weights of a new layer.
-        shape: Of a new input from the old one's.
-        copy: A new layer from the old one, of the same name.
-        call: Puts a new layer into the graph.
-
-    Raises:
-        ClassicsError: If the model is no graph, or a layer cannot be where the surgery puts it.
-    """
-    graph = _graph(model)
-
-    def begin(tensor: KerasTensor) -> KerasTensor:
-        config = _layer_of(tensor).get_config()
-        return keras.Input(**{**config, "batch_shape": shape(tensor.shape)})
-
-    def attempt(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(layer, *args, **kwargs)
-        except Exception as error:  # whatever a layer, of one's own too, says to an unfit shape
-            raise _misfit(model, layer) from error
-
-    new = keras.models.clone_model(
-        graph,
-        input_tensors=keras.tree.map_structure(begin, graph.input),
-        clone_function=copy,
-        call_function=attempt,
-    )
-    if not model.trainable:
-        new.trainable = False  # for all layers, of which some may have been set otherwise
-    before = {layer.name: layer for layer in graph.layers}
-    for layer in new.layers:
-        if layer.name not in before:
-            continue
-        old = before[layer.name]
-        if layer.trainable != old.trainable:
-            layer.trainable = old.trainable
-        weights = carry(old, layer)
-        if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
-            raise _misfit(model, layer)
-        layer.set_weights(weights)
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()  # Normalization computes with constants made of its weights
-    return new
-
-
-def _misfit(model: keras.Model, layer: Any) -> ClassicsError:
-    return ClassicsError(
-        f"model {model.name!r}: {_named(layer)} does not fit what this surgery makes of the layers "
-        "before it; leave it out of the model, and put it back afterwards."
-    )
-
-
-def _named(layer: Any) -> str:
-    return f"layer {layer.name!r} ({type(layer).__name__})"
-
-
-def _layer_of(tensor: KerasTensor) -> Any:
-    """The layer whose output a tensor is."""
-    return tensor._keras_history[0]
-
-
-def _is_conv(layer: Any) -> bool:
-    return type(layer) is layers.Conv2D
-
-
-def _channel_axis(layer: Any) -> int:
-    """The axis of the channels in a batch of images, as the layer has it."""
-    return 1 if layer.data_format == "channels_first" else 3

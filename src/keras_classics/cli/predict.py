@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,11 @@ import typer
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keras_classics.deployment.bulk import Options
+    from keras_classics.deployment.engine import Engine
+    from keras_classics.deployment.engines import Deployment
     from keras_classics.prediction import Predictions
 
 
@@ -16,92 +22,187 @@ def predict(
     places: Annotated[
         list[str],
         typer.Argument(
-            metavar="[ARTEFACT] PATHS...",
-            help="The folder that `classics train` wrote, unless there are --weights; then files, "
-            "folders and .zip archives (all images inside) and patterns.",
+            metavar="[ARTEFACT|EXPORT] PATHS...",
+            help="The folder that `classics train` or `classics export` wrote, unless there are "
+            "--weights; then files, folders and .zip archives (all images inside) and patterns.",
         ),
     ],
     weights: Annotated[
         str | None,
         typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write a row an image into a .csv, .jsonl or .parquet file, of any length; the "
+            "same command goes on after Ctrl-C, a kill or a power cut.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE, and give up another job of it.")
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|keras|openvino|onnxruntime",
+            help="What runs the network; auto is the fastest that is installed and proven equal.",
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="f32|bf16|int8",
+            help="What the engine computes in; never less than f32 unless asked.",
+            show_default="that of an export, else f32",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processors to decode and run on.", show_default="all"),
+    ] = None,
     batch_size: options.ImagesAtATime = 32,
     as_json: options.Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row an image.")] = False,
-) -> None:
+) -> int:
     """Classify images; those that cannot be read are named, counted and skipped."""
     from keras_classics.cli.backend import start
-
-    start()
-    from keras_classics.artefact import load
-    from keras_classics.cli.terminal import console, counting, show_skipped
-    from keras_classics.cli.weights import classifier_of
+    from keras_classics.deployment.bulk import Options
+    from keras_classics.deployment.engines import Deployment
     from keras_classics.errors import ClassicsError
 
-    if as_json and as_csv:
-        raise ClassicsError("--json and --csv: choose one of the two.")
-    remarks = console(error=True)
+    if as_json + as_csv + (out is not None) > 1:
+        raise ClassicsError("--json, --csv and -o: choose one of them.")
+    if overwrite and out is None:
+        raise ClassicsError("--overwrite: goes with -o FILE.")
+    path, paths = (None, places) if weights else (places[0], places[1:])
+    if not paths:
+        raise ClassicsError("an ARTEFACT and PATHS are needed, or --weights and PATHS.")
     if weights:
-        classifier, paths = classifier_of(weights), places
-    else:
-        artefact, *paths = places
-        if not paths:
-            raise ClassicsError("an ARTEFACT and PATHS are needed, or --weights and PATHS.")
-        with remarks.status("loading"):
-            classifier = load(artefact)
+        _fetch(weights)
+    model = Deployment(path, weights, engine, precision, threads=threads, before_keras=start)
+    how = Options(top_k=top, batch_size=batch_size, threads=threads)
+    if out is not None:
+        return _to_file(out, model, paths, how, overwrite=overwrite)
+    _to_output(model, paths, how, as_json=as_json, as_csv=as_csv)
+    return 0
+
+
+def _fetch(weights: str) -> None:
+    """Download published weights before our eyes, if need be."""
+    from keras_classics.cli.weights import downloading
+    from keras_classics.weights.download import fetch
+    from keras_classics.weights.records import RECORDS
+
+    if weights in RECORDS:
+        with downloading(weights) as progress:
+            fetch(RECORDS[weights].file, progress=progress)
+
+
+def _to_file(
+    out: Path, model: Deployment, paths: list[str], how: Options, *, overwrite: bool
+) -> int:
+    """Write a file; the exit code."""
+    from rich.text import Text
+
+    from keras_classics.cli.terminal import console, counting
+    from keras_classics.deployment.bulk import predict_to
+
+    remarks = console(error=True)
+
+    def begins(engine: Engine, first: int) -> None:
+        _tell(remarks, engine)
+        if first:
+            remarks.print(f"going on behind {first:,} images")
+
     with counting(remarks, "images") as progress:
-        predictions = classifier.predict(paths, top_k=top, batch_size=batch_size, progress=progress)
-    if as_json:
-        typer.echo(_json(predictions))
-    elif as_csv:
-        typer.echo(_csv(predictions, min(top, len(classifier.card.class_names))), nl=False)
-    else:
-        _show(predictions)
-    if not as_json:
-        show_skipped(remarks, predictions.skipped)
+        written = predict_to(
+            out, model, paths, how, overwrite=overwrite, progress=progress, begins=begins
+        )
+    count = f"{written.done:,} of {written.images:,} images"
+    if written.signal is not None:
+        line = f"interrupted: {count} are done; the same command goes on there."
+        remarks.print(Text(line), soft_wrap=True)
+        return 128 + written.signal
+    if written.unreadable:
+        noun = "image" if written.unreadable == 1 else "images"
+        remarks.print(
+            f"[yellow]{written.unreadable:,} {noun} cannot be read: see the column error[/]"
+        )
+    remarks.print(Text(f"wrote {written.images:,} rows: {out}"), soft_wrap=True)
+    return 0
 
 
-def _json(predictions: Predictions) -> str:
+def _to_output(
+    model: Deployment, paths: list[str], how: Options, *, as_json: bool, as_csv: bool
+) -> None:
+    """Print predictions."""
     import json
 
-    return json.dumps(
-        {
-            "predictions": [
-                {
-                    "path": str(prediction.path),
-                    "class": prediction.class_name,
-                    "confidence": prediction.confidence,
-                    "accepted": prediction.accepted,
-                    "top": [{"class": name, "probability": p} for name, p in prediction.top],
-                }
-                for prediction in predictions
-            ],
+    from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.deployment.bulk import predict
+    from keras_classics.deployment.rows import plain
+
+    remarks = console(error=True)
+    if as_csv:
+        show_skipped(remarks, _print_csv(remarks, model, paths, how))
+        return
+    with counting(remarks, "images") as progress:
+        predictions = predict(
+            model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine)
+        )
+    if as_json:
+        values = {
+            "predictions": [plain(prediction) for prediction in predictions],
             "skipped": [
                 {"path": str(error.path), "reason": error.reason} for error in predictions.skipped
             ],
-        },
-        indent=2,
-    )
+        }
+        typer.echo(json.dumps(values, indent=2))
+        return
+    _show(predictions)
+    show_skipped(remarks, predictions.skipped)
 
 
-def _csv(predictions: Predictions, top: int) -> str:
+def _print_csv(
+    remarks: Console, model: Deployment, paths: list[str], how: Options
+) -> list[ImageError]:
+    """Print a row an image as it comes; the errors of those that cannot be read."""
     import csv
-    import io
+    import sys
 
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    headings = (heading for k in range(1, top + 1) for heading in (f"class_{k}", f"p_{k}"))
-    rows.writerow(["path", *headings, "accepted"])
-    for prediction in predictions:
-        rows.writerow(
-            [
-                prediction.path,
-                *(value for name, p in prediction.top for value in (name, f"{p:.6f}")),
-                {None: "", True: "yes", False: "no"}[prediction.accepted],
-            ]
-        )
-    return text.getvalue()
+    from keras_classics.cli.terminal import counting
+    from keras_classics.deployment.bulk import each
+    from keras_classics.deployment.rows import csv_columns, csv_row
+    from keras_classics.errors import ImageError
+
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    skipped: list[ImageError] = []
+    begun = False
+    with counting(remarks, "images") as progress:
+        for found in each(
+            model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine)
+        ):
+            if isinstance(found, ImageError):
+                skipped.append(found)
+                continue
+            if not begun:
+                rows.writerow(csv_columns(len(found.top)))
+                begun = True
+            rows.writerow(csv_row(found))
+    return skipped
+
+
+def _tell(remarks: Console, engine: Engine) -> None:
+    """Say what runs, and why that."""
+    from rich.text import Text
+
+    why = f" ({engine.why})" if engine.why else ""
+    line = Text(f"engine {engine.name} in {engine.precision}{why}", style="dim")
+    remarks.print(line, soft_wrap=True)
 
 
 def _show(predictions: Predictions) -> None:

@@ -77,7 +77,7 @@ def show_table(where: Console, table: Table) -> None:
 
 
 @contextmanager
-def counting(where: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(where: Console, what: str) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar over a known number of things; gone when done."""
     columns = (
         TextColumn("{task.description}"),
@@ -87,7 +87,17 @@ def counting(where: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     )
     with running(Progress(*columns, console=where, transient=True)) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        counted = False
+
+        def show(done: int, total: int | None) -> None:
+            nonlocal counted
+            if total is not None and not counted:
+                # What another process has done says nothing of the speed of this one.
+                progress.reset(task, completed=done, total=total)
+                counted = True
+            progress.update(task, completed=done, total=total)
+
+        yield show
 
 
 @contextmanager

@@ -22,7 +22,7 @@ Fit = Literal["crop", "pad", "stretch"]
 # Photographs shrunk by less are as near to Lanczos' filter with linear interpolation as with areas
 # (4.15 and 4.19 grey levels at 1.02, 3.78 and 3.88 at 1.1, 3.88 and 3.66 at 1.25), in a fifth of
 # the time. Beyond that, linear interpolation loses pixels.
-_AS_GOOD = 1.2
+AS_GOOD = 1.2
 
 
 Interpolation = Literal["bilinear", "bicubic", "opencv-cubic"]
@@ -157,7 +157,7 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     resized = image
     # Where one side shrinks and the other grows, OpenCV's area filter would not smooth the first.
     smaller = (min(size[0], height), min(size[1], width))
-    if max(height / size[0], width / size[1]) > _AS_GOOD:
+    if max(height / size[0], width / size[1]) > AS_GOOD:
         resized = cv2.resize(resized, smaller[::-1], interpolation=cv2.INTER_AREA)
     if resized.shape[:2] != size:
         resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -5,6 +5,7 @@ The modes and their numbers are those of keras.applications.imagenet_utils.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,27 @@ Mode = Literal["tf", "torch", "caffe", "raw"]
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_STD = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `preprocess` does, as `(image - mean) / deviation` of each channel."""
+
+    mean: tuple[float, float, float]  # in grey levels, in the order of the result
+    deviation: tuple[float, float, float]
+    reverse: bool = False  # whether the channels are first put into the opposite order
+
+
+def as_scaling(mode: Mode) -> Scaling:
+    """A mode's numbers: `preprocess` with other roundings."""
+    if mode == "tf":
+        return Scaling((127.5,) * 3, (127.5,) * 3)
+    if mode == "torch":
+        red, green, blue = (255 * m for m in _TORCH_MEAN)
+        return Scaling((red, green, blue), tuple(255 * d for d in _TORCH_STD))
+    if mode == "caffe":
+        return Scaling(_CAFFE_MEAN, (1.0,) * 3, reverse=True)
+    return Scaling((0.0,) * 3, (1.0,) * 3)
 
 
 def preprocess(images: NDArray[Any], mode: Mode) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,10 @@ class Source:
         return self.storage.place / self.name
 
 
-def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Source]:
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def find_images(paths: Paths) -> list[Source]:
     """All images that files, folders, archives and patterns name, each once, in the order given.
 
     A folder, or a zip archive of one, stands for the images in it at any depth, those that
@@ -44,18 +47,72 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     Raises:
         DataError: If something named is empty, does not exist, cannot be read, or names no image.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    found: dict[Path, Source] = {}
-    for name in given:
-        for source in _found(named(name), os.fspath(name)):
-            found.setdefault(source.path, source)
-    if not found:
+    return list(each_image(paths))
+
+
+def each_image(paths: Paths) -> Iterator[Source]:
+    """The images of `find_images` one by one: a folder of millions takes little memory.
+
+    What is wrong with the second of two names is found when the first has been gone through.
+
+    Raises:
+        DataError: As `find_images`.
+    """
+    seen = _Seen()
+    for name in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
+        given = _given(named(name), os.fspath(name))
+        some = False
+        for source in given.sources():
+            some = True
+            if source not in seen:
+                yield source
+        if not some:
+            raise given.empty
+        seen.add(given)
+    if not seen.anything:
         raise DataError("no images named: give files, folders or patterns.")
-    return list(found.values())
 
 
-def _found(path: Path, name: str) -> list[Source]:
-    """The images that one name stands for, in order."""
+@dataclass(frozen=True)
+class _Given:
+    """What one name stands for: all images of a storage, or some files."""
+
+    whole: Folder | Archive | None
+    files: tuple[Path, ...]
+    empty: DataError  # what to raise where there is no image
+
+    def sources(self) -> Iterator[Source]:
+        """The images, in order."""
+        if self.whole is not None:
+            return (Source(self.whole, image) for image in self.whole.images())
+        return (Source(Folder(path.parent), path.name) for path in self.files)
+
+
+class _Seen:
+    """The images of the names so far, without a list of those in folders."""
+
+    def __init__(self) -> None:
+        self.anything = False
+        self._files: set[Path] = set()
+        self._folders: list[Folder] = []
+        self._archives: set[Path] = set()
+
+    def add(self, given: _Given) -> None:
+        self.anything = True
+        self._files.update(given.files)
+        if isinstance(given.whole, Folder):
+            self._folders.append(given.whole)
+        elif given.whole is not None:
+            self._archives.add(given.whole.place)
+
+    def __contains__(self, source: Source) -> bool:
+        if isinstance(source.storage, Archive):
+            return source.storage.place in self._archives
+        path = source.path
+        return path in self._files or any(folder.shows(path) for folder in self._folders)
+
+
+def _given(path: Path, name: str) -> _Given:
     pattern = glob.has_magic(name)
     refused: DataError | None = None
     try:
@@ -66,25 +123,20 @@ def _found(path: Path, name: str) -> list[Source]:
             raise
         mode, refused = None, error
     regular = mode is not None and stat.S_ISREG(mode)
+    whole: Folder | Archive | None = None
+    files: tuple[Path, ...] = ()
     if mode is not None and (stat.S_ISDIR(mode) or (regular and path.suffix.lower() == ".zip")):
-        storage = Archive(path) if regular else Folder(path)
-        images = [Source(storage, image) for image in storage.files()[0]]
+        whole = Archive(path) if regular else Folder(path)
         problem = "contains no images."
     elif mode is not None:
-        return [_single(path)]
+        files = (path,)
+        problem = ""
     elif pattern:
-        images = [_single(match) for match in _matches(name)]
+        files = tuple(_matches(name))
         problem = "matches no image."
     else:
-        images = []
         problem = "no such file or folder."
-    if not images:
-        raise refused or DataError(one_line(f"{name}: {problem}"))
-    return images
-
-
-def _single(path: Path) -> Source:
-    return Source(Folder(path.parent), path.name)
+    return _Given(whole, files, refused or DataError(one_line(f"{name}: {problem}")))
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -93,4 +145,4 @@ def _matches(pattern: str) -> list[Path]:
     except ValueError:  # a null byte, which no name holds
         return []
     images = filter(is_image_name, matches)
-    return sorted(path for path in images if stat.S_ISREG(file_mode(path) or 0))
+    return sorted({path for path in images if stat.S_ISREG(file_mode(path) or 0)})

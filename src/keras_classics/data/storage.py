@@ -5,6 +5,7 @@ All that reads images of a listing reads them through its `Storage`, by their na
 
 from __future__ import annotations
 
+import heapq
 import io
 import os
 import stat
@@ -33,9 +34,13 @@ RATIO_LIMIT = 200
 RATIO_FROM = 16 * 1024**2
 """Bytes; a small picture of one colour is rightly packed a thousand times smaller."""
 
+AT_A_TIME = 100_000
+"""Names of one folder that are held at a time, where images are listed one by one."""
+
 # What Windows says of a name with an asterisk: there can be no such file.
 _INVALID_NAME = 123
 _MACOS_FOLDER = "__MACOSX"
+_MOVE_IT = "; change its permissions or move it away"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 0x1
 _WINDOWS, _UNIX = 0, 3  # the systems on which an archive was made
@@ -50,6 +55,9 @@ class Storage(Protocol):
 
     def files(self) -> tuple[list[str], list[str]]:
         """The visible images, by their ending, and the other visible files, both sorted."""
+
+    def images(self) -> Iterator[str]:
+        """The visible images one by one, in the order of `files`."""
 
     def folders(self, parent: str) -> list[str]:
         """The visible folders that stand directly in a folder, sorted; "." is the root."""
@@ -77,6 +85,28 @@ class Folder:
             DataError: a folder cannot be read.
         """
         return _sorted_out(_walk(self.place, "", frozenset()))
+
+    def images(self) -> Iterator[str]:
+        """As in `Storage`; a folder of any size takes the memory of `AT_A_TIME` names.
+
+        Raises:
+            DataError: a folder cannot be read.
+        """
+        return _in_order(self.place, "", frozenset())
+
+    def shows(self, path: Path) -> bool:
+        """Whether a file is one of the images, told without a list of them."""
+        if not path.is_relative_to(self.place):
+            return False
+        parts = path.relative_to(self.place).parts
+        if not parts or any(map(_hidden, parts)) or not is_image_name(path):
+            return False
+        above = [self.place.joinpath(*parts[:depth]) for depth in range(len(parts))]
+        try:
+            seen = {(status.st_dev, status.st_ino) for status in map(os.stat, above)}
+            return len(seen) == len(above) and path.is_file()  # and on no way round in a circle
+        except OSError:
+            return False
 
     def folders(self, parent: str) -> list[str]:
         """As in `Storage`."""
@@ -160,6 +190,10 @@ class Archive:
         """As in `Storage`; links are among the other files."""
         visible = (name for name in self._row if not any(map(_hidden, name.split("/"))))
         return _sorted_out((name, name not in self._irregular) for name in visible)
+
+    def images(self) -> Iterator[str]:
+        """As in `Storage`; the names of an archive are held with its directory."""
+        return iter(self.files()[0])
 
     def folders(self, parent: str) -> list[str]:
         """As in `Storage`."""
@@ -343,22 +377,63 @@ def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterato
 
     Links that lead nowhere, pipes and devices cannot: opening a pipe would wait for ever.
     """
-    here = root / folder
-    try:
-        status = here.stat()
-        with os.scandir(here) as entries:
-            listed = [(entry.name, entry.is_dir(), entry.is_file()) for entry in entries]
-    except OSError as error:
-        advice = "; change its permissions or move it away"
-        raise unreadable(here, error, advice) from None
     # Links to folders are followed, as data sets are often made of them, but not in a circle.
-    seen = (status.st_dev, status.st_ino)
+    seen = _identity(root / folder)
     if seen in above:
         return
-    for name, is_folder, is_file in listed:
-        if _hidden(name):
-            continue
+    for name, is_folder, is_file in list(_visible(root / folder)):
         if is_folder:
             yield from _walk(root, f"{folder}{name}/", above | {seen})
         else:
             yield f"{folder}{name}", is_file
+
+
+def _in_order(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """The images below a folder of the root as they would stand if all of them were sorted."""
+    here = root / folder
+    seen = _identity(here)
+    if seen in above:
+        return
+    last = ""
+    while True:
+        # "a-b" stands before "a/b": with the slash, what is in a folder stands where it belongs.
+        names = heapq.nsmallest(
+            AT_A_TIME,
+            (
+                name
+                for name in (
+                    f"{name}/" if is_folder else name
+                    for name, is_folder, is_file in _visible(here)
+                    if is_folder or (is_file and is_image_name(name))
+                )
+                if name > last
+            ),
+        )
+        for name in names:
+            if name.endswith("/"):
+                yield from _in_order(root, f"{folder}{name}", above | {seen})
+            else:
+                yield f"{folder}{name}"
+        if len(names) < AT_A_TIME:
+            return
+        last = names[-1]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What two paths to the same folder have in common."""
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise unreadable(folder, error, _MOVE_IT) from None
+    return status.st_dev, status.st_ino
+
+
+def _visible(folder: Path) -> Iterator[tuple[str, bool, bool]]:
+    """What stands in a folder: its name, whether it is a folder, whether a regular file."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not _hidden(entry.name):
+                    yield entry.name, entry.is_dir(), entry.is_file()
+    except OSError as error:
+        raise unreadable(folder, error, _MOVE_IT) from None

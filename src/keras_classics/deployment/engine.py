@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from types import TracebackType
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from keras_classics.card import Card
 
 EngineName = Literal["keras", "openvino", "onnxruntime"]
+Hint = Literal["throughput", "latency"]
+"""What an engine is tuned for: many pictures in little time, or one picture soon."""
+
 Precision = Literal["f32", "bf16", "int8"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -19,12 +23,21 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class Engine(ABC):
     """A network that runs: pictures of its size in, calibrated probabilities out.
 
-    Several threads may ask at a time.
+    Several threads may ask at a time. An answer depends on its own picture, whatever else is asked.
+
+    Attributes:
+        name: of the library behind it.
+        precision: that it computes in.
+        card: of the network.
+        requests: how many calls at a time keep it busy.
+        why: it was chosen, where that was left to `open_engine`.
     """
 
     name: EngineName
     precision: Precision
     card: Card
+    requests: int = 1
+    why: str = ""
 
     @abstractmethod
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -40,3 +53,14 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what is held; nothing is asked afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

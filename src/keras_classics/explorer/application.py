@@ -25,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from keras_classics.architectures.catalog import CATALOG
+from keras_classics.data.uploads import UploadError, too_many_bytes
 from keras_classics.drawing import Drawing, draw, stylesheet
 from keras_classics.errors import ClassicsError, out_of_memory
 from keras_classics.explorer import schema
@@ -40,9 +41,7 @@ from keras_classics.explorer.pictures import (
     UPLOAD_PIXELS,
     Picture,
     Pictures,
-    UploadError,
     read_picture,
-    too_many_bytes,
 )
 from keras_classics.explorer.sprites import png
 from keras_classics.web.bodies import body
@@ -179,7 +178,10 @@ class Application:
     async def _post_pictures(self, request: Request) -> Response:
         name = unquote(request.headers.get("x-name", "picture"), errors="replace")
         data = await body(
-            request, UPLOAD_BYTES, too_large=too_many_bytes(), seconds=self._body_seconds
+            request,
+            UPLOAD_BYTES,
+            too_large=too_many_bytes(UPLOAD_BYTES),
+            seconds=self._body_seconds,
         )
         picture = await self._in_thread(partial(read_picture, data, name))
         self.pictures.add(picture)

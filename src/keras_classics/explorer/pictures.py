@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.card import Preprocessing
-from keras_classics.data.decode import decode_image, guarded, opener_of, split_jpeg
+from keras_classics.data.decode import decode_image
 from keras_classics.data.fit import fit_bytes
-from keras_classics.errors import ClassicsError, ImageError
+from keras_classics.data.uploads import UploadError, check_upload
+from keras_classics.errors import ImageError
 from keras_classics.explorer import schema
 from keras_classics.explorer.memory import Memory
 
@@ -28,18 +23,9 @@ UPLOAD_BYTES = 20 * 1024**2
 UPLOAD_PIXELS = 50_000_000
 MOST_UPLOADS = 32
 ALL_UPLOADS = 128 * 1024**2  # bytes
-_LONGEST_NAME = 80
 _LONGEST_SIDE = 1024  # of a picture that is shown as a whole
 
 Pixels = npt.NDArray[np.uint8]
-
-
-class UploadError(ClassicsError):
-    """A picture that is not taken, and the status of HTTP that says so."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -91,77 +77,21 @@ def read_picture(data: bytes, name: str) -> Picture:
     Raises:
         UploadError: If it is none, damaged or too large.
     """
-    path = Path(clean_name(name))
-    if not data:
-        raise UploadError(f"{path}: empty; choose a picture.", 422)
-    if len(data) > UPLOAD_BYTES:
-        raise UploadError(too_many_bytes(), 413)
+    upload = check_upload(data, name, most_bytes=UPLOAD_BYTES, most_pixels=UPLOAD_PIXELS)
     try:
-        opener = opener_of(path, data)
-    except ImageError as error:
-        raise UploadError(f"{error}.", 415) from None
-    try:
-        with guarded(path, data, opener):
-            size, several = _claims(data, opener)
-        if size[0] * size[1] > UPLOAD_PIXELS:
-            raise UploadError(
-                f"{path}: {size[0]} x {size[1]} pixels; at most {UPLOAD_PIXELS // 10**6} million "
-                "are taken.",
-                413,
-            )
-        pixels = decode_image(data, path)
+        pixels = decode_image(data, upload.path)
     except ImageError as error:
         raise UploadError(f"{error}.", 422) from None
+    several = upload.several
     return Picture(
         id=f"u-{hashlib.sha256(data).hexdigest()[:16]}",
-        name=path.name,
+        name=upload.path.name,
         data=data,
         width=pixels.shape[1],
         height=pixels.shape[0],
         animated=several is not None,
         note=None if several is None else f"it has several {several}; the first one is used",
     )
-
-
-def too_many_bytes() -> str:
-    """What is said of a file that is too large."""
-    return f"the file is larger than {UPLOAD_BYTES // 1024**2} MB; make the picture smaller."
-
-
-def clean_name(name: str) -> str:
-    """The last part of a file's name, without what a terminal or a page would stumble over."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    text = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip(". ")
-    return text[:_LONGEST_NAME] or "picture"
-
-
-def _claims(data: bytes, opener: type[ImageFile]) -> tuple[tuple[int, int], str | None]:
-    """Width and height, and of what there are several, as the head of a file says."""
-    if opener is WebPImageFile:
-        # Pillow makes room for the canvas of a WebP before it says how large that is.
-        size = _webp_size(data)
-        if size[0] * size[1] > UPLOAD_PIXELS:
-            return size, None
-    if opener is JpegImageFile:
-        with opener(BytesIO(split_jpeg(data)[0])) as image:
-            return image.size, None
-    with opener(BytesIO(data)) as image:
-        several = "pages" if opener is TiffImageFile else "frames"
-        return image.size, several if getattr(image, "is_animated", False) else None
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the first chunk of a WebP claims; (1, 1) where it is torn."""
-    kind, body = data[12:16], data[20:30]
-    if len(body) < 10:
-        return 1, 1
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    sides = int.from_bytes(body[6:8], "little"), int.from_bytes(body[8:10], "little")
-    return sides[0] & 0x3FFF, sides[1] & 0x3FFF
 
 
 class Pictures:

@@ -19,6 +19,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.at_once = True
         self.asked = False
+        self.signal: int = signal.SIGINT  # the first that came
 
     def check(self) -> None:
         """A place where stopping is safe.
@@ -29,8 +30,10 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
 
-    def handle(self, *_: Any) -> None:
+    def handle(self, number: int, *_: Any) -> None:
         """The signal's handler."""
+        if not self.asked:
+            self.signal = number
         self.asked = True
         if self.at_once:
             self.at_once = False
@@ -48,14 +51,20 @@ class Interrupts:
 
 
 @contextmanager
-def handled() -> Iterator[Interrupts]:
-    """Handle Ctrl-C for the length of a run; outside the main thread there is none to handle."""
+def handled(*others: int) -> Iterator[Interrupts]:
+    """Handle Ctrl-C for the length of a run; outside the main thread there is none to handle.
+
+    Args:
+        others: Signals that are handled like it, such as SIGTERM.
+    """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = signal.signal(signal.SIGINT, interrupts.handle)
+    numbers = (signal.SIGINT, *others)
+    before = [signal.signal(number, interrupts.handle) for number in numbers]
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

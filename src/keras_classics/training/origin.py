@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_classics.architectures.frame import Architecture
-from keras_classics.artefact import MODEL
-from keras_classics.card import Card
+from keras_classics.card import MODEL, Card
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError, WeightsError
 from keras_classics.weights import records

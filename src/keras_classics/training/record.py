@@ -14,8 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_classics.artefact import RECORD
-from keras_classics.card import CARD
+from keras_classics.card import CARD, RECORD
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
 from keras_classics.training.config import TrainConfig

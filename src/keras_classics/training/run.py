@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.analysis import analyse
-from keras_classics.artefact import RECORD, Classifier, folder_id, splits_of, write_artefact
-from keras_classics.card import CARD, Card, Preprocessing
+from keras_classics.artefact import Classifier, folder_id, splits_of, write_artefact
+from keras_classics.card import CARD, RECORD, Card, Preprocessing
 from keras_classics.data.check.run import quick_check
 from keras_classics.errors import NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged

@@ -49,14 +49,25 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Refuses what does not come from the page, and gives every answer its headers."""
 
-    def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str = "127.0.0.1",
+        own_use: tuple[str, ...] = ("/api/",),
+        any_name: bool = False,
+    ) -> None:
         """A guard before an application.
 
         Args:
             app: The application.
             host: Where the server listens.
+            own_use: How the addresses begin that no other site's page may load, even to show them.
+            any_name: Whether it may be called by any name: behind a proxy, in a cluster.
         """
         self.app = app
+        self._own_use = own_use
+        self._any_name = any_name
         own = host.lower()
         self._names = {*LOOPBACK, f"[{own}]" if ":" in own else own}
         # Where it listens on all addresses, any of them may be named, but no name of a site's own.
@@ -87,14 +98,19 @@ class Guard:
     def _refusal(self, method: str, path: str, headers: Headers, scope: Scope) -> str | None:
         """Why a request is refused; None if it is not."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_own(hosts[0], _port(scope)):
+        if len(hosts) != 1 or not (self._any_name or self._is_own(hosts[0], _port(scope))):
             return f"host {', '.join(hosts)!r} is not this server's; open the address it printed."
         origin = headers.get("origin")
-        if method not in _SAFE and origin is not None and origin.lower() != f"http://{hosts[0]}":
+        if method not in _SAFE and origin is not None and not self._is_origin(origin, hosts[0]):
             return f"a request from {origin!r} is refused; only this server's own page may ask."
-        if path.startswith("/api/") and headers.get("sec-fetch-site", "") not in _OWN_SITE:
+        if path.startswith(self._own_use) and headers.get("sec-fetch-site", "") not in _OWN_SITE:
             return "a request from another site is refused; only this server's own page may ask."
         return None
+
+    def _is_origin(self, origin: str, host: str) -> bool:
+        # A proxy may have taken the s off https.
+        schemes = ("http", "https") if self._any_name else ("http",)
+        return origin.lower() in {f"{scheme}://{host.lower()}" for scheme in schemes}
 
     def _is_own(self, host: str, port: int | None) -> bool:
         name, colon, given = host.lower().rpartition(":")

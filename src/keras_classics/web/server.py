@@ -54,9 +54,18 @@ class _Impatient(H11Protocol):
             self._waiting.cancel()
             self._waiting = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._abort_later()
+
     def _hang_up(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """Who does not fetch the answer would otherwise keep it here for ever."""
+        self.loop.call_later(self.head_seconds, self.transport.abort)
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -118,6 +127,8 @@ def serve(
     *,
     started: Callable[[], None] | None = None,
     server_of: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server,
+    connections: int = MOST_CONNECTIONS,
+    ending_seconds: int = 2,
 ) -> None:
     """Answer requests until somebody presses Ctrl-C, or the server is told to end.
 
@@ -126,6 +137,8 @@ def serve(
         listening: Where.
         started: Called once requests are answered.
         server_of: Makes the server of its settings.
+        connections: At a time; more are told to come later (503).
+        ending_seconds: That requests which are being answered have left at the end.
     """
     config = uvicorn.Config(
         app,
@@ -138,9 +151,9 @@ def serve(
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=connections,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=ending_seconds,
         h11_max_incomplete_event_size=16 * 1024,
     )
     server = server_of(config)

@@ -1,0 +1,141 @@
+"""`classics export`: an artefact in a format that runs without Keras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from keras_classics.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keras_classics.deployment.exported import Export
+
+
+def export(
+    to: Annotated[
+        Literal["openvino", "onnx", "litert", "saved_model", "torch_export"],
+        typer.Option(help="The format.", show_default=False),
+    ],
+    artefact: Annotated[
+        Path | None,
+        typer.Argument(
+            help="The folder that `classics train` wrote, unless there are --weights.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["f32", "bf16", "int8"],
+        typer.Option(help="What it computes in; not every format has each."),
+    ] = "f32",
+    weights: Annotated[
+        str | None, typer.Option(help="Published weights, see `classics weights`.")
+    ] = None,
+    fitted: Annotated[
+        bool,
+        typer.Option(
+            "--fitted",
+            help="Take pictures of the network's size, any number at a time, and leave the resize "
+            "rule to the caller; else one picture of any size.",
+        ),
+    ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="The network alone: preprocessed float input, and output without temperature.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The folder to write.", show_default="in the artefact's exports/"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The images of the run: to compare on those that it held out, and to decide int8 "
+            "by those that it learnt from.",
+            show_default="where they were, if they still are",
+        ),
+    ] = None,
+    root: options.Root = None,
+    calibration_pictures: Annotated[
+        int, typer.Option(min=1, help="Pictures that int8 is decided by.")
+    ] = 300,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept", help="Take bf16 or int8 even where it agrees too little with Keras."
+        ),
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Export an artefact to run without Keras, and compare the two on real pictures."""
+    import json
+
+    from keras_classics.cli.terminal import console
+    from keras_classics.deployment.exported import EXPORT, ExportError, read_export
+    from keras_classics.deployment.exporting import export as export_to
+
+    if fitted and raw:
+        raise ExportError("--fitted and --raw: choose one of the two.")
+    kind: Literal["image", "fitted", "raw"] = "raw" if raw else "fitted" if fitted else "image"
+    remarks = console(error=as_json)
+    with remarks.status("exporting") as status:
+
+        def show(what: str, done: int, total: int) -> None:
+            status.update(f"{what} {done:,} of {total:,}" if total else what)
+
+        folder = export_to(
+            artefact,
+            to=to,
+            weights=weights,
+            precision=precision,
+            input=kind,
+            out=out,
+            data=data,
+            root=root,
+            calibration_pictures=calibration_pictures,
+            accept=accept,
+            progress=show,
+        )
+    if as_json:
+        content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
+        typer.echo(json.dumps({"folder": str(folder), **content}, indent=2))
+    else:
+        _show(remarks, folder, read_export(folder, verify=False))
+
+
+def _show(screen: Console, folder: Path, export: Export) -> None:
+    from rich.markup import escape
+
+    agreement = export.agreement
+    screen.print(f"compared with Keras on {agreement.pictures:,} pictures: {escape(agreement.of)}")
+    limit = f", {agreement.tolerance:.2g} is allowed" if agreement.tolerance else ""
+    screen.print(f"largest difference of a probability {agreement.largest_difference:.2g}{limit}")
+    needed = f", {agreement.least_top1:.0%} is needed" if agreement.least_top1 else ""
+    screen.print(f"top-1 agrees on {agreement.top1_agreement:.2%}{needed}")
+    if agreement.accuracy is not None and agreement.keras_accuracy is not None:
+        screen.print(
+            f"accuracy there {agreement.accuracy:.2%}, of the Keras model "
+            f"{agreement.keras_accuracy:.2%}"
+        )
+    how = export.quantisation
+    if how and "layers" in how:
+        screen.print(
+            f"{how['layers_in_int8']} of {how['layers']} layers compute in int8, by "
+            f"{how['pictures']} pictures that the run learnt from"
+        )
+    if agreement.accepted:
+        screen.print("[yellow]it agrees less than it should, and was accepted[/]")
+    size = sum((folder / name).stat().st_size for name in export.files)
+    screen.print(
+        f"{export.target} in {export.precision}, {size / 1e6:,.1f} MB: "
+        f"[bold]{escape(str(folder))}[/]",
+        soft_wrap=True,
+    )

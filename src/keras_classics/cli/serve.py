@@ -1,0 +1,165 @@
+"""`classics serve`: classifiers over HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from keras_classics.errors import ClassicsError
+
+PACKAGES = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}
+MEGABYTE = 1024**2
+
+
+def serve(
+    artefacts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARTEFACT...",
+            help="The folder of a run or of an export: FOLDER, NAME=FOLDER or "
+            "NAME:VERSION=FOLDER. Without a version asked for, the newest answers.",
+        ),
+    ],
+    engine: Annotated[
+        Literal["auto", "keras", "openvino", "onnxruntime"],
+        typer.Option(help="What the networks run on; auto is the fastest that is proven equal."),
+    ] = "auto",
+    precision: Annotated[
+        Literal["f32", "bf16", "int8"] | None,
+        typer.Option(help="What they compute in.", show_default="the export's, else f32"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each engine.", show_default="the processors, shared out"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; others need an API key, or --open-to-others.")
+    ] = "127.0.0.1",
+    open_to_others: Annotated[
+        bool,
+        typer.Option(
+            "--open-to-others", help="Allow a --host that other machines can reach without a key."
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A key, or one a line, of which each request needs one; or the variable "
+            "KERAS_CLASSICS_API_KEY.",
+            show_default="no key",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=4096, help="Images that go through a network together.")
+    ] = 8,
+    delay: Annotated[
+        float,
+        typer.Option(min=0, max=10_000, help="Milliseconds that an image waits for others."),
+    ] = 5.0,
+    queue: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100_000, help="Images of a model on their way at a time; more get 429."
+        ),
+    ] = 64,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds for a request to be answered.")
+    ] = 30.0,
+    max_file: Annotated[
+        float, typer.Option(min=0.01, max=1024, help="Megabytes of an image file.")
+    ] = 20.0,
+    max_request: Annotated[
+        float, typer.Option(min=0.01, max=4096, help="Megabytes of a request.")
+    ] = 64.0,
+    max_pixels: Annotated[
+        float, typer.Option(min=0.001, max=178, help="Million pixels of an image.")
+    ] = 50.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes, each with its own engines.")
+    ] = 1,
+    watch: Annotated[
+        float,
+        typer.Option(
+            min=0, max=3600, help="Seconds between looks for changed artefacts; 0 never looks."
+        ),
+    ] = 2.0,
+    linger: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=3600,
+            help="Seconds after SIGTERM in which requests are still taken in, while readiness "
+            "says no.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Answer over HTTP what images show: uploads, and the Open Inference Protocol v2.
+
+    A page to try it is at /, the documentation at /docs. SIGTERM or Ctrl-C ends it in order.
+    """
+    for module, package in PACKAGES.items():
+        if importlib.util.find_spec(module) is None:
+            raise ClassicsError(f"{package} is not installed: pip install 'keras-classics[serve]'.")
+    from keras_classics.deployment.serving.keys import VARIABLE, read_keys
+    from keras_classics.deployment.serving.places import parse_places
+    from keras_classics.deployment.serving.settings import Settings
+    from keras_classics.web.security import is_loopback
+    from keras_classics.web.server import address_of, listen
+
+    keys = read_keys(api_key_file)
+    if not keys and not open_to_others and not is_loopback(host):
+        raise ClassicsError(
+            f"host={host}: other machines could reach it; give it a key by --api-key-file or "
+            f"{VARIABLE}, or add --open-to-others if all may ask."
+        )
+    places = parse_places(artefacts)
+    settings = Settings(
+        batch_size=batch_size,
+        delay=delay / 1000,
+        queue=queue,
+        timeout=timeout,
+        file_bytes=round(max_file * MEGABYTE),
+        request_bytes=round(max(max_file, max_request) * MEGABYTE),
+        pixels=round(max_pixels * 10**6),
+        watch=watch,
+        linger=linger,
+    )
+    with listen(host, port) as listening:  # before the models are opened, which takes longer
+        from keras_classics.cli.terminal import console
+        from keras_classics.deployment.serving.opening import Choice
+        from keras_classics.deployment.serving.process import Control, Job, server_for
+
+        address = address_of(listening, host)
+        choice = Choice(engine, precision, _share(threads, workers))
+        job = Job(places, choice.open, settings, host, keys)
+
+        def started() -> None:
+            typer.echo(f"{address}  ({', '.join(map(str, places))}; Ctrl-C ends it)")
+
+        if workers > 1:
+            from keras_classics.deployment.serving.workers import serve_with_workers
+
+            serve_with_workers(job, listening, workers, started)
+        else:
+            with console(error=True).status("opening"):
+                server = server_for(job)
+            Control(server).run(listening, started)
+    typer.echo("ended.")
+
+
+def _share(threads: int | None, workers: int) -> int | None:
+    """The threads of an engine; several workers share the processors out."""
+    import os
+
+    if threads is not None or workers == 1:
+        return threads
+    return max(1, (os.cpu_count() or 1) // workers)

@@ -1,0 +1,206 @@
+"""An export from first to last, in a process whose Keras runs on the backend that it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_classics.artefact import Classifier, load
+from keras_classics.card import CARD, MODEL
+from keras_classics.deployment import runtimes
+from keras_classics.deployment.agreement import LIMITS, compare, expected, raw
+from keras_classics.deployment.bfloat16 import in_bfloat16
+from keras_classics.deployment.exported import (
+    Agreement,
+    Export,
+    ExportError,
+    bare,
+    hashes,
+    metadata,
+    sha256,
+)
+from keras_classics.deployment.exporting import Request, Tell
+from keras_classics.deployment.portable import portable
+from keras_classics.deployment.quantise import Calibration
+from keras_classics.deployment.samples import Parts, Picture, Sample, fitted, parts_of, photographs
+from keras_classics.deployment.targets import TARGETS, writer
+from keras_classics.published import published
+
+COMPARED = {"f32": 200, "bf16": 1000, "int8": 1000}  # pictures at most
+VALIDATION_PICTURES = 300
+SEED = 0
+
+
+def convert(request: Request, folder: Path, tell: Tell) -> Export:
+    """Convert, compare, and write all files of an export.
+
+    Args:
+        request: What is wanted; target and precision fit together.
+        folder: An empty one.
+        tell: Told what goes on.
+
+    Raises:
+        ClassicsError: If the source, the data or the result cannot be used; what the folder holds
+            by then is worth nothing.
+    """
+    target = TARGETS[request.target]
+    if keras.backend.backend() != target.backend:
+        raise ExportError(
+            f"{request.target} is written with Keras on {target.backend}, but here it runs on "
+            f"{keras.backend.backend()}."
+        )
+    tell("loading", 0, 0)
+    classifier, origin = _source(request)
+    parts = parts_of(
+        classifier,
+        Path(request.data) if request.data else None,
+        Path(request.root) if request.root else None,
+    )
+    sample = _compared(request, parts)
+    calibration = _calibration(request, classifier, parts, tell)
+
+    tell("converting" if calibration is None else "quantising", 0, 0)
+    about = {
+        "target": request.target,
+        "precision": request.precision,
+        "input": request.input,
+        "source": origin,
+        "versions": runtimes.versions(
+            "keras-classics", "keras", target.backend, *target.packages, *_quantisers(request)
+        ),
+    }
+    card = bare(classifier.card)
+    module = writer(request.target)
+    model = portable(classifier, input=request.input)
+    how = module.write(
+        in_bfloat16(model) if request.precision in target.converted else model,
+        folder,
+        request.precision,
+        metadata(about, card),
+        calibration,
+    )
+    options = target.options.get(request.precision, {})
+    agreement = compare(
+        classifier,
+        module.run(folder, options),
+        sample,
+        kind=request.input,
+        precision=request.precision,
+        progress=lambda done, total: tell("comparing with Keras", done, total),
+    )
+    export = Export(
+        card=card,
+        agreement=_judged(agreement, request),
+        files=hashes(folder),
+        options=options,
+        quantisation=how,
+        **about,
+    )
+    export.write(folder)
+    return export
+
+
+def _source(request: Request) -> tuple[Classifier, dict[str, str]]:
+    """What is exported, and what identifies it."""
+    if request.artefact is None:
+        return published(request.source), {"weights": request.source}
+    folder = Path(request.artefact)
+    return load(folder), {name: sha256(folder / name) for name in (MODEL, CARD)}
+
+
+def _quantisers(request: Request) -> tuple[str, ...]:
+    return TARGETS[request.target].quantiser if request.precision == "int8" else ()
+
+
+def _compared(request: Request, parts: Parts | None) -> Sample:
+    """What the export is compared on."""
+    if parts is not None and len(parts.test):
+        return parts.test.drawn(COMPARED[request.precision], SEED)
+    if request.precision != "int8":
+        return photographs()
+    if parts is None:
+        raise ExportError(
+            "int8 needs the pictures that the run learnt from, to quantise by and to compare on; "
+            "give --data FOLDER."
+        )
+    raise ExportError(
+        f"{request.data or request.source}: holds none of the pictures that the run held out, on "
+        "which int8 must be compared."
+    )
+
+
+def _calibration(
+    request: Request, classifier: Classifier, parts: Parts | None, tell: Tell
+) -> Calibration | None:
+    """The pictures that int8 is decided by; None for another precision."""
+    if request.precision != "int8" or parts is None:
+        return None
+    train = parts.train.drawn(request.calibration_pictures, SEED)
+    # A run whose validation part is gone has layers put back by what it learnt from.
+    val = (parts.val if len(parts.val) else parts.train).drawn(VALIDATION_PICTURES, SEED + 1)
+    if not len(train):
+        raise ExportError(
+            f"{request.data or request.source}: holds none of the pictures that the run learnt "
+            "from, by which int8 is decided."
+        )
+    tell("reading pictures", 0, 0)
+    batches = _read(request, classifier, train)
+    validation, called = [], []
+    for pictures, _ in val.batches():
+        images = fitted(classifier, pictures)
+        called += [int(i) for i in expected(classifier, images, request.input).argmax(axis=1)]
+        validation += _inputs(request, classifier, pictures)
+    if not batches or not validation:
+        raise ExportError("none of the pictures that the run learnt from can be read.")
+    lost = 1 - LIMITS["int8"][1]
+    return Calibration(batches, validation, called, most_lost=lost, seed=SEED)
+
+
+def _read(request: Request, classifier: Classifier, sample: Sample) -> list[Any]:
+    return [
+        batch
+        for pictures, _ in sample.batches()
+        for batch in _inputs(request, classifier, pictures)
+    ]
+
+
+def _inputs(request: Request, classifier: Classifier, pictures: list[Picture]) -> list[Any]:
+    """Each picture as the exported model takes it, alone."""
+    if request.input == "image":
+        return [picture[None] for picture in pictures]
+    images = fitted(classifier, pictures)
+    batch = raw(classifier, images) if request.input == "raw" else images
+    return [np.ascontiguousarray(batch[i : i + 1]) for i in range(len(batch))]
+
+
+def _judged(agreement: Agreement, request: Request) -> Agreement:
+    """The agreement, if it is near enough or wanted all the same.
+
+    Raises:
+        ExportError: If it is neither.
+    """
+    if agreement.within:
+        return agreement
+    if request.accept and request.precision != "f32":
+        return dataclasses.replace(agreement, accepted=True)
+    raise ExportError(_complaint(agreement, request))
+
+
+def _complaint(agreement: Agreement, request: Request) -> str:
+    where = f"{request.target} in {request.precision}: on {agreement.pictures} pictures"
+    said = f"top-1 agrees on {agreement.top1_agreement:.2%}, {agreement.least_top1:.0%} is needed"
+    if agreement.tolerance is not None:
+        said = (
+            f"a probability differs by {agreement.largest_difference:.2g}, "
+            f"{agreement.tolerance:.2g} is allowed, and {said}"
+        )
+    if request.precision == "f32":
+        return f"{where} {said}; the export is not usable, please report it."
+    drop = ""
+    if agreement.accuracy is not None and agreement.keras_accuracy is not None:
+        drop = f" (accuracy {agreement.keras_accuracy:.2%} to {agreement.accuracy:.2%})"
+    return f"{where} {said}{drop}; --accept takes it as it is."

@@ -1,0 +1,163 @@
+"""int8: which numbers of a network are rounded to 8 bits, and by which pictures that is decided.
+
+OpenVINO and ONNX are quantised by NNCF. Where the network then no longer calls enough pictures as the
+Keras model does, it is done again with accuracy control: biases are corrected the slow way, and
+the layers that cost most go back to f32, one after the other. LiteRT has a converter of its own.
+
+Sources: Krishnamoorthi, Quantizing deep convolutional networks for efficient inference,
+arXiv:1806.08342; https://docs.openvino.ai, "Quantizing with accuracy control".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.deployment import runtimes
+
+MOST_PUT_BACK = 20  # layers, beyond which a network is better left in f32
+RANKED_BY = 100  # pictures
+
+Batch = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The pictures that decide, as the exported model takes them, and what was done with them.
+
+    Attributes:
+        batches: one picture each, of the training part.
+        validation: one picture each, of the validation part, by which layers are put back.
+        called: the class that the Keras model gives each of these.
+        most_lost: share of the validation pictures that may be called otherwise.
+        seed: that drew the pictures.
+    """
+
+    batches: list[Batch]
+    validation: list[Batch]
+    called: list[int]
+    most_lost: float
+    seed: int
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is said of it in `export.json`."""
+        return {"pictures": len(self.batches), "part": "train", "seed": self.seed}
+
+
+def quantise(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]:
+    """A model of OpenVINO or ONNX in int8, and how that came about.
+
+    Args:
+        model: `openvino.Model` or `onnx.ModelProto`, with one input and one output.
+        calibration: The pictures.
+    """
+    nncf = runtimes.load("nncf")
+    kind = _Onnx if type(model).__module__.startswith("onnx") else _OpenVino
+    name = kind.input_of(model)
+    items = list(zip(calibration.validation, calibration.called, strict=True))
+
+    def validate(given: Any, batches: Iterable[tuple[Batch, int]]) -> tuple[float, list[float]]:
+        """The share of pictures that are called as the Keras model calls them."""
+        run = kind.runner(given)
+        same = [float(run(batch).argmax() == called) for batch, called in batches]
+        return float(np.mean(same)), same
+
+    options = {
+        "preset": nncf.QuantizationPreset.PERFORMANCE,
+        "subset_size": len(calibration.batches),
+        # A resize rule in front of the network is exact arithmetic on pixels, not a layer.
+        "ignored_scope": nncf.IgnoredScope(patterns=[".*/resize/.*"], validate=False),
+    }
+    pictures = nncf.Dataset(calibration.batches, lambda batch: {name: batch})
+    by = "NNCF"
+    quantised = nncf.quantize(model, pictures, **options)
+    agreement, _ = validate(kind.compiled(quantised), items)
+    if agreement < 1 - calibration.most_lost:
+        by = "NNCF with accuracy control"
+        quantised = nncf.quantize_with_accuracy_control(
+            model,
+            pictures,
+            nncf.Dataset(items, lambda item: {name: item[0]}),
+            validate,
+            max_drop=calibration.most_lost,
+            # Takes longer, and puts more right than the fast one.
+            fast_bias_correction=False,
+            advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                max_num_iterations=MOST_PUT_BACK, ranking_subset_size=RANKED_BY
+            ),
+            **options,
+        )
+        agreement, _ = validate(kind.compiled(quantised), items)
+    layers, in_int8 = kind.layers(quantised)
+    return quantised, {
+        **calibration.record,
+        "by": by,
+        "validation_pictures": len(items),
+        "validation_top1_agreement": agreement,
+        "layers": layers,
+        "layers_in_int8": in_int8,
+    }
+
+
+class _OpenVino:
+    """What `quantise` asks of a model of OpenVINO."""
+
+    @staticmethod
+    def input_of(model: Any) -> str:
+        return str(model.inputs[0].any_name)
+
+    @staticmethod
+    def compiled(model: Any) -> Any:
+        hint = {"INFERENCE_PRECISION_HINT": "f32"}
+        return runtimes.load("openvino").compile_model(model, "CPU", hint)
+
+    @staticmethod
+    def runner(compiled: Any) -> Callable[[Batch], Batch]:
+        return lambda batch: np.asarray(compiled(batch)[0])
+
+    @staticmethod
+    def layers(model: Any) -> tuple[int, int]:
+        """Convolutions and products with weights, and how many of them take 8 bits."""
+        inputs = [
+            op.input_value(0).get_node().get_type_name()
+            for op in model.get_ops()
+            if op.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
+            and "/resize/" not in op.get_friendly_name()
+        ]
+        return len(inputs), inputs.count("FakeQuantize")
+
+
+class _Onnx:
+    """What `quantise` asks of a model of ONNX."""
+
+    @staticmethod
+    def input_of(model: Any) -> str:
+        return str(model.graph.input[0].name)
+
+    @staticmethod
+    def compiled(model: Any) -> Any:
+        return model  # which is what NNCF hands to a validation, too
+
+    @staticmethod
+    def runner(model: Any) -> Callable[[Batch], Batch]:
+        runtime = runtimes.load("onnxruntime")
+        content = model.SerializeToString()
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        name = _Onnx.input_of(model)
+        return lambda batch: np.asarray(session.run(None, {name: batch})[0])
+
+    @staticmethod
+    def layers(model: Any) -> tuple[int, int]:
+        """Convolutions and products with weights, and how many of them take 8 bits."""
+        made_by = {name: node.op_type for node in model.graph.node for name in node.output}
+        inputs = [
+            made_by.get(node.input[0])
+            for node in model.graph.node
+            if node.op_type in ("Conv", "MatMul", "Gemm") and "/resize/" not in node.name
+        ]
+        return len(inputs), inputs.count("DequantizeLinear")

@@ -1,0 +1,201 @@
+"""The messages of all addresses; the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+Parameters = dict[str, Any]
+Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Message(BaseModel):
+    """What is sent or answered as JSON."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Problem(Message):
+    """Why a request was not answered."""
+
+    error: str = Field(description="One line: what is wrong, and what to do.")
+
+
+class Live(Message):
+    """The server runs."""
+
+    live: bool
+
+
+class Ready(Message):
+    """The server takes requests."""
+
+    ready: bool
+
+
+class ModelReady(Message):
+    """A model takes requests."""
+
+    name: str
+    ready: bool
+
+
+class ServerMetadata(Message):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(Message):
+    """A tensor that a model takes or gives."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 is the number of pictures.")
+
+
+class ModelMetadata(Message):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str] = Field(description="The newest first.")
+    platform: str
+    inputs: list[TensorMetadata] = Field(description="One of them is to be sent.")
+    outputs: list[TensorMetadata]
+    parameters: Parameters = Field(
+        description="class_names, network, engine, precision, and the reject threshold."
+    )
+
+
+class IndexEntry(Message):
+    """A version of a model that is served."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class Index(RootModel[list[IndexEntry]]):
+    """All that is served."""
+
+
+class InputConfig(Message):
+    """A tensor that a model takes, as Triton writes it."""
+
+    name: str
+    data_type: str
+    format: str
+    dims: list[int]
+    optional: bool
+
+
+class OutputConfig(Message):
+    """A tensor that a model gives, as Triton writes it."""
+
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class Batching(Message):
+    """How requests are put together."""
+
+    preferred_batch_size: list[int]
+    max_queue_delay_microseconds: int
+
+
+class ModelConfig(Message):
+    """The settings of a model, as Triton writes them."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int
+    input: list[InputConfig]
+    output: list[OutputConfig]
+    dynamic_batching: Batching
+
+
+class InputTensor(Message):
+    """A tensor of a request: its data here, or behind the JSON (`binary_data_size`)."""
+
+    name: str = Field(description="image: decoded pictures; file: image files.")
+    shape: list[Size] = Field(
+        min_length=1, max_length=4, description="[n, height, width, 3] of image, [n] of file."
+    )
+    datatype: str = Field(description="UINT8 of image, BYTES of file.")
+    parameters: Parameters | None = None
+    data: list[Any] | None = Field(
+        None, description="Integers, flat or nested; of file base64 strings."
+    )
+
+
+class RequestedOutput(Message):
+    """An output that is wanted; `classification` (a number) asks for the top classes of it."""
+
+    name: str
+    parameters: Parameters | None = None
+
+
+class InferRequest(Message):
+    """A request for inference."""
+
+    id: str | None = None
+    parameters: Parameters | None = None
+    inputs: list[InputTensor] = Field(min_length=1, max_length=2)
+    outputs: list[RequestedOutput] | None = Field(None, max_length=16)
+
+
+class OutputTensor(Message):
+    """A tensor of an answer."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters | None = None
+    data: list[Any] | None = None
+
+
+class InferResponse(Message):
+    """The answer of a model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+class ClassProbability(Message):
+    """A class, and how probable it is."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    class_name: str = Field(serialization_alias="class")
+    probability: float = Field(ge=0, le=1)
+
+
+class Classified(Message):
+    """What one picture was called."""
+
+    file: str = Field(description="What the picture was called when it was sent.")
+    class_name: str = Field(serialization_alias="class", description="The most probable class.")
+    probability: float = Field(ge=0, le=1, description="Of that class, calibrated.")
+    accepted: bool | None = Field(
+        description="Whether it is sure enough to be believed; null where the model has no "
+        "threshold."
+    )
+    top: list[ClassProbability] = Field(description="The most probable first.")
+
+
+class Classification(Message):
+    """What the pictures of a request were called, in their order."""
+
+    model: str
+    version: str
+    predictions: list[Classified]

@@ -1,0 +1,159 @@
+"""One process that serves: its socket, its signals, its end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+
+from keras_classics.deployment.serving.application import Server
+from keras_classics.deployment.serving.places import Place
+from keras_classics.deployment.serving.settings import Settings
+from keras_classics.deployment.serving.shelf import Open, open_place
+from keras_classics.web.server import serve
+
+_ENDING_SECONDS = 5  # that requests may take beyond their timeout
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to serve, and how."""
+
+    places: tuple[Place, ...]
+    open: Open  # what opens them; a worker is sent it, so that it must be picklable
+    settings: Settings
+    host: str
+    keys: tuple[str, ...] = ()
+
+
+def server_for(job: Job) -> Server:
+    """Open the models of a job.
+
+    Raises:
+        ClassicsError: If one of them cannot be opened.
+    """
+    opened = [open_place(place, job.open) for place in job.places]
+    return Server(opened, job.open, settings=job.settings, host=job.host, keys=job.keys)
+
+
+class Control:
+    """Tells a running server what to do, from any thread or signal."""
+
+    def __init__(self, server: Server, *, signals: bool = True) -> None:
+        """Of a server that is about to run.
+
+        Args:
+            server: Which.
+            signals: Whether it obeys SIGTERM, SIGINT and SIGHUP; else it ignores them.
+        """
+        self._server = server
+        self._signals = signals
+        self._uvicorn: uvicorn.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, listening: socket.socket, started: Callable[[], None] | None = None) -> None:
+        """Serve until it is ended."""
+        journal = self._server.journal
+
+        def begun() -> None:
+            self._loop = asyncio.get_running_loop()
+            journal.note("start", models=[str(served.place) for served in self._server.shelf])
+            if started is not None:
+                started()
+
+        settings = self._server.settings
+        serve(
+            self._server,
+            listening,
+            started=begun,
+            server_of=self._made,
+            connections=settings.connections,
+            ending_seconds=math.ceil(settings.timeout) + _ENDING_SECONDS,
+        )
+        journal.note("end")
+
+    def end(self) -> None:
+        """Answer what was taken in, and end; readiness says no from now on."""
+        self._in_loop(self._end)
+
+    def reload(self) -> None:
+        """Look at the folders of the models now."""
+        self._in_loop(self._reload)
+
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        if self._loop is None:  # not even begun
+            os._exit(0)
+        self._loop.call_soon_threadsafe(act)
+
+    def _end(self) -> None:
+        if self._server.desk.draining:
+            return
+        self._server.desk.draining = True
+        linger = self._server.settings.linger
+        self._server.journal.note("drain", linger=linger)
+        asyncio.get_running_loop().call_later(linger, self._exit)
+
+    def _exit(self) -> None:
+        assert self._uvicorn is not None
+        self._uvicorn.should_exit = True
+
+    def _reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._server.reloader.look(again=True))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _made(self, config: uvicorn.Config) -> uvicorn.Server:
+        self._uvicorn = _Quiet(config, self._handlers)
+        return self._uvicorn
+
+    @contextmanager
+    def _handlers(self) -> Generator[None, None, None]:
+        """While the server runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signal.signal(number, self._obey if self._signals else signal.SIG_IGN)
+            for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP"))
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _obey(self, number: int, _: FrameType | None) -> None:
+        if signal.Signals(number).name == "SIGHUP":
+            self.reload()
+        elif self._server.desk.draining:  # the second one: at once
+            os._exit(128 + number)
+        else:
+            self.end()
+
+
+def signals_of(names: Sequence[str]) -> list[signal.Signals]:
+    """The signals of some names that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+class _Quiet(uvicorn.Server):
+    """uvicorn would send itself the signal again at the end, and not end with 0."""
+
+    def __init__(self, config: uvicorn.Config, handlers: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._handlers = handlers
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with self._handlers():  # type: ignore[attr-defined]
+            yield

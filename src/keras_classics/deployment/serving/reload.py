@@ -1,0 +1,61 @@
+"""Hot reload: a folder that changed is opened beside the old one, and takes its place if sound."""
+
+from __future__ import annotations
+
+import asyncio
+
+from keras_classics.deployment.serving.journal import Journal
+from keras_classics.deployment.serving.metrics import Metrics
+from keras_classics.deployment.serving.places import Place
+from keras_classics.deployment.serving.shelf import Open, Shelf, Signature, open_place, signature
+from keras_classics.errors import ClassicsError
+
+
+class Reloader:
+    """Watches the folders of the models on a shelf."""
+
+    def __init__(self, shelf: Shelf, open_engine: Open, metrics: Metrics, journal: Journal) -> None:
+        """A watcher; `watch` begins."""
+        self._shelf, self._open = shelf, open_engine
+        self._metrics, self._journal = metrics, journal
+        self._seen: dict[Place, Signature] = {}  # at the last look
+        self._refused: dict[Place, Signature] = {}
+        self._at_work = asyncio.Lock()
+
+    async def watch(self, seconds: float) -> None:
+        """Look at the folders for ever, every so many seconds."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self.look()
+
+    async def look(self, *, again: bool = False) -> None:
+        """Reload what changed since it was opened, and did not since the last look.
+
+        Args:
+            again: Also what was refused, and without waiting for a second look, as somebody asks.
+        """
+        async with self._at_work:
+            for served in list(self._shelf):
+                place = served.place
+                now = await asyncio.to_thread(signature, place.path)
+                settled = now == self._seen.get(place, served.signature)
+                self._seen[place] = now
+                changed = now != served.signature
+                known = place in self._refused and now == self._refused[place]
+                if changed and ((settled and not known) or again):
+                    await self._reload(place, now)
+
+    async def _reload(self, place: Place, now: Signature) -> None:
+        facts = {"model": place.name, "version": place.version}
+        try:
+            opened = await asyncio.to_thread(open_place, place, self._open)
+        except ClassicsError as error:
+            self._refused[place] = now
+            self._metrics.reloads.labels(place.name, place.version, "refused").inc()
+            self._journal.note("reload", **facts, result="refused", error=str(error))
+            return
+        self._refused.pop(place, None)
+        self._seen[place] = opened.signature
+        self._shelf.exchange(opened)
+        self._metrics.reloads.labels(place.name, place.version, "swapped").inc()
+        self._journal.note("reload", **facts, result="swapped")

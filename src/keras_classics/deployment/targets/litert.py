@@ -1,0 +1,91 @@
+"""LiteRT, formerly TensorFlow Lite: `model.tflite`, for phones and small computers.
+
+int8 is LiteRT's own: weights and activations are rounded, a channel or a tensor at a time, while
+input and output stay what they are. The metadata are a buffer of the file, in the list that the
+format has for them: https://github.com/tensorflow/tensorflow, `tensorflow/compiler/mlir/lite/schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_classics.deployment.engine import Precision
+from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.targets import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from keras_classics.deployment.quantise import Calibration
+
+MODEL = "model.tflite"
+_FILE_IDENTIFIER = b"TFL3"
+
+
+def write(
+    model: keras.Model,
+    folder: Path,
+    precision: Precision,
+    metadata: str,
+    calibration: Calibration | None = None,
+) -> dict[str, Any] | None:
+    """As `Writer` says; the metadata are the buffer of the file's entry "keras_classics"."""
+    del precision  # f32, or what the calibration makes of it
+    import tensorflow as tf
+
+    from keras_classics.deployment.targets.graph import frozen
+
+    function = frozen(model).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    how = None
+    if calibration is not None:
+        batches = calibration.batches
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([batch] for batch in batches)
+        how = {**calibration.record, "by": "LiteRT's converter"}
+    (folder / MODEL).write_bytes(with_metadata(converter.convert(), metadata))
+    return how
+
+
+def with_metadata(content: bytes, metadata: str) -> bytes:
+    """A model file with one more entry in its list of metadata."""
+    import flatbuffers
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(metadata.encode(), np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name = KEY
+    entry.buffer = len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder(len(content) + len(metadata))
+    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def run(folder: Path, options: Mapping[str, str]) -> Run:
+    """As `Writer` says."""
+    del options
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(str(folder / MODEL))
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    shape: list[tuple[int, ...]] = []  # that room was made for last
+
+    def infer(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if shape != [batch.shape]:
+            interpreter.resize_tensor_input(taken["index"], batch.shape)
+            interpreter.allocate_tensors()
+            shape[:] = [batch.shape]
+        interpreter.set_tensor(taken["index"], batch)
+        interpreter.invoke()
+        return np.array(interpreter.get_tensor(given["index"]), np.float32)
+
+    return infer

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keras_classics.cli.app import run as classics
+
+TINY = ["--rounds", "1", "--seconds", "0.02", "--batch-size", "2"]
+
+
+def test_a_small_network_on_three_engines(capsys, tmp_path):
+    plot = tmp_path / "speed.svg"
+    options = ["--width", "0.0625", "--size", "32", "--classes", "5", *TINY, "-o", str(plot)]
+    chosen = ["--library", "openvino", "--library", "onnxruntime", "--library", "keras"]
+    assert classics(["benchmark", "resnet50", *options, *chosen]) == 0
+    out = capsys.readouterr().out
+    lines = {tuple(line.split()[:2]) for line in out.splitlines()}
+    for library, precision in [
+        ("openvino", "int8"),
+        ("openvino", "bf16"),
+        ("openvino", "f32"),
+        ("onnxruntime", "int8"),
+        ("onnxruntime", "f32"),
+        ("keras", "f32"),
+    ]:
+        assert (library, precision) in lines
+    assert "left out" not in out
+    assert "resnet50, 32 × 32, width 0.0625" in out
+    assert "openvino int8" in plot.read_text()
+
+
+def test_an_artefact_beside_what_is_not_to_be_had(capsys, artefact):
+    options = ["--library", "keras", "--library", "torchvision", "--precision", "f32", "--json"]
+    assert classics(["benchmark", str(artefact), *TINY, *options]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [row["library"] for row in values["rows"]] == ["keras"]
+    assert "torchvision f32" in values["missing"]
+    assert values["rows"][0]["p99_ms"] >= values["rows"][0]["p50_ms"] > 0
+    assert not list(artefact.glob("exports*"))  # nothing is left in the run's folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet5"], "did you mean 'resnet50'"),
+        (["no/such/run"], "no/such/run"),
+        (["vgg16", "--library", "openvina"], "did you mean 'openvino'"),
+        (["vgg16", "--precision", "int4"], "not one of int8, bf16, f32"),
+        (["vgg16", "--library", "timm", "--precision", "int8"], "timm runs nothing in int8."),
+        (["vgg16", "-o", "speed.gif"], "the file ends with .json"),
+        (["vgg16", "-o", "no/such/speed.svg"], "no such folder"),
+        (["vgg16", "--batch-size", "0"], "batch-size"),
+    ],
+)
+def test_what_cannot_be_is_one_line(capsys, arguments, message):
+    assert classics(["benchmark", *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_options_that_a_trained_network_has_fixed(capsys, artefact):
+    assert classics(["benchmark", str(artefact), "--size", "64"]) == 2
+    assert "fixed" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_artefact(capsys, tmp_path):
+    assert classics(["benchmark", str(tmp_path), "--library", "keras"]) == 2
+    errors = capsys.readouterr().err
+    assert "not an artefact" in errors
+    assert errors.count("\n") == 1
