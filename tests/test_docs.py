@@ -73,7 +73,7 @@ def test_the_python_examples(tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "load_requested", load_requested)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet50-0676ba61.pth").touch()
-    first, surgery = re.findall(r"```python\n(.*?)```", WEIGHTS, flags=re.DOTALL)
+    first, surgery, inference = re.findall(r"```python\n(.*?)```", WEIGHTS, flags=re.DOTALL)
     exec(first, {})
     assert loaded == [
         ("resnet50", "imagenet"),
@@ -85,6 +85,8 @@ def test_the_python_examples(tmp_path, monkeypatch):
     assert names["grey"].input_shape == (None, 224, 224, 1)
     assert names["mine"].output_shape == (None, 7)
     assert names["large"].input_shape == (None, None, None, 3)
+    exec(inference, names)
+    assert "conv1_bn" not in [layer.name for layer in names["of_pixels"].layers]
 
 
 def test_the_python_example_of_the_drawings(tmp_path, monkeypatch):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     )
     from keras_classics.architectures.vgg import vgg16_sequential, vgg_block
     from keras_classics.artefact import Classifier, load
+    from keras_classics.deployment.bulk import predict, predict_to
+    from keras_classics.deployment.engines import Deployment, open_engine
     from keras_classics.errors import ClassicsError
     from keras_classics.networks import (
         VGG16,
@@ -53,6 +55,7 @@ _HOME = {
     "CATALOG": "architectures.catalog",
     "ClassicsError": "errors",
     "Classifier": "artefact",
+    "Deployment": "deployment.engines",
     "InceptionV3": "networks",
     "InceptionV3Torch": "networks",
     "RECORDS": "weights.records",
@@ -77,6 +80,9 @@ _HOME = {
     "module_a": "architectures.inception_v3",
     "module_b": "architectures.inception_v3",
     "module_c": "architectures.inception_v3",
+    "open_engine": "deployment.engines",
+    "predict": "deployment.bulk",
+    "predict_to": "deployment.bulk",
     "published": "published",
     "vgg16_sequential": "architectures.vgg",
     "vgg_block": "architectures.vgg",
@@ -92,6 +98,7 @@ __all__ = [
     "Analysis",
     "ClassicsError",
     "Classifier",
+    "Deployment",
     "InceptionV3",
     "InceptionV3Torch",
     "ResNet50",
@@ -114,6 +121,9 @@ __all__ = [
     "module_a",
     "module_b",
     "module_c",
+    "open_engine",
+    "predict",
+    "predict_to",
     "published",
     "vgg16_sequential",
     "vgg_block",

@@ -3,7 +3,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +106,121 @@ def test_without_a_threshold_nothing_is_marked(capsys, artefact, shapes, tmp_pat
     printed = json.loads(run(capsys, "predict", copy, shapes / "cross", "--json").out)
     assert {p["accepted"] for p in printed["predictions"]} == {None}
     assert "?" not in run(capsys, "predict", copy, shapes / "cross").out
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_file_of_rows(capsys, artefact, shapes, tmp_path, ending):
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    out = tmp_path / f"out.{ending}"
+    captured = run(capsys, "predict", artefact, shapes / "cross", tmp_path / "torn.png", "-o", out)
+    assert captured.out == ""
+    first, second, third = captured.err.splitlines()
+    assert first.startswith("engine keras in f32 (too few images to convert it for openvino")
+    assert second == "1 image cannot be read: see the column error"
+    assert third == f"wrote 21 rows: {out}"
+    assert app.run(["predict", str(artefact), str(shapes), "-o", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {out}: exists; choose another -o, or --over")
+    run(capsys, "predict", artefact, shapes / "cross/000.png", "-o", out, "--overwrite", "--top", 1)
+    if ending == "csv":
+        (row,) = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))
+        prediction = load(artefact).predict(shapes / "cross/000.png")[0]
+        assert row["class_1"] == prediction.class_name
+        assert float(row["p_1"]) == pytest.approx(prediction.confidence, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "tensorrt"], "engine 'tensorrt': not one of auto, keras, openvino"),
+        (["--precision", "fp16"], "precision 'fp16': not one of f32, bf16, int8"),
+        (["--engine", "keras", "--precision", "bf16"], "the engine keras computes in f32"),
+        (["--precision", "int8"], "nothing runs it in int8"),
+        (["-o", "out.txt"], "-o out.txt: ends with none of .csv, .jsonl, .parquet."),
+        (["-o", "none/out.csv"], "none/out.csv: cannot be written; name a file in a folder"),
+        (["-o", "out.csv", "--json"], "--json, --csv and -o: choose one of them"),
+        (["--overwrite"], "--overwrite: goes with -o FILE"),
+        (["nowhere", "-o", "out.csv"], "nowhere: no such file or folder"),
+        (["empty", "-o", "out.csv"], "empty: contains no images"),
+        (["nowhere"], "nowhere: no such file or folder"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_what_the_user_can_mend(capsys, artefact, shapes, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert app.run(["predict", str(artefact), str(shapes), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_no_model(capsys, shapes, tmp_path):
+    for arguments, message in (
+        ([tmp_path / "none", shapes], "none: no such artefact or export"),
+        ([tmp_path, shapes], "not an artefact"),
+        ([shapes], "an ARTEFACT and PATHS are needed"),
+        (["--weights", "resnet5-keras", shapes], "did you mean"),
+    ):
+        assert app.run(["predict", *map(str, arguments)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def predicting(artefact, folder, out, *more):
+    command = [sys.executable, "-m", "keras_classics.cli", "predict", artefact, folder, "-o", out]
+    return subprocess.Popen(
+        [*command, "--engine", "keras", *more], stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    originals = sorted(shapes.rglob("*.png"))
+    for i in range(6000):
+        (folder / f"{i:05d}.png").hardlink_to(originals[i % len(originals)])
+    out = tmp_path / "out.csv"
+    done = tmp_path / "out.csv.partial" / "done.json"
+    before = 0
+    for number, code in ((2, 130), (15, 143), (9, -9)):
+        process = predicting(artefact, folder, out, "--batch-size", "1")
+        while process.poll() is None:
+            if done.exists() and json.loads(done.read_text())["images"] > before:
+                process.send_signal(number)
+                break
+            time.sleep(0.01)
+        assert process.wait() == code
+        said = process.stderr.read()
+        process.stderr.close()
+        if before:
+            assert f"going on behind {before:,} images" in said
+        reached = json.loads(done.read_text())["images"]
+        assert before < reached < 6000
+        before = reached
+        if code > 0:
+            last = f"interrupted: {before:,} of 6,000 images are done; the same command goes on"
+            assert said.splitlines()[-1].startswith(last)
+    assert not out.exists()
+    captured = run(
+        capsys, "predict", artefact, folder, "-o", out, "--engine", "keras", "--batch-size", 250
+    )
+    assert captured.err.splitlines()[-1] == f"wrote 6,000 rows: {out}"
+    rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))
+    assert [row["path"] for row in rows] == [str(folder / f"{i:05d}.png") for i in range(6000)]
+    classes = [row["class_1"] for row in rows]
+    assert all(classes[i] == classes[i % len(originals)] for i in range(6000))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")
+def test_names_that_are_no_text(capfdbinary, artefact, shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    good, bad = (os.fsencode(tmp_path) + name for name in (b"/\xff.png", b"/\xfe.png"))
+    shutil.copy(shapes / "cross/000.png", good)
+    Path(os.fsdecode(bad)).write_bytes(b"")
+    for options, named in ([], b"\\udcff.png"), (["--json"], b"\\udcff.png"), (["--csv"], good):
+        assert app.run(["predict", str(artefact), str(tmp_path), *options]) == 0
+        captured = capfdbinary.readouterr()
+        assert named in captured.out.replace(b"\n", b"")
+        assert b"empty file" in captured.out + captured.err

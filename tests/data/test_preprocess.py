@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_classics.data.preprocess import preprocess
+from keras_classics.data.preprocess import as_scaling, preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 
@@ -33,6 +33,14 @@ def test_known_values():
         [-0.485 / 0.229, (0.5 - 0.456) / 0.224, (1 - 0.406) / 0.225],
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
+def test_as_a_scaling(mode):
+    scaling = as_scaling(mode)
+    images = PIXELS[..., ::-1] if scaling.reverse else PIXELS
+    scaled = (images - np.array(scaling.mean)) / np.array(scaling.deviation)
+    np.testing.assert_allclose(scaled, preprocess(PIXELS, mode), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])

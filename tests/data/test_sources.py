@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from keras_classics.data import storage
 from keras_classics.data.folder import scan
-from keras_classics.data.sources import find_images
+from keras_classics.data.image_list import ImageList
+from keras_classics.data.sources import each_image, find_images
 from keras_classics.errors import DataError
 
 
@@ -138,3 +140,63 @@ def test_an_archive_stands_for_its_images_too(tree, tmp_path):
     empty.write_bytes(b"torn")
     with pytest.raises(DataError, match=r"empty\.zip: is not a zip archive, or a torn one"):
         find_images(empty)
+
+
+def test_one_by_one_in_the_order_of_sorted_names(tmp_path, monkeypatch):
+    """However few names of a folder are held at a time."""
+    names = [
+        "a.png", "a-b/1.png", "a/1.png", "a/b.png", "a/b/2.png", "a0.png", "B.png", "z/y/x.png",
+        "a b/3.png", "\u00e9.png", *(f"many/{i}.png" for i in range(25)),
+    ]  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for held in (1, 2, 7, 100_000):
+        monkeypatch.setattr(storage, "AT_A_TIME", held)
+        assert [source.name for source in each_image(tmp_path)] == sorted(names)
+
+
+def test_each_image_once_without_a_list_of_them(tree):
+    """What was named before is known by its place."""
+    (tree / "b/.hidden.png").write_bytes(b"x")
+    (tree / "b/none.txt").write_bytes(b"x")
+    given = [tree / "b/2.png", tree / "b", tree / "b/none.txt", tree / "b/.hidden.png", tree, tree]
+    assert names(each_image(given), tree) == [
+        "b/2.png", "b/1.JPG", "b/none.txt", "b/.hidden.png", "a/deep/x.jpeg", "c.tif"
+    ]  # fmt: skip
+    assert names(each_image([f"{tree}/b/*", tree / "b", tree / "c.tif"]), tree) == [
+        "b/1.JPG", "b/2.png", "c.tif"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_file_by_way_of_a_circle_is_one_of_its_own(tree):
+    (tree / "b" / "again").symlink_to(tree / "b")
+    circle = tree / "b" / "again" / "2.png"
+    assert names(each_image([tree / "b", circle]), tree) == ["b/1.JPG", "b/2.png", "b/again/2.png"]
+
+
+def test_a_wrong_second_name_is_told_after_the_first(tree):
+    images = each_image([tree / "b", tree / "nowhere"])
+    assert names([next(images), next(images)], tree) == ["b/1.JPG", "b/2.png"]
+    with pytest.raises(DataError, match="nowhere: no such file"):
+        next(images)
+
+
+def test_a_list_in_a_file(tree, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tree / "b"))
+    odd = tree / "two\nlines.png"
+    odd.write_bytes(b"x")
+    given = [tree / "b", archive, odd, tree / "a"]
+    images = ImageList.write(tmp_path / "list", given)
+    wanted = [
+        (source.path, source.storage.read_bytes(source.name)) for source in find_images(given)
+    ]
+    assert images.images == len(wanted) == 6
+    for first in range(7):
+        sources = images.sources(first)
+        found = [(source.path, source.storage.read_bytes(source.name)) for source in sources]
+        assert found == wanted[first:]
+    assert images.is_whole()
+    images.file.write_bytes(images.file.read_bytes()[:-1])
+    assert not images.is_whole()

@@ -144,3 +144,19 @@ def test_names_where_it_listens_elsewhere():
 )
 def test_which_hosts_are_this_machine_alone(host, own):
     assert is_loopback(host) is own
+
+
+def test_behind_a_proxy_any_name_will_do():
+    from starlette.datastructures import Headers
+
+    guard = Guard(None, host="0.0.0.0", own_use=("/v2",), any_name=True)
+    scope = {"server": ("0.0.0.0", 8000)}
+
+    def refusal(path="/v2", **headers):
+        return guard._refusal("POST", path, Headers({"host": "a.example", **headers}), scope)
+
+    assert refusal() is None
+    assert refusal(origin="https://a.example") is None
+    assert "only this server's own page" in refusal(origin="https://b.example")
+    assert "another site" in refusal(**{"sec-fetch-site": "cross-site"})
+    assert refusal("/docs", **{"sec-fetch-site": "cross-site"}) is None

@@ -144,7 +144,8 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
         # Typer brings its own copy of Click or takes the installed one, so the errors of parsing
         # are told by what they can do.
         if hasattr(error, "format_message"):
-            return _fail(f"{error.format_message().rstrip('.')}. See --help.", 2, debug=debug)
+            message = " ".join(error.format_message().split()).rstrip(".")  # choices stand in lines
+            return _fail(f"{message}. See --help.", 2, debug=debug)
         message = " ".join(str(error).split())[:300]
         bug = f"{type(error).__name__}: {message} (this is a bug; --debug shows where)"
         return _fail(bug, 1, debug=debug)

@@ -118,6 +118,11 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
     screen.print(f"compared with Keras on {agreement.pictures:,} pictures: {escape(agreement.of)}")
     limit = f", {agreement.tolerance:.2g} is allowed" if agreement.tolerance else ""
     screen.print(f"largest difference of a probability {agreement.largest_difference:.2g}{limit}")
+    if agreement.rounded:
+        screen.print(
+            f"{agreement.rounded} more, where the resize rule rounds a grey level otherwise: "
+            f"{agreement.largest_rounded:.2g}"
+        )
     needed = f", {agreement.least_top1:.0%} is needed" if agreement.least_top1 else ""
     screen.print(f"top-1 agrees on {agreement.top1_agreement:.2%}{needed}")
     if agreement.accuracy is not None and agreement.keras_accuracy is not None:

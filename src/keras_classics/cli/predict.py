@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_classics.deployment.bulk import Options
     from keras_classics.deployment.engine import Engine
     from keras_classics.deployment.engines import Deployment
+    from keras_classics.errors import ImageError
     from keras_classics.prediction import Predictions
 
 
@@ -171,28 +172,24 @@ def _print_csv(
     remarks: Console, model: Deployment, paths: list[str], how: Options
 ) -> list[ImageError]:
     """Print a row an image as it comes; the errors of those that cannot be read."""
-    import csv
-    import sys
-
     from keras_classics.cli.terminal import counting
     from keras_classics.deployment.bulk import each
-    from keras_classics.deployment.rows import csv_columns, csv_row
-    from keras_classics.errors import ImageError
+    from keras_classics.deployment.rows import csv_columns, csv_line, csv_row
+    from keras_classics.errors import ImageError as Unreadable
 
-    rows = csv.writer(sys.stdout, lineterminator="\n")
     skipped: list[ImageError] = []
     begun = False
     with counting(remarks, "images") as progress:
         for found in each(
             model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine)
         ):
-            if isinstance(found, ImageError):
+            if isinstance(found, Unreadable):
                 skipped.append(found)
                 continue
             if not begun:
-                rows.writerow(csv_columns(len(found.top)))
+                typer.echo(csv_line(csv_columns(len(found.top))), nl=False)
                 begun = True
-            rows.writerow(csv_row(found))
+            typer.echo(csv_line(csv_row(found)), nl=False)
     return skipped
 
 
@@ -209,6 +206,7 @@ def _show(predictions: Predictions) -> None:
     from rich.text import Text
 
     from keras_classics.cli.terminal import console, new_table, show_table
+    from keras_classics.data.storage import one_line
 
     table = new_table(["image", "class", "then"], ["confidence"])
     table.columns[0].no_wrap = False
@@ -218,7 +216,7 @@ def _show(predictions: Predictions) -> None:
         unsure = prediction.accepted is False
         others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
         table.add_row(
-            Text(str(prediction.path)),
+            Text(one_line(str(prediction.path))),
             Text(prediction.class_name, style="yellow" if unsure else "bold"),
             Text(others, style="dim"),
             f"{prediction.confidence:.1%}{' ?' if unsure else '  ' if marked else ''}",

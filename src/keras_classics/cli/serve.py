@@ -134,12 +134,13 @@ def serve(
         linger=linger,
     )
     with listen(host, port) as listening:  # before the models are opened, which takes longer
+        from keras_classics.cli.backend import start
         from keras_classics.cli.terminal import console
         from keras_classics.deployment.serving.opening import Choice
         from keras_classics.deployment.serving.process import Control, Job, server_for
 
         address = address_of(listening, host)
-        choice = Choice(engine, precision, _share(threads, workers))
+        choice = Choice(engine, precision, _share(threads, workers), start)
         job = Job(places, choice.open, settings, host, keys)
 
         def started() -> None:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from keras_classics.data.storage import one_line
 from keras_classics.errors import ImageError
 from keras_classics.evaluation.metrics import Judgement, interval
 from keras_classics.weights.records import PublishedWeights
@@ -117,7 +118,9 @@ def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
     noun = "image" if len(skipped) == 1 else "images"
     where.print(f"[yellow]skipped {len(skipped)} {noun} that cannot be read:[/]")
     for error in skipped:
-        where.print(Text(f"  {error}"), soft_wrap=True)  # a path that is cut cannot be copied
+        where.print(
+            Text(one_line(f"  {error}")), soft_wrap=True
+        )  # a path that is cut cannot be copied
 
 
 def show_judgement(where: Console, judgement: Judgement, title: str) -> None:

@@ -138,11 +138,11 @@ def _centre(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 def _pad(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    inner = (
-        min(size[0], max(1, round(height * scale))),
-        min(size[1], max(1, round(width * scale))),
-    )
+    # One division of whole numbers each, so that what is exported can find the same sizes.
+    if width * size[0] > height * size[1]:
+        inner = (max(1, round(height * size[1] / width)), size[1])
+    else:
+        inner = (size[0], max(1, round(width * size[0] / height)))
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     padded = np.zeros((*size, 3), np.uint8)
     padded[top : top + inner[0], left : left + inner[1]] = resize(image, inner)

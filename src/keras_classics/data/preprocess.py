@@ -36,8 +36,8 @@ def as_scaling(mode: Mode) -> Scaling:
     if mode == "tf":
         return Scaling((127.5,) * 3, (127.5,) * 3)
     if mode == "torch":
-        red, green, blue = (255 * m for m in _TORCH_MEAN)
-        return Scaling((red, green, blue), tuple(255 * d for d in _TORCH_STD))
+        (r, g, b), (dr, dg, db) = _TORCH_MEAN, _TORCH_STD
+        return Scaling((255 * r, 255 * g, 255 * b), (255 * dr, 255 * dg, 255 * db))
     if mode == "caffe":
         return Scaling(_CAFFE_MEAN, (1.0,) * 3, reverse=True)
     return Scaling((0.0,) * 3, (1.0,) * 3)

@@ -34,7 +34,7 @@ RATIO_LIMIT = 200
 RATIO_FROM = 16 * 1024**2
 """Bytes; a small picture of one colour is rightly packed a thousand times smaller."""
 
-AT_A_TIME = 100_000
+AT_A_TIME = 50_000
 """Names of one folder that are held at a time, where images are listed one by one."""
 
 # What Windows says of a name with an asterisk: there can be no such file.

@@ -1,4 +1,4 @@
-"""A Keras model in bfloat16, for the formats whose files hold the numbers that are computed with."""
+"""A Keras model in bfloat16, for formats whose files hold the numbers that are computed with."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def stream(
 
 
 def each(
-    model: Deployment,
+    model: Deployment | str | os.PathLike[str],
     paths: Paths,
     options: Options = DEFAULTS,
     *,
@@ -101,7 +101,7 @@ def each(
     """Classify any number of image files, one after the other.
 
     Args:
-        model: What runs.
+        model: What runs; a folder runs with the engine that `Deployment` chooses.
         paths: Files, folders, zip archives and patterns, as `find_images` takes them.
         options: How.
         progress: Called with the number of images found or done, and their total once known.
@@ -114,6 +114,7 @@ def each(
         ClassicsError: As `Deployment.open` and `find_images`, or, at the end, if no image can be
             read.
     """
+    model = _deployment(model)
     model.fingerprint()
     first_error: ImageError | None = None
     with tempfile.TemporaryDirectory(prefix="keras-classics-") as folder:
@@ -135,7 +136,7 @@ def each(
 
 
 def predict(
-    model: Deployment,
+    model: Deployment | str | os.PathLike[str],
     paths: Paths,
     options: Options = DEFAULTS,
     *,
@@ -155,7 +156,7 @@ def predict(
 
 def predict_to(
     out: str | os.PathLike[str],
-    model: Deployment,
+    model: Deployment | str | os.PathLike[str],
     paths: Paths,
     options: Options = DEFAULTS,
     *,
@@ -173,7 +174,7 @@ def predict_to(
 
     Args:
         out: The file; its ending, .csv, .jsonl or .parquet, names the format.
-        model: What runs.
+        model: What runs; a folder runs with the engine that `Deployment` chooses.
         paths: Files, folders, zip archives and patterns, as `find_images` takes them.
         options: How.
         overwrite: Begin anew, and replace what is there.
@@ -192,6 +193,7 @@ def predict_to(
     for folder in (Path(path) for path in given if os.fspath(path)):
         if folder.is_dir():
             check_file(out, "", "", data=folder)
+    model = _deployment(model)
     asked = Asked(model.fingerprint(), model.engine, model.precision, _hash(given), options.top_k)
     with partial(out) as place, _explained(place), handled(signal.SIGTERM) as interrupts:
         _prepare(place, asked, overwrite=overwrite)
@@ -217,6 +219,10 @@ def predict_to(
             place.publish(whole)
         place.discard()
         return written
+
+
+def _deployment(model: Deployment | str | os.PathLike[str]) -> Deployment:
+    return model if isinstance(model, Deployment) else Deployment(model)
 
 
 def _prepare(place: Partial, asked: Asked, *, overwrite: bool) -> None:

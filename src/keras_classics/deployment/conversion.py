@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -27,7 +30,7 @@ from keras_classics.deployment.exporting import Request, Tell
 from keras_classics.deployment.portable import portable
 from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.samples import Parts, Picture, Sample, fitted, parts_of, photographs
-from keras_classics.deployment.targets import TARGETS, writer
+from keras_classics.deployment.targets import TARGETS, Run, Writer, writer
 from keras_classics.published import published
 
 COMPARED = {"f32": 200, "bf16": 1000, "int8": 1000}  # pictures at most
@@ -60,11 +63,11 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
         Path(request.data) if request.data else None,
         Path(request.root) if request.root else None,
     )
-    sample = _compared(request, parts)
+    samples = _compared(request, parts)
     calibration = _calibration(request, classifier, parts, tell)
 
     tell("converting" if calibration is None else "quantising", 0, 0)
-    about = {
+    about: dict[str, Any] = {
         "target": request.target,
         "precision": request.precision,
         "input": request.input,
@@ -87,9 +90,10 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     agreement = compare(
         classifier,
         module.run(folder, options),
-        sample,
+        samples,
         kind=request.input,
         precision=request.precision,
+        pixels=partial(_resize_alone, model, module, options) if request.input == "image" else None,
         progress=lambda done, total: tell("comparing with Keras", done, total),
     )
     export = Export(
@@ -104,6 +108,15 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     return export
 
 
+def _resize_alone(model: keras.Model, module: Writer, options: Mapping[str, str]) -> Run:
+    """The resize rule of a model, exported and run as the whole is."""
+    picture = keras.Input(batch_shape=model.input_shape, dtype=model.input.dtype)
+    resize = keras.Model(picture, model.get_layer("resize")(picture))
+    with TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        module.write(resize, Path(place), "f32", "{}", None)
+        return module.run(Path(place), options)
+
+
 def _source(request: Request) -> tuple[Classifier, dict[str, str]]:
     """What is exported, and what identifies it."""
     if request.artefact is None:
@@ -116,12 +129,15 @@ def _quantisers(request: Request) -> tuple[str, ...]:
     return TARGETS[request.target].quantiser if request.precision == "int8" else ()
 
 
-def _compared(request: Request, parts: Parts | None) -> Sample:
+def _compared(request: Request, parts: Parts | None) -> list[Sample]:
     """What the export is compared on."""
     if parts is not None and len(parts.test):
-        return parts.test.drawn(COMPARED[request.precision], SEED)
+        held_out = parts.test.drawn(COMPARED[request.precision], SEED)
+        # Pictures of one run may all be of one size, which shows little of a resize rule.
+        shows_sizes = request.input == "image" and request.precision == "f32"
+        return [held_out, photographs()] if shows_sizes else [held_out]
     if request.precision != "int8":
-        return photographs()
+        return [photographs()]
     if parts is None:
         raise ExportError(
             "int8 needs the pictures that the run learnt from, to quantise by and to compare on; "

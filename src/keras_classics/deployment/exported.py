@@ -48,6 +48,8 @@ class Agreement:
     top1_agreement: float  # share of pictures that both call the same
     tolerance: float | None  # the largest difference allowed; None where top-1 decides alone
     least_top1: float  # the least agreement allowed
+    rounded: int = 0  # pictures of which the resize rule in the file rounds a grey level otherwise
+    largest_rounded: float = 0.0  # difference that this makes, which the tolerance does not bound
     accepted: bool = False  # out of tolerance, and wanted all the same
     accuracy: float | None = None  # of the export, where the classes of the pictures are known
     keras_accuracy: float | None = None  # of the Keras model on the same pictures
@@ -149,9 +151,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def bare(card: Card) -> Card:
     """A card without what only concerns the training, such as where its pictures lay."""
-    kept = {
-        key: card.data[key] for key in ("fingerprint", "contents", "images") if key in card.data
-    }
+    names = ("fingerprint", "contents", "images")
+    kept = {name: card.data[name] for name in names if name in card.data}
     return dataclasses.replace(card, data=kept, history=[], recipe={})
 
 

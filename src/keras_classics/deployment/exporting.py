@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import get_args
+from typing import IO, cast
 
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import PRECISIONS, Precision
@@ -20,6 +20,7 @@ from keras_classics.errors import ArtefactError, OutputError, nearest
 from keras_classics.training.output import check_outside, check_space, staging
 
 CALIBRATION_PICTURES = 300
+WORKER = "keras_classics.deployment.worker"
 EXPORTS = "exports"  # in the folder of a run
 
 Tell = Callable[[str, int, int], None]
@@ -134,6 +135,12 @@ def check(asked: Request) -> None:
             f"{asked.target} in {asked.precision}: {reason}; take "
             f"{' or '.join(p for p in PRECISIONS if p not in target.refused)}."
         )
+    reason = target.fitted_only.get(asked.precision)
+    if reason and asked.input == "image":
+        raise ExportError(
+            f"{asked.target} in {asked.precision}: takes no pictures of any size, as {reason}; "
+            "take --fitted or --raw."
+        )
     if asked.calibration_pictures < 1:
         raise ExportError(
             f"calibration_pictures={asked.calibration_pictures}: at least 1 is needed."
@@ -160,12 +167,12 @@ def _size(artefact: Path) -> int:
 
 def _in_another_process(asked: Request, folder: Path, place: Path, tell: Tell) -> None:
     """Convert in a process whose Keras runs on the backend that the target needs."""
-    with _worker(TARGETS[asked.target].backend) as worker:
-        assert worker.stdin is not None and worker.stdout is not None  # noqa: PT018
+    with _worker(TARGETS[asked.target].backend) as (questions, answers):
         line = json.dumps({"request": dataclasses.asdict(asked), "folder": str(folder)})
-        worker.stdin.write(line + "\n")
-        worker.stdin.flush()
-        for answer in map(json.loads, worker.stdout):
+        with suppress(BrokenPipeError):  # gone already, which the answers tell
+            questions.write(line + "\n")
+            questions.flush()
+        for answer in map(json.loads, answers):
             if "what" in answer:
                 tell(answer["what"], answer["done"], answer["total"])
             elif "error" in answer:
@@ -185,16 +192,18 @@ def _in_another_process(asked: Request, folder: Path, place: Path, tell: Tell) -
 
 
 @contextmanager
-def _worker(backend: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that is gone when the context ends, however it ends."""
+def _worker(backend: str) -> Iterator[tuple[IO[str], IO[str]]]:
+    """What a process reads and writes that is gone when the context ends, however it ends."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
+        "PYTHONHASHSEED": "0",  # tf2onnx writes nodes in the order of a set
         "CUDA_VISIBLE_DEVICES": "-1",  # the same file on every machine
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "keras_classics.deployment.worker"],
+        # Not even a file in the current folder that is called as a module is imported.
+        [sys.executable, "-P", "-m", WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -202,17 +211,12 @@ def _worker(backend: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         encoding="utf-8",
     )
+    pipes = cast("tuple[IO[str], IO[str]]", (process.stdin, process.stdout))
     try:
-        yield process
+        yield pipes
     finally:
         process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    pass
         process.wait()
-
-
-assert set(get_args(TargetName)) == set(TARGETS)
+        for pipe in pipes:
+            with suppress(BrokenPipeError):
+                pipe.close()

@@ -66,6 +66,7 @@ class Done:
     images: int = 0
     unreadable: int = 0  # among them
     size: int = 0  # bytes of the file of the rows
+    inode: int | None = None  # of the finished file, which it keeps when it is put in its place
 
 
 class Partial:
@@ -105,22 +106,18 @@ class Partial:
             self.done = self.certain = Done(**(self._json(DONE) or {}))
         except (KeyError, TypeError, AttributeError):
             raise self._torn("torn") from None
-        rows = self._folder / ROWS
-        size = rows.stat().st_size if rows.exists() else None
-        if size is None and self.is_over:
-            return
-        if not self.images(self.job).is_whole() or (size or 0) < self.done.size:
+        size = self.rows.stat().st_size if self.rows.exists() else 0
+        whole = self.images(self.job).is_whole() and size >= self.done.size
+        if not (whole or self.is_over):
             raise self._torn("torn")
 
     @property
     def is_over(self) -> bool:
         """Whether the process was killed when all was done but removing this folder."""
-        return (
-            self.job is not None
-            and self.done.images == self.job.images
-            and not (self._folder / ROWS).exists()
-            and self._place.exists()
-        )
+        try:
+            return self.done.inode is not None and self._place.stat().st_ino == self.done.inode
+        except OSError:
+            return False
 
     def images(self, job: Job) -> ImageList:
         """The images of a job."""
@@ -171,6 +168,8 @@ class Partial:
         """
         with whole.open("rb") as file:
             os.fsync(file.fileno())
+            inode = os.fstat(file.fileno()).st_ino
+        self._write(DONE, dataclasses.asdict(dataclasses.replace(self.done, inode=inode)))
         whole.replace(self._place)
         synced(self._place.parent)
         synced(self._folder)

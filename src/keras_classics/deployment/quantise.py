@@ -1,7 +1,7 @@
 """int8: which numbers of a network are rounded to 8 bits, and by which pictures that is decided.
 
-OpenVINO and ONNX are quantised by NNCF. Where the network then no longer calls enough pictures as the
-Keras model does, it is done again with accuracy control: biases are corrected the slow way, and
+OpenVINO and ONNX are quantised by NNCF. Where the network then no longer calls enough pictures as
+the Keras model does, it is done again with accuracy control: biases are corrected the slow way, and
 the layers that cost most go back to f32, one after the other. LiteRT has a converter of its own.
 
 Sources: Krishnamoorthi, Quantizing deep convolutional networks for efficient inference,
@@ -10,6 +10,7 @@ arXiv:1806.08342; https://docs.openvino.ai, "Quantizing with accuracy control".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.deployment import runtimes
+from keras_classics.deployment.exported import ExportError
 
 MOST_PUT_BACK = 20  # layers, beyond which a network is better left in f32
 RANKED_BY = 100  # pictures
+RESIZE = r".*/resize(_\d+)?/.*"  # nodes of the layer of `portable`
 
 Batch = npt.NDArray[Any]
 
@@ -71,7 +74,7 @@ def quantise(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]
         "preset": nncf.QuantizationPreset.PERFORMANCE,
         "subset_size": len(calibration.batches),
         # A resize rule in front of the network is exact arithmetic on pixels, not a layer.
-        "ignored_scope": nncf.IgnoredScope(patterns=[".*/resize/.*"], validate=False),
+        "ignored_scope": nncf.IgnoredScope(patterns=[RESIZE], validate=False),
     }
     pictures = nncf.Dataset(calibration.batches, lambda batch: {name: batch})
     by = "NNCF"
@@ -94,6 +97,11 @@ def quantise(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]
         )
         agreement, _ = validate(kind.compiled(quantised), items)
     layers, in_int8 = kind.layers(quantised)
+    if not in_int8:
+        raise ExportError(
+            "none of the layers can compute in int8 without calling more pictures otherwise than "
+            f"Keras does than 1 in {1 / calibration.most_lost:.0f}; take f32 or bf16."
+        )
     return quantised, {
         **calibration.record,
         "by": by,
@@ -122,14 +130,22 @@ class _OpenVino:
 
     @staticmethod
     def layers(model: Any) -> tuple[int, int]:
-        """Convolutions and products with weights, and how many of them take 8 bits."""
-        inputs = [
-            op.input_value(0).get_node().get_type_name()
+        """Convolutions and products with weights, and how many of them have 8 bits."""
+        layers = [
+            op
             for op in model.get_ops()
             if op.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
-            and "/resize/" not in op.get_friendly_name()
+            and not re.match(RESIZE, op.get_friendly_name())
         ]
-        return len(inputs), inputs.count("FakeQuantize")
+        return len(layers), sum(_OpenVino._has_8_bits(op.input_value(1)) for op in layers)
+
+    @staticmethod
+    def _has_8_bits(output: Any) -> bool:
+        """Whether weights are held in 8 bits, and made floats again on their way."""
+        node = output.get_node()
+        while node.get_type_name() in ("Multiply", "Subtract", "Convert", "Reshape", "Transpose"):
+            node = node.input_value(0).get_node()
+        return bool(node.get_type_name() == "FakeQuantize" or node.get_element_type().size == 1)
 
 
 class _Onnx:
@@ -153,11 +169,11 @@ class _Onnx:
 
     @staticmethod
     def layers(model: Any) -> tuple[int, int]:
-        """Convolutions and products with weights, and how many of them take 8 bits."""
+        """Convolutions and products with weights, and how many of them have 8 bits."""
         made_by = {name: node.op_type for node in model.graph.node for name in node.output}
-        inputs = [
-            made_by.get(node.input[0])
+        weights = [
+            made_by.get(node.input[1])
             for node in model.graph.node
-            if node.op_type in ("Conv", "MatMul", "Gemm") and "/resize/" not in node.name
+            if node.op_type in ("Conv", "MatMul", "Gemm") and not re.match(RESIZE, node.name)
         ]
-        return len(inputs), inputs.count("DequantizeLinear")
+        return len(weights), weights.count("DequantizeLinear")

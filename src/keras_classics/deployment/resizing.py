@@ -25,7 +25,7 @@ Tensor = Any  # of the backend; whole numbers may be Python's
 Sizes = tuple[int, int]
 
 _LINEAR_UNIT = 2048.0  # OpenCV's weights of linear interpolation have 11 bits
-# Pillow rounds between its two passes; since this version, tall images begin with the other one.
+# Pillow rounds between its two passes; since version 13, tall images are resized vertically first.
 _TALL_VERTICALLY_FIRST = int(PIL.__version__.split(".")[0]) >= 13
 
 
@@ -56,15 +56,11 @@ class Resize(keras.layers.Layer):  # type: ignore[misc]
 class _Axis:
     """Rows or columns: from `source` pixels to the part from `first` on of `target` pixels."""
 
+    inputs: Tensor  # (1, n), positions of the pixels there are; from 0 to `source` those in use
     source: Tensor
     target: Tensor
-    count: Tensor  # of the part
+    count: int  # of the part
     first: Tensor = 0.0
-
-    @property
-    def inputs(self) -> Tensor:
-        """Positions of the pixels there are, (1, source)."""
-        return ops.expand_dims(_positions(self.source), 0)
 
     @property
     def outputs(self) -> Tensor:
@@ -81,7 +77,7 @@ class _Axis:
 
 def _positions(count: Tensor) -> Tensor:
     """0, 1, ... as float32."""
-    return ops.cast(ops.arange(ops.cast(count, "int32")), "float32")
+    return ops.cast(ops.arange(count, dtype="int32"), "float32")
 
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
@@ -98,10 +94,14 @@ def _nearest_even(a: Tensor, b: Tensor) -> Tensor:
     return down + ops.cast(up, "float32")
 
 
-def _sides(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Height and width of an image (3, h, w), as float32."""
-    _, height, width = ops.shape(image)
-    return ops.cast(height, "float32"), ops.cast(width, "float32")
+def _axes(image: Tensor, size: Sizes) -> tuple[_Axis, _Axis]:
+    """Rows and columns of an image (3, h, w), all of them to the whole size."""
+    _, *sides = ops.shape(image)
+    rows, columns = (ops.expand_dims(_positions(side), 0) for side in sides)
+    return (
+        _Axis(rows, rows[0, -1] + 1, float(size[0]), size[0]),
+        _Axis(columns, columns[0, -1] + 1, float(size[1]), size[1]),
+    )
 
 
 def _along(image: Tensor, weights: Tensor) -> Tensor:
@@ -114,49 +114,50 @@ def _along(image: Tensor, weights: Tensor) -> Tensor:
 
 
 def _stretch(image: Tensor, size: Sizes) -> Tensor:
-    rows, columns = (_Axis(side, float(n), n) for side, n in zip(_sides(image), size, strict=True))
-    return _resize(image, rows, columns)
+    return _resize(image, *_axes(image, size))
 
 
 def _crop(image: Tensor, size: Sizes) -> Tensor:
-    """As `data.fit` cuts, before resizing."""
-    height, width = _sides(image)
-    wide = width * size[0] > height * size[1]
-    cut_height = ops.where(wide, height, _nearest_even(width * size[0], float(size[1])))
-    cut_width = ops.where(wide, _nearest_even(height * size[1], float(size[0])), width)
-    cut = []
-    for side, wanted in ((height, cut_height), (width, cut_width)):
-        part = ops.minimum(side, ops.maximum(wanted, 1.0))
-        first = _quotient(side - part, 2.0)
-        cut.append((ops.cast(first, "int32"), ops.cast(first + part, "int32")))
-    (top, bottom), (left, right) = cut
-    return _stretch(image[:, top:bottom, left:right], size)
+    """As `data.fit` cuts, before resizing: what lies beyond has no weights."""
+    rows, columns = _axes(image, size)
+    wide = columns.source * size[0] > rows.source * size[1]
+    height = ops.where(wide, rows.source, _nearest_even(columns.source * size[0], columns.target))
+    width = ops.where(wide, _nearest_even(rows.source * size[1], rows.target), columns.source)
+    return _resize(image, _cut(rows, height), _cut(columns, width))
+
+
+def _cut(axis: _Axis, wanted: Tensor) -> _Axis:
+    """The middle of an axis."""
+    source = ops.minimum(axis.source, ops.maximum(wanted, 1.0))
+    first = _quotient(axis.source - source, 2.0)
+    return replace(axis, inputs=axis.inputs - first, source=source)
 
 
 def _pad(image: Tensor, size: Sizes) -> Tensor:
     """As `data.fit` pads: what lies beyond the picture has no weights, so that it is black."""
-    height, width = _sides(image)
-    wide = width * size[0] > height * size[1]
-    inner = (
-        ops.where(wide, _nearest_even(height * size[1], width), float(size[0])),
-        ops.where(wide, float(size[1]), _nearest_even(width * size[0], height)),
-    )
-    axes = []
-    for side, wanted, count in zip((height, width), inner, size, strict=True):
-        target = ops.minimum(float(count), ops.maximum(wanted, 1.0))
-        axes.append(_Axis(side, target, count, -_quotient(count - target, 2.0)))
-    return _resize(image, *axes)
+    rows, columns = _axes(image, size)
+    wide = columns.source * size[0] > rows.source * size[1]
+    height = ops.where(wide, _nearest_even(rows.source * size[1], columns.source), rows.target)
+    width = ops.where(wide, columns.target, _nearest_even(columns.source * size[0], rows.source))
+    return _resize(image, _between_bars(rows, height), _between_bars(columns, width))
+
+
+def _between_bars(axis: _Axis, wanted: Tensor) -> _Axis:
+    """All of an axis as the middle of the pixels wanted."""
+    target = ops.maximum(wanted, 1.0)
+    return replace(axis, target=target, first=-_quotient(axis.count - target, 2.0))
 
 
 def _central_crop(image: Tensor, size: Sizes, crop: CentralCrop) -> Tensor:
-    sides = _sides(image)
-    shorter = ops.minimum(*sides)
-    axes = []
-    for side, count in zip(sides, size, strict=True):
-        target = _quotient(side * crop.resize, shorter)
-        half = _quotient if crop.interpolation == "opencv-cubic" else _nearest_even
-        axes.append(_Axis(side, target, count, half(target - count, 2.0)))
-    rows, columns = axes
+    rows, columns = _axes(image, size)
+    shorter = ops.minimum(rows.source, columns.source)
+    half = _quotient if crop.interpolation == "opencv-cubic" else _nearest_even
+
+    def middle(axis: _Axis) -> _Axis:
+        target = _quotient(axis.source * crop.resize, shorter)
+        return replace(axis, target=target, first=half(target - axis.count, 2.0))
+
+    rows, columns = middle(rows), middle(columns)
     if crop.interpolation == "opencv-cubic":
         image = _along(_along(image, _cubic(columns)), _cubic(rows))
         return ops.clip(ops.round(image), 0.0, 255.0)
@@ -170,15 +171,18 @@ def _resize(image: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
         rows.source * limit.denominator > rows.target * limit.numerator,
         columns.source * limit.denominator > columns.target * limit.numerator,
     )
-    height, width = (
-        ops.where(shrinks, ops.minimum(axis.source, axis.target), axis.source)
-        for axis in (rows, columns)
+    smaller = []
+    for axis in (rows, columns):
+        side = ops.where(shrinks, ops.minimum(axis.source, axis.target), axis.source)
+        # As many pixels as there can be, so that all sizes from here on are known.
+        most = axis.count * limit.numerator // limit.denominator
+        smaller.append(replace(axis, target=side, count=most, first=0.0))
+    image = _area(image, *smaller)
+    rows, columns = (
+        replace(axis, inputs=ops.expand_dims(_positions(part.count), 0), source=part.target)
+        for axis, part in zip((rows, columns), smaller, strict=True)
     )
-    image = _area(
-        image, replace(rows, target=height, count=height, first=0.0),
-        replace(columns, target=width, count=width, first=0.0),
-    )  # fmt: skip
-    return _linear(image, replace(rows, source=height), replace(columns, source=width))
+    return _linear(image, rows, columns)
 
 
 # The filters
@@ -237,7 +241,11 @@ def _linear_weights(axis: _Axis, *, clamp: bool) -> tuple[Tensor, Tensor, Tensor
 
 
 def _cubic(axis: _Axis) -> Tensor:
-    """The weights (count, source) of OpenCV's INTER_CUBIC: 4 pixels, whatever the scale."""
+    """The weights (count, source) of OpenCV's INTER_CUBIC: 4 pixels, whatever the scale.
+
+    These are floats, as in its builds with Intel's library, which all for x86 are; others have 11
+    bits, as have all for sides below 4 pixels.
+    """
     a = -0.75
     before, part = axis.nearest()
     rest = 1 - part

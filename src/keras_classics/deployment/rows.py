@@ -21,7 +21,7 @@ from keras_classics.deployment import runtimes
 from keras_classics.errors import ClassicsError, ImageError
 from keras_classics.prediction import Prediction
 
-ROW_GROUP = 2**16  # rows of a Parquet file that are held at a time
+ROW_GROUP = 2**14  # rows of a Parquet file that are held at a time
 
 ACCEPTED = {None: "", True: "yes", False: "no"}
 
@@ -60,13 +60,13 @@ class CsvRows(Rows):
 
     def head(self) -> bytes:
         """The names of the columns."""
-        return _line([*csv_columns(self.top), "error"])
+        return csv_line([*csv_columns(self.top), "error"])
 
     def row(self, found: Prediction | ImageError) -> bytes:
         """As `Rows` says."""
         if isinstance(found, ImageError):
-            return _line([str(found.path), *[""] * (2 * self.top + 1), found.reason])
-        return _line([*csv_row(found), ""])
+            return csv_line([str(found.path), *[""] * (2 * self.top + 1), found.reason])
+        return csv_line([*csv_row(found), ""])
 
 
 class JsonRows(Rows):
@@ -160,7 +160,8 @@ def _flat(prediction: Prediction) -> list[Any]:
     return [value for pair in prediction.top for value in pair]
 
 
-def _line(values: list[str]) -> bytes:
+def csv_line(values: list[str]) -> bytes:
+    """A row of CSV in UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)
     # A name of bytes that are no text stands there as it is on the disk.

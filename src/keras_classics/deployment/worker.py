@@ -16,6 +16,9 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
+from keras_classics.deployment.exporting import Request
+from keras_classics.errors import ClassicsError, out_of_memory
+
 
 def main() -> None:
     """Do what the line on standard input asks for."""
@@ -43,11 +46,9 @@ def _work(asked: dict[str, Any], answers: TextIO) -> None:
         answers.write(json.dumps(values) + "\n")
         answers.flush()
 
-    from keras_classics.errors import ClassicsError, out_of_memory
-
     try:
-        from keras_classics.deployment.conversion import convert
-        from keras_classics.deployment.exporting import Request
+        # Which takes seconds, and may not fail without a word.
+        from keras_classics.deployment.conversion import convert  # noqa: PLC0415
 
         convert(
             Request(**asked["request"]),

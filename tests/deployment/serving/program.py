@@ -2,7 +2,7 @@
 
     python program.py FOLDER [--workers N] [--seconds S] [--timeout S] [--linger S] [--watch S]
 
-The answers of a folder follow from its file `seed`; its file `crash` ends the process.
+The answers of a folder follow from its file `model.seed`; its file `crash` ends the process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Opener:
     def __call__(self, path):
         if (path / "crash").exists():
             os._exit(9)
-        text = (path / "seed").read_text()
+        text = (path / "model.seed").read_text()
         if not text.isdecimal():
             raise ArtefactError(f"{path}: torn.")
         return FakeEngine(seed=int(text), seconds=self.seconds)

@@ -195,7 +195,7 @@ def test_a_network_that_fails(serving):
 def test_no_memory(serving):
     class Greedy(FakeEngine):
         def probabilities(self, images):
-            raise MemoryError
+            raise MemoryError(f"{len(images)} pictures")
 
     with running(serving, opened(engine=Greedy())) as server:
         assert server.classify(pictures(1)[0]).status_code == 507

@@ -6,7 +6,7 @@ from keras_classics.deployment.serving.places import newest_first, parse_places
 from keras_classics.errors import ClassicsError
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("run", "other", "a b", "x=y", "run/exports/openvino-int8"):
@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
         ("cats.v_2-b=a b", "cats.v_2-b:1 a b"),
     ],
 )
-def test_places(run, argument, place):
+def test_places(argument, place):
     (found,) = parse_places([argument])
     assert f"{found} {found.path}" == place
 
@@ -58,7 +58,7 @@ def test_the_current_folder_has_a_name(run, monkeypatch):
         (["run", "run/exports/openvino-int8"], "would be called the same"),
     ],
 )
-def test_what_cannot_be_a_place(run, arguments, words):
+def test_what_cannot_be_a_place(arguments, words):
     with pytest.raises(ClassicsError) as error:
         parse_places(arguments)
     assert words in str(error.value)

@@ -41,11 +41,10 @@ class Program:
 
     def ask(self, image, **options):
         headers = {"content-type": "image/png"}
-        answer = httpx.post(
+        return httpx.post(
             f"{self.address}classify?top=1", content=encoded(image), headers=headers,
             timeout=30, **options,
         )  # fmt: skip
-        return answer
 
     def answered(self, image, seed):
         (found,) = self.ask(image).json()["predictions"]
@@ -84,7 +83,7 @@ def program(folder, *options):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "seed").write_text("1")
+    (tmp_path / "model" / "model.seed").write_text("1")
     return tmp_path / "model"
 
 
@@ -143,11 +142,11 @@ def test_a_signal_reloads(folder):
     image = pictures(1)[0]
     with program(folder) as found:
         assert found.answered(image, 1)
-        (folder / "seed").write_text("2")
+        (folder / "model.seed").write_text("2")
         found.process.send_signal(signal.SIGHUP)
         until(lambda: found.of("reload"))
         assert found.answered(image, 2)
-        (folder / "seed").write_text("torn")
+        (folder / "model.seed").write_text("torn")
         found.process.send_signal(signal.SIGHUP)
         until(lambda: len(found.of("reload")) == 2)
         assert found.of("reload")[1]["result"] == "refused"
@@ -156,7 +155,7 @@ def test_a_signal_reloads(folder):
 
 def test_the_network_speaks_first(folder):
     """What cannot be opened never listens."""
-    (folder / "seed").write_text("torn")
+    (folder / "model.seed").write_text("torn")
     done = subprocess.run(
         [sys.executable, str(PROGRAM), str(folder)], capture_output=True, text=True, check=False
     )

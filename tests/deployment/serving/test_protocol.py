@@ -238,11 +238,13 @@ def test_nested_data(server):
 
 
 def test_the_client_s_time_limit(serving):
-    with running(serving, opened(engine=FakeEngine(seconds=0.5))) as server:
-        with triton.InferenceServerClient(f"{server.host}:{server.port}") as client:
-            with pytest.raises(triton.InferenceServerException, match="not answered within"):
-                client.infer("fake", [image_input(pictures(1))], timeout=100_000)
-            client.infer("fake", [image_input(pictures(1))], timeout=20_000_000)
+    with (
+        running(serving, opened(engine=FakeEngine(seconds=0.5))) as server,
+        triton.InferenceServerClient(f"{server.host}:{server.port}") as client,
+    ):
+        with pytest.raises(triton.InferenceServerException, match="not answered within"):
+            client.infer("fake", [image_input(pictures(1))], timeout=100_000)
+        client.infer("fake", [image_input(pictures(1))], timeout=20_000_000)
 
 
 def good():

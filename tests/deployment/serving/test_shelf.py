@@ -28,7 +28,7 @@ def write(folder, text):
     """Exchange a folder as a whole, as `classics train` and `export` do."""
     new = folder.with_name(folder.name + ".partial")
     new.mkdir()
-    (new / "seed").write_text(text)
+    (new / "model.seed").write_text(text)
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
         folder.rename(old)
@@ -39,9 +39,16 @@ def write(folder, text):
     return folder
 
 
+class Greedy(FakeEngine):
+    def probabilities(self, images):
+        raise MemoryError(f"{len(images)} pictures")
+
+
 def open_folder(path):
     """An engine whose answers follow from a file."""
-    text = (path / "seed").read_text()
+    text = (path / "model.seed").read_text()
+    if text == "bug":
+        raise KeyError(text)
     if not text.isdecimal():
         raise ArtefactError(f"{path}: torn.")
     engine = FakeEngine(seed=int(text))
@@ -77,9 +84,8 @@ def test_a_folder_that_is_opened(folder):
     ("engine", "words"),
     [
         (lambda _: FakeEngine(class_names=("a", "b")), "no probabilities"),
-        (lambda _: {}["weights"], "torn \\(KeyError: 'weights'\\)"),
-        (lambda _: (_ for _ in ()).throw(MemoryError), "not enough memory"),
-        (lambda _: FakeEngine(poison=0), "a picture that the network cannot take"),
+        (lambda _: FakeEngine(poison=0), "does not answer \\(RuntimeError: a picture"),
+        (lambda _: Greedy(), "not enough memory"),
     ],
 )
 def test_what_cannot_be_opened(folder, engine, words):
@@ -102,14 +108,18 @@ def test_what_changes_while_it_is_opened(folder):
 
 def test_signature(folder):
     before = signature(folder)
-    (folder / ".model.partial").write_text("half")
+    for name in (".model.keras.partial", "checkpoint.keras", "report.html", "models.txt"):
+        (folder / name).write_text("of the run, not of the model")
     (folder / "exports").mkdir()
-    (folder / "exports" / "note").write_text("an export of the same run")
     assert signature(folder) == before
-    (folder / "seed").write_text("2")
+    for name in ("artefact.json", "export.json", "model.keras", "model.xml", "model.bin"):
+        unlike = signature(folder)
+        (folder / name).write_text("new")
+        assert signature(folder) != unlike
+    (folder / "model.seed").write_text("2")
     changed = signature(folder)
     assert changed != before
-    os.utime(folder / "seed", ns=(5, 5))
+    os.utime(folder / "model.seed", ns=(5, 5))
     assert signature(folder) != changed
     assert signature(folder / "nowhere") is None
 
@@ -139,8 +149,13 @@ def test_hot_reload(serving, folder):
         until(lambda: server.log.of("reload"))
         assert len(server.log.of("reload")) == 2  # and it is said once
 
-        shutil.rmtree(folder)
+        write(folder, "bug")
         until(lambda: len(server.log.of("reload")) == 3)
+        assert "KeyError: 'bug' (this is a bug)" in server.log.of("reload")[-1]["error"]
+        assert answers(2)
+
+        shutil.rmtree(folder)
+        until(lambda: len(server.log.of("reload")) == 4)
         assert "no such artefact" in server.log.of("reload")[-1]["error"]
         assert answers(2)
 

@@ -85,7 +85,7 @@ def test_all_workers_hear_signals_and_count_together(folder):
         assert pattern in httpx.get(f"{found.address}metrics").text
         text = httpx.get(f"{found.address}metrics").text
         assert 'model="fake"' in text
-        (folder / "seed").write_text("2")
+        (folder / "model.seed").write_text("2")
         found.process.send_signal(signal.SIGHUP)
         until(lambda: len(found.of("reload")) == 2)
         for _ in range(10):
@@ -115,7 +115,7 @@ def test_a_second_signal_kills_them(folder):
         assert alive == []
 
 
-@pytest.mark.parametrize(("file", "words"), [("seed", "torn"), ("crash", "it died with 9")])
+@pytest.mark.parametrize(("file", "words"), [("model.seed", "torn"), ("crash", "it died with 9")])
 def test_workers_that_cannot_start(folder, file, words):
     (folder / file).write_text("torn")
     done = subprocess.run(

@@ -12,14 +12,13 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.deployment.engine import EngineName, Precision
+from keras_classics.deployment.engine import Engine, Precision
 from keras_classics.deployment.engines import open_engine
 from keras_classics.errors import ClassicsError
 
@@ -155,14 +154,22 @@ def _engine(contender: Contender, task: Task) -> Run:
     folder = task.exports.get(contender.name) or task.artefact
     if folder is None:
         raise ClassicsError(f"{contender.name}: nothing to run.")
-    engine = open_engine(
-        Path(folder),
-        engine=cast(EngineName, contender.library),
-        precision=contender.precision,
-        threads=task.threads,
-    )
+
+    def opened(hint: str) -> Engine:
+        return open_engine(
+            folder,
+            engine=contender.library,
+            precision=contender.precision,
+            hint=hint,
+            threads=task.threads,
+        )
+
+    many = opened("throughput")
+    # A server of single images would be told so, too.
+    single = opened("latency") if contender.library == "openvino" else many
 
     def run(images: Images, batch: int) -> None:
+        engine = single if len(images) == 1 else many
         for start in range(0, len(images), batch):
             engine.probabilities(images[start : start + batch])
 

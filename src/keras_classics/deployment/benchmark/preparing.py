@@ -182,7 +182,7 @@ def _export(classifier: Classifier, artefact: Path, contender: Contender, place:
     agreement = compare(
         classifier,
         writer(name).run(place, options),
-        photographs(),
+        [photographs()],
         kind="fitted",
         precision=contender.precision,
     )

@@ -42,7 +42,7 @@ class Desk:
         self.shelf, self.settings = shelf, settings
         self.draining = False
         self._threads = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        self._room = Room(settings.all_bytes)
+        self.room = Room(settings.all_bytes)
 
     def close(self) -> None:
         """After the last request."""
@@ -72,10 +72,6 @@ class Desk:
         if not share.take(len(whole)):
             raise Refused(429, "memory", "too many large requests at a time.", {"retry-after": "1"})
         return whole
-
-    def share(self) -> Share:
-        """Of the room for bodies; to be given back."""
-        return Share(self._room)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Some work in one of the threads that decode."""

@@ -19,6 +19,7 @@ from keras_classics.data.uploads import UploadError
 from keras_classics.deployment.serving.answering import Desk, Refused
 from keras_classics.deployment.serving.batching import EngineError
 from keras_classics.deployment.serving.classify import Classify
+from keras_classics.deployment.serving.gate import Gate
 from keras_classics.deployment.serving.intake import EncodingError, TooLargeError
 from keras_classics.deployment.serving.journal import Journal
 from keras_classics.deployment.serving.keys import Keys
@@ -78,18 +79,18 @@ class Server:
         )
         self._document = openapi(table, keyed=bool(keys))
         self._docs, self._page = docs_page(self._document), drop_page(keyed=bool(keys))
-        around = [
-            Middleware(Recorder, self.metrics, self.journal),
-            Middleware(Guard, host=host, own_use=OWN_USE, any_name=not is_loopback(host)),
-            *([Middleware(Keys, keys)] if keys else []),
-        ]
-        self._app = Starlette(
+        answering = Starlette(
             routes=[self._route(each) for each in table],
-            middleware=around,
+            middleware=[
+                Middleware(Guard, host=host, own_use=OWN_USE, any_name=not is_loopback(host)),
+                *([Middleware(Keys, keys)] if keys else []),
+            ],
             exception_handlers={HTTPException: _refused},
             lifespan=self._lifespan,
         )
-        self._app.router.redirect_slashes = False
+        answering.router.redirect_slashes = False
+        self.routes = answering.routes
+        self._app = Recorder(Gate(answering, self.shelf), self.metrics, self.journal)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""

@@ -122,14 +122,22 @@ class Batcher:
         Raises:
             BusyError: If there are not so many free, or it would take too long.
         """
-        wait = 0.0 if self._rate is None else self.taken / (self._rate * self._at_a_time)
-        if self.taken + count > self._places or wait > self._patience:
-            raise BusyError(min(_LONGEST_RETRY, max(1, math.ceil(wait))))
+        self.check(count)
         self._count(count)
         try:
             yield
         finally:
             self._count(-count)
+
+    def check(self, count: int) -> None:
+        """Whether there are places for some images.
+
+        Raises:
+            BusyError: As `place` does.
+        """
+        wait = 0.0 if self._rate is None else self.taken / (self._rate * self._at_a_time)
+        if self.taken + count > self._places or wait > self._patience:
+            raise BusyError(min(_LONGEST_RETRY, max(1, math.ceil(wait))))
 
     async def ask(self, images: Images) -> Rows:
         """The rows of some images; whoever stops waiting takes them out of the queue.

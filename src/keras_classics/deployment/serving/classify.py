@@ -41,16 +41,12 @@ class Classify:
         top = _top(query.get("top", str(TOP)))
         found = desk.shelf.find(request.path_params.get("model"), query.get("version"))
         record.model, record.version = found.place.name, found.place.version
-        share = desk.share()
-        try:
-            with found.in_use() as served:
-                files = await self._files(request, share)
-                left = deadline - time.monotonic()
-                rows = await within(request, left, desk.rows(request, served, files))
-                names = [name for name, _ in files]
-                return as_json(_classification(served, names, rows, top))
-        finally:
-            share.give_back()
+        with found.in_use() as served, desk.room.share() as share:
+            files = await self._files(request, share)
+            left = deadline - time.monotonic()
+            rows = await within(request, left, desk.rows(request, served, files))
+            names = [name for name, _ in files]
+            return as_json(_classification(served, names, rows, top))
 
     async def _files(self, request: Request, share: Share) -> list[tuple[str, bytes]]:
         desk = self._desk

@@ -8,11 +8,10 @@ import os
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from keras_classics.deployment.serving.recording import record_of
+from keras_classics.deployment.serving.recording import record_in
 from keras_classics.errors import ClassicsError
 
 VARIABLE = "KERAS_CLASSICS_API_KEY"
@@ -62,7 +61,7 @@ class Keys:
         if scope["type"] != "http" or scope["path"] in OPEN or self._knows(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
-        record_of(Request(scope)).reason = "key"
+        record_in(scope).reason = "key"
         problem = {"error": "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY."}
         answer = JSONResponse(problem, 401, {"www-authenticate": "Bearer"})
         await answer(scope, receive, send)

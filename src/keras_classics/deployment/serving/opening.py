@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_classics.deployment.engine import Engine, Precision
-from keras_classics.deployment.engines import open_engine
+from keras_classics.deployment.engine import Engine
+from keras_classics.deployment.engines import Deployment
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Engine, precision and threads, as they were asked for."""
+    """Engine, precision and threads, as they were asked for.
+
+    Attributes:
+        engine: "auto", "keras", "openvino" or "onnxruntime".
+        precision: to compute in; None for that of an export, else f32.
+        threads: of each engine; None for all processors.
+        before_keras: called before Keras is imported, if it is.
+    """
 
     engine: str = "auto"
-    precision: Precision | None = None
+    precision: str | None = None
     threads: int | None = None
+    before_keras: Callable[[], None] | None = None
 
     def open(self, path: Path) -> Engine:
         """An engine over an artefact or an export.
@@ -23,4 +32,10 @@ class Choice:
         Raises:
             ClassicsError: If it is torn, or the engine not to be had.
         """
-        return open_engine(path, engine=self.engine, precision=self.precision, threads=self.threads)
+        return Deployment(
+            path=path,
+            engine=self.engine,
+            precision=self.precision,
+            threads=self.threads,
+            before_keras=self.before_keras,
+        ).open()

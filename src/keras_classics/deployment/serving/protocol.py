@@ -162,25 +162,21 @@ class Protocol:
         """Probabilities of pictures."""
         desk, record = self._desk, record_of(request)
         deadline = record.since + desk.settings.timeout
-        share = desk.share()
-        try:
-            with self._served(request).in_use() as served:
-                body = await desk.read(request, share, desk.settings.request_bytes)
-                asked = await desk.in_thread(
-                    partial(
-                        read_inference,
-                        body,
-                        request.headers.get(HEADER),
-                        served.card.preprocessing.size,
-                        len(served.card.class_names),
-                    )
+        with self._served(request).in_use() as served, desk.room.share() as share:
+            body = await desk.read(request, share, desk.settings.request_bytes)
+            asked = await desk.in_thread(
+                partial(
+                    read_inference,
+                    body,
+                    request.headers.get(HEADER),
+                    served.card.preprocessing.size,
+                    len(served.card.class_names),
                 )
-                left = deadline - time.monotonic()
-                seconds = left if asked.seconds is None else min(left, asked.seconds)
-                rows = await within(request, seconds, self._rows(request, served, asked))
-                return _tensors(request, served, asked, rows)
-        finally:
-            share.give_back()
+            )
+            left = deadline - time.monotonic()
+            seconds = left if asked.seconds is None else min(left, asked.seconds)
+            rows = await within(request, seconds, self._rows(request, served, asked))
+            return _tensors(request, served, asked, rows)
 
     async def _rows(self, request: Request, served: Served, asked: Inference) -> Rows:
         named = None

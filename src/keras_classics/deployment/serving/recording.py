@@ -37,11 +37,16 @@ class Record:
     error: str | None = None
 
 
-def record_of(request: Request) -> Record:
+def record_in(scope: Scope) -> Record:
     """What is known of a request so far."""
-    found = request.scope[_KEY]
+    found = scope[_KEY]
     assert isinstance(found, Record)
     return found
+
+
+def record_of(request: Request) -> Record:
+    """What is known of a request so far."""
+    return record_in(request.scope)
 
 
 class Recorder:

@@ -49,10 +49,12 @@ class Reloader:
         facts = {"model": place.name, "version": place.version}
         try:
             opened = await asyncio.to_thread(open_place, place, self._open)
-        except ClassicsError as error:
+        except Exception as error:  # whatever is wrong with the new one, the old one goes on
+            known = isinstance(error, ClassicsError)
+            words = str(error) if known else f"{type(error).__name__}: {error} (this is a bug)"
             self._refused[place] = now
             self._metrics.reloads.labels(place.name, place.version, "refused").inc()
-            self._journal.note("reload", **facts, result="refused", error=str(error))
+            self._journal.note("reload", **facts, result="refused", error=words)
             return
         self._refused.pop(place, None)
         self._seen[place] = opened.signature

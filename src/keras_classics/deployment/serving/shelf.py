@@ -11,12 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_classics.card import CARD
 from keras_classics.deployment.engine import Engine
+from keras_classics.deployment.exported import EXPORT
 from keras_classics.deployment.serving.batching import Batcher
 from keras_classics.deployment.serving.metrics import Metrics
 from keras_classics.deployment.serving.places import Place, newest_first
 from keras_classics.deployment.serving.settings import Settings
 from keras_classics.errors import ClassicsError, out_of_memory
+
+MODEL = "model"  # stem of the files of all models
 
 Open = Callable[[Path], Engine]
 Signature = tuple[tuple[str, int, int, int], ...] | None
@@ -149,20 +153,21 @@ def open_place(place: Place, open_engine: Open) -> Opened:
     before = signature(place.path)
     if before is None:
         raise ClassicsError(f"{place.path}: no such artefact or export.")
+    engine = open_engine(place.path)
     try:
-        engine = open_engine(place.path)
         size = engine.card.preprocessing.size
         rows = engine.probabilities(np.zeros((1, *size, 3), np.uint8))
-    except ClassicsError:
-        raise
     except Exception as error:
+        engine.close()
         if out_of_memory(error):
-            raise ClassicsError(f"{place.path}: not enough memory to open it.") from error
+            raise ClassicsError(f"{place.path}: not enough memory to run it.") from error
         words = " ".join(str(error).split())[:200]
-        raise ClassicsError(f"{place.path}: torn ({type(error).__name__}: {words}).") from error
+        raise ClassicsError(
+            f"{place.path}: does not answer ({type(error).__name__}: {words})."
+        ) from error
     if rows.shape != (1, len(engine.card.class_names)) or not np.isfinite(rows).all():
         engine.close()
-        raise ClassicsError(f"{place.path}: torn, as its answers are no probabilities.")
+        raise ClassicsError(f"{place.path}: torn: its answers are no probabilities.")
     if signature(place.path) != before:
         engine.close()
         raise ClassicsError(f"{place.path}: changed while it was opened.")
@@ -170,18 +175,20 @@ def open_place(place: Place, open_engine: Open) -> Opened:
 
 
 def signature(folder: Path) -> Signature:
-    """The state of a folder's files: names, times, sizes and places on disk; None if it is gone."""
+    """The state of the files that make a model: names, times, sizes and places on disk.
+
+    A run's folder holds others that change without it, such as checkpoints and reports.
+
+    Returns:
+        None if the folder is gone.
+    """
     try:
-        files = sorted(path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
-        states = [(path, path.stat()) for path in files]
+        files = sorted(path for path in folder.iterdir() if _belongs(path.name))
+        states = [(path.name, path.stat()) for path in files]
     except OSError:
         return None
-    return (
-        tuple(
-            (path.relative_to(folder).as_posix(), state.st_mtime_ns, state.st_size, state.st_ino)
-            for path, state in states
-            # What is being written beside it is not yet part of it, and a run's exports are not.
-            if not path.name.endswith(".partial") and "exports" not in path.parts[-3:-1]
-        )
-        or None
-    )
+    return tuple((name, s.st_mtime_ns, s.st_size, s.st_ino) for name, s in states)
+
+
+def _belongs(name: str) -> bool:
+    return name in (CARD, EXPORT) or name.partition(".")[0] == MODEL

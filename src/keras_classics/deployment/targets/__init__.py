@@ -69,6 +69,7 @@ class Target:
     packages: tuple[str, ...]  # needed, besides the backend
     quantiser: tuple[str, ...] = ()  # needed for int8, besides
     refused: Mapping[Precision, str] = field(default_factory=dict)  # precision -> why
+    fitted_only: Mapping[Precision, str] = field(default_factory=dict)  # precision -> why
     converted: tuple[Precision, ...] = ()  # the file itself holds numbers of these
     options: Mapping[Precision, Mapping[str, str]] = field(default_factory=dict)  # of the runtime
 
@@ -79,6 +80,7 @@ TARGETS: Mapping[TargetName, Target] = {
         backend="tensorflow",
         packages=("openvino",),
         quantiser=("nncf",),
+        fitted_only={"bf16": "its engine would compute the resize rule in bf16, too"},
         # The plugin of the CPU takes bf16 by itself where the processor has it, so each says its
         # own; what cannot compute in bf16 computes in f32.
         options={
@@ -99,6 +101,7 @@ TARGETS: Mapping[TargetName, Target] = {
         backend="tensorflow",
         packages=(),
         refused={"bf16": "LiteRT has no bf16 kernels on a CPU"},
+        fitted_only={"int8": "its converter would round the resize rule to 8 bits, too"},
     ),
     "saved_model": Target(
         "TensorFlow SavedModel",

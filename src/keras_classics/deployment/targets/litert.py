@@ -2,11 +2,12 @@
 
 int8 is LiteRT's own: weights and activations are rounded, a channel or a tensor at a time, while
 input and output stay what they are. The metadata are a buffer of the file, in the list that the
-format has for them: https://github.com/tensorflow/tensorflow, `tensorflow/compiler/mlir/lite/schema`.
+format has for them: `tensorflow/compiler/mlir/lite/schema` of https://github.com/tensorflow/tensorflow.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,12 @@ import numpy.typing as npt
 
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.targets import Run
+from keras_classics.deployment.targets.graph import frozen
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_classics.deployment.quantise import Calibration
 
 MODEL = "model.tflite"
 _FILE_IDENTIFIER = b"TFL3"
@@ -38,8 +39,6 @@ def write(
     del precision  # f32, or what the calibration makes of it
     import tensorflow as tf
 
-    from keras_classics.deployment.targets.graph import frozen
-
     function = frozen(model).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     how = None
@@ -48,13 +47,16 @@ def write(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([batch] for batch in batches)
         how = {**calibration.record, "by": "LiteRT's converter"}
-    (folder / MODEL).write_bytes(with_metadata(converter.convert(), metadata))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the input keeps its numbers
+        content = converter.convert()
+    (folder / MODEL).write_bytes(with_metadata(content, metadata))
     return how
 
 
 def with_metadata(content: bytes, metadata: str) -> bytes:
     """A model file with one more entry in its list of metadata."""
-    import flatbuffers
+    import flatbuffers  # noqa: PLC0415  comes with TensorFlow
     from tensorflow.lite.python import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(content))
@@ -73,9 +75,7 @@ def with_metadata(content: bytes, metadata: str) -> bytes:
 def run(folder: Path, options: Mapping[str, str]) -> Run:
     """As `Writer` says."""
     del options
-    import tensorflow as tf
-
-    interpreter = tf.lite.Interpreter(str(folder / MODEL))
+    interpreter = _interpreter(folder / MODEL)
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     shape: list[tuple[int, ...]] = []  # that room was made for last
 
@@ -89,3 +89,16 @@ def run(folder: Path, options: Mapping[str, str]) -> Run:
         return np.array(interpreter.get_tensor(given["index"]), np.float32)
 
     return infer
+
+
+def _interpreter(path: Path) -> Any:
+    """LiteRT's own package where it is there, else the one inside TensorFlow, while that is."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  optional
+    except ImportError:
+        import tensorflow as tf
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it will go
+            return tf.lite.Interpreter(str(path))
+    return Interpreter(str(path))

@@ -5,7 +5,9 @@ The opset is the highest that tf2onnx writes; see https://onnx.ai/onnx/repo-docs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,12 @@ from keras_classics import __version__
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.quantise import Calibration, quantise
 from keras_classics.deployment.targets import Run
+from keras_classics.deployment.targets.graph import frozen
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_classics.deployment.quantise import Calibration
 
 MODEL = "model.onnx"
 OPSET = 18
@@ -39,8 +41,6 @@ def write(
     proto = _converted(model)
     how = None
     if calibration is not None:
-        from keras_classics.deployment.quantise import quantise
-
         proto, how = quantise(proto, calibration)
     proto.producer_name, proto.producer_version = KEY, __version__
     runtimes.load("onnx").helper.set_model_props(proto, {KEY: metadata})
@@ -50,13 +50,101 @@ def write(
 
 
 def _converted(model: keras.Model) -> Any:
-    from keras_classics.deployment.targets.graph import frozen
-
     function = frozen(model)
     proto, _ = runtimes.load("tf2onnx").convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET
     )
+    _mend_biases(proto)
+    _order(proto)
     return proto
+
+
+def _order(proto: Any) -> None:
+    """Give nodes and names the order in which they lead to the output.
+
+    tf2onnx numbers what it makes in the order of sets, which is another one in each process, and
+    keeps any name of constants that are the same: here they are called by what takes them first.
+    """
+    graph = proto.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {each.name: each for each in graph.initializer}
+    kept = {each.name: each.name for each in (*graph.input, *graph.output)}
+    numbers: Counter[str] = Counter()
+    nodes: list[Any] = []
+    names: dict[str, str] = {"": ""}  # of inputs left out
+
+    def named(name: str, taken_by: Any = None) -> str:
+        if name not in names:
+            stem = re.sub(r"__\d+", "", taken_by.name if name in constants else name)
+            numbers[stem] += 1
+            names[name] = kept.get(name) or f"{stem}__{numbers[stem]}"
+        return names[name]
+
+    waiting = [(output.name, False) for output in graph.output]
+    while waiting:
+        name, is_ready = waiting.pop()
+        node = made_by.get(name)
+        if is_ready and node is not None and node.output[0] not in names:
+            nodes.append(node)
+            for each in (*node.input, *node.output):
+                named(each, node)
+        elif not is_ready and node is not None and node.output[0] not in names:
+            waiting.append((name, True))
+            waiting += [(each, False) for each in reversed(node.input)]
+    for i, node in enumerate(nodes):
+        node.name = f"{re.sub(r'__[0-9]+', '', node.name)}__{i}"
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [named(name) for name in node.output]
+        attributes = sorted(node.attribute, key=lambda each: each.name)
+        del node.attribute[:]
+        node.attribute.extend(attributes)
+    used = [constants[name] for name in names if name in constants]
+    for constant in used:
+        constant.name = names[constant.name]
+    for field, values in (("node", nodes), ("initializer", used), ("value_info", [])):
+        copies = [type(each).FromString(each.SerializeToString()) for each in values]
+        graph.ClearField(field)
+        getattr(graph, field).extend(copies)
+
+
+def _mend_biases(proto: Any) -> None:
+    """Make additions again of what tf2onnx takes for the bias of a convolution.
+
+    With one picture at a time and one pixel left, the shortcut of a residual block looks like one.
+    """
+    helper = runtimes.load("onnx").helper
+    constants = {each.name for each in proto.graph.initializer}
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+
+    def is_constant(name: str) -> bool:
+        node = made_by.get(name)
+        if node is None:
+            return name in constants
+        return bool(node.input) and all(map(is_constant, node.input))
+
+    nodes = []
+    for node in proto.graph.node:
+        additions: list[Any] = []
+        while node.op_type == "Conv" and _has_addend(node, is_constant):
+            addend, output = node.input.pop(), node.output.pop()
+            before, shape = f"{output}/before", f"{output}/shape"
+            node.output.append(before)
+            of_channels = helper.make_tensor(shape, 7, (4,), (1, -1, 1, 1))  # 7: int64
+            proto.graph.initializer.append(of_channels)
+            additions = [
+                helper.make_node("Reshape", [addend, shape], [f"{output}/addend"]),
+                helper.make_node("Add", [before, f"{output}/addend"], [output]),
+                *additions,
+            ]
+        nodes += [node, *additions]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _has_addend(convolution: Any, is_constant: Callable[[str], bool]) -> bool:
+    """Whether the last input is no bias: there are two, or it is computed."""
+    inputs = convolution.input
+    return len(inputs) > 3 or (len(inputs) == 3 and not is_constant(inputs[2]))
 
 
 def run(folder: Path, options: Mapping[str, str]) -> Run:

@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate representation: `model.xml` and `model.bin`, run on CPUs by Intel's engine.
+"""OpenVINO's intermediate representation: `model.xml` and `model.bin`, run on a CPU by its engine.
 
 bf16 is no file of its own: weights stay in f32, and the engine is told to compute in bf16. That is
 exact where it has to be (the sums are f32), and a processor without bf16 runs the file in f32.
@@ -16,12 +16,12 @@ import numpy.typing as npt
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.quantise import Calibration, quantise
 from keras_classics.deployment.targets import TARGETS, Run
+from keras_classics.deployment.targets.graph import frozen
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_classics.deployment.quantise import Calibration
 
 MODEL = "model.xml"
 
@@ -34,14 +34,10 @@ def write(
     calibration: Calibration | None = None,
 ) -> dict[str, Any] | None:
     """As `Writer` says; the metadata are in `rt_info` under "keras_classics"."""
-    from keras_classics.deployment.targets.graph import frozen
-
     openvino = runtimes.load("openvino")
     converted = openvino.convert_model(frozen(model).get_concrete_function())
     how = None
     if calibration is not None:
-        from keras_classics.deployment.quantise import quantise
-
         converted, how = quantise(converted, calibration)
     converted.set_rt_info(metadata, KEY)
     for name, value in TARGETS["openvino"].options[precision].items():

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.targets import Run
+from keras_classics.deployment.targets.graph import function_of
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_classics.deployment.quantise import Calibration
 
 MODEL = "model"
 EXTRA = "assets.extra"  # where the format has room for what TensorFlow does not read
@@ -35,8 +35,6 @@ def write(
     """As `Writer` says; the metadata are in `model/assets.extra/keras_classics.json`."""
     del precision, calibration  # the model is in its precision already
     import tensorflow as tf
-
-    from keras_classics.deployment.targets.graph import function_of
 
     module = tf.Module()
     module.serve = function_of(model)

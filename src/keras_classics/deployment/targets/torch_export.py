@@ -1,4 +1,4 @@
-"""torch.export: `model.pt2`, an ExportedProgram for `torch.export.load`, torch.compile and AOTInductor.
+"""torch.export: `model.pt2`, an ExportedProgram for `torch.export.load` and torch.compile.
 
 It holds ATen operations and no code of Keras.
 """
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from keras_classics.data.fit import CentralCrop
 from keras_classics.deployment.engine import Precision
-from keras_classics.deployment.exported import KEY
+from keras_classics.deployment.exported import KEY, ExportError
+from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.targets import Run
 
 if TYPE_CHECKING:
     import keras
-
-    from keras_classics.deployment.quantise import Calibration
 
 MODEL = "model.pt2"
 
@@ -35,6 +35,11 @@ def write(
     del precision, calibration  # the model is in its precision already
     import torch
 
+    if any(isinstance(getattr(layer, "fit", None), CentralCrop) for layer in model.layers):
+        raise ExportError(
+            "torch_export: a resize rule of published weights computes with the sides of a picture "
+            "in a way that torch.export does not follow; take --fitted or --raw."
+        )
     # A length of 1 or 2 would be taken for a constant.
     shape = [3 if side is None else side for side in model.input_shape]
     dynamic = {

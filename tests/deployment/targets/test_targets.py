@@ -1,0 +1,172 @@
+"""Every format, from networks of three families, read back by its plain runtime."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_classics.artefact import load
+from keras_classics.deployment import runtimes
+from keras_classics.deployment.bfloat16 import in_bfloat16
+from keras_classics.deployment.exported import EXPORT, TARGETS, hashes, read_export
+from keras_classics.deployment.portable import portable
+from keras_classics.deployment.samples import fitted, parts_of, photographs
+from keras_classics.deployment.targets import TARGETS as KNOWN
+from keras_classics.deployment.targets import writer
+
+HERE = [name for name in TARGETS if name != "torch_export"]  # from Keras on TensorFlow
+
+
+def metadata_of(target, folder):
+    """What the model file says of itself, by the plain runtime alone."""
+    if target == "openvino":
+        openvino = runtimes.load("openvino")
+        model = openvino.Core().read_model(folder / "model.xml")
+        return model.get_rt_info("keras_classics").astype(str)
+    if target == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(folder / "model.onnx")
+        return session.get_modelmeta().custom_metadata_map["keras_classics"]
+    if target == "litert":
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        model = schema.Model.GetRootAs((folder / "model.tflite").read_bytes())
+        entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+        (entry,) = (entry for entry in entries if entry.Name() == b"keras_classics")
+        return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    return (folder / "model" / "assets.extra" / "keras_classics.json").read_text()
+
+
+def test_every_target_has_a_module():
+    assert set(KNOWN) == set(TARGETS)
+    for name in TARGETS:
+        module = writer(name)
+        assert callable(module.write)
+        assert callable(module.run)
+
+
+@pytest.mark.parametrize("target", HERE)
+def test_a_picture_of_any_size(converted, resnet, target):
+    folder, export = converted(resnet, target, kind="image")
+    assert export.agreement.largest_difference < 1e-4
+    assert export.agreement.pictures == 9 + 64
+    assert read_export(folder) == export
+    classifier = load(resnet)
+    run = writer(target).run(folder, export.options)
+    picture = next(photographs().batches())[0][5]
+    given = run(picture[None])
+    wanted = classifier.probabilities(fitted(classifier, [picture]))
+    assert given == pytest.approx(wanted, abs=1e-4)
+    assert given.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("target", HERE)
+def test_the_file_says_itself_what_it_is(converted, resnet, target):
+    folder, export = converted(resnet, target, kind="image")
+    found = json.loads(metadata_of(target, folder))
+    card = load(resnet).card
+    assert found["class_names"] == list(card.class_names)
+    assert found["preprocessing"]["mode"] == "caffe"
+    assert found["preprocessing"]["size"] == [32, 32]
+    assert found["fingerprint"] == card.data["fingerprint"]
+    assert found["temperature"] == 1.5
+    assert found["threshold"] == 0.4
+    assert found["input"] == "image"
+    assert found["source"] == export.source
+    assert found["versions"]["keras"] == export.versions["keras"]
+
+
+@pytest.mark.parametrize("target", ["openvino"])
+def test_inception(converted, inception, target):
+    folder, export = converted(inception, target)
+    assert export.agreement.largest_difference < 1e-4
+    classifier = load(inception)
+    images = fitted(classifier, next(photographs().batches())[0][:5])
+    given = writer(target).run(folder, export.options)(images)
+    assert given == pytest.approx(classifier.probabilities(images), abs=1e-4)
+    assert given.max(axis=1).std() > 0.001  # else any network would do
+
+
+@pytest.mark.parametrize("target", ["litert", "saved_model"])
+def test_the_network_alone(converted, artefact, target):
+    folder, export = converted(artefact, target, kind="raw")
+    assert export.agreement.largest_difference < 1e-4
+    batch = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
+    wanted = np.asarray(load(artefact).model.predict_on_batch(batch))
+    assert writer(target).run(folder, export.options)(batch) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "litert"])
+def test_int8(converted, artefact, target):
+    folder, export = converted(artefact, target, "int8", accept=True)  # of nine, one is 11 %
+    assert export.agreement.top1_agreement >= 8 / 9
+    assert export.agreement.accepted is not export.agreement.within
+    assert export.agreement.of == "the test part of the run's own split"
+    assert export.quantisation["pictures"] == 42
+    assert export.quantisation["part"] == "train"
+    if "layers" in export.quantisation:
+        assert export.quantisation["layers_in_int8"] == export.quantisation["layers"] == 16
+    weights = load(artefact).model.count_params()
+    size = sum((folder / name).stat().st_size for name in export.files)
+    assert size < 2.5 * weights  # bytes; 4 for each before
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_int8_of_a_picture_of_any_size(converted, artefact, target):
+    """The resize rule stays exact: a large photograph is called as Keras calls it."""
+    folder, export = converted(artefact, target, "int8", kind="image", accept=True)
+    assert export.quantisation["layers"] == 16
+    classifier = load(artefact)
+    run = writer(target).run(folder, export.options)
+    names = parts_of(classifier, None).train
+    same = 0
+    for picture in next(names.batches())[0][:10]:
+        large = np.repeat(np.repeat(picture, 5, axis=0), 3, axis=1)
+        wanted = classifier.probabilities(fitted(classifier, [large]))
+        same += run(large[None]).argmax() == wanted.argmax()
+    assert same >= 9
+
+
+def test_bf16_is_a_hint_to_openvino(converted, artefact):
+    folder, export = converted(artefact, "openvino", "bf16")
+    assert export.options == {"INFERENCE_PRECISION_HINT": "bf16"}
+    model = runtimes.load("openvino").Core().read_model(folder / "model.xml")
+    hint = model.get_rt_info(["runtime_options", "INFERENCE_PRECISION_HINT"])
+    assert hint.astype(str) == "bf16"
+    f32, _ = converted(artefact, "openvino")
+    assert (f32 / "model.bin").read_bytes() == (folder / "model.bin").read_bytes()
+
+
+def test_bf16_halves_a_saved_model(converted, artefact):
+    folder, export = converted(artefact, "saved_model", "bf16")
+    f32, _ = converted(artefact, "saved_model")
+    assert export.agreement.top1_agreement >= 0.99
+
+    def size(place):
+        return (place / "model" / "variables" / "variables.data-00000-of-00001").stat().st_size
+
+    assert 0.45 < size(folder) / size(f32) < 0.6
+
+
+def test_both_ends_of_a_network_stay_in_float32(resnet):
+    model = in_bfloat16(portable(load(resnet), input="fitted"))
+    (network,) = (layer for layer in model.layers if hasattr(layer, "layers"))
+    types = {layer.name: layer.compute_dtype for layer in network.layers if layer.weights}
+    assert types.pop("predictions") == "float32"
+    types = {name: dtype for name, dtype in types.items() if "conv" in name}
+    assert len(types) == 53
+    assert set(types.values()) == {"bfloat16"}
+    assert model.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("target", ["litert"])
+def test_the_same_bytes_each_time(converted, artefact, tmp_path, target):
+    from keras_classics.deployment.conversion import convert
+    from keras_classics.deployment.exporting import Request
+
+    folder, export = converted(artefact, target)
+    convert(Request(str(artefact), None, target, "f32", "fitted"), tmp_path, lambda *_: None)
+    assert hashes(tmp_path) == {EXPORT: hashes(folder)[EXPORT], **export.files}

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_classics.deployment import runtimes
+from keras_classics.deployment.exported import ExportError
+from keras_classics.deployment.quantise import Calibration, quantise
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Two layers of OpenVINO, pictures for them, and what they call these."""
+    openvino = runtimes.load("openvino")
+    from openvino import opset13 as op
+
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(8, 16)).astype(np.float32)
+    image = op.parameter([1, 8], np.float32, name="image")
+    image.output(0).tensor.set_names({"image"})
+    hidden = op.relu(op.matmul(image, first, False, False))
+    last = rng.normal(size=(16, 5)).astype(np.float32)
+    model = openvino.Model([op.matmul(hidden, last, False, False)], [image])
+    batches = [rng.normal(size=(1, 8)).astype(np.float32) for _ in range(60)]
+    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    called = [int(run(batch)[0].argmax()) for batch in batches]
+    return model, batches, called
+
+
+def test_where_plain_rounding_does(network):
+    model, batches, called = network
+    calibration = Calibration(batches[:40], batches[40:], called[40:], most_lost=0.3, seed=7)
+    _, how = quantise(model, calibration)
+    assert how["by"] == "NNCF"
+    assert (how["pictures"], how["seed"], how["part"]) == (40, 7, "train")
+    assert how["validation_pictures"] == 20
+    assert how["validation_top1_agreement"] >= 0.7
+    assert (how["layers"], how["layers_in_int8"]) == (2, 2)
+
+
+def test_where_nothing_may_be_rounded(network):
+    """Asked for answers that no network gives, accuracy control puts all layers back."""
+    model, batches, called = network
+    others = [(answer + 1) % 5 for answer in called]
+    mixed = [*called[:30], *others[30:]]
+    calibration = Calibration(batches[:40], batches, mixed, most_lost=-0.01, seed=0)
+    with pytest.raises(ExportError, match="none of the layers can compute in int8"):
+        quantise(model, calibration)
