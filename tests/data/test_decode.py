@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -403,6 +404,34 @@ def test_metadata_is_cut_from_a_jpeg_and_its_colours_kept(tmp_path):
     assert exif.startswith(b"Exif")
     assert exif not in rest
     np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
+
+
+def with_scans(count, trick=b""):
+    """A progressive JPEG whose last scan is repeated, each time behind some bytes."""
+    file = io.BytesIO()
+    corners().convert("L").save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    own = data.count(b"\xff\xda")
+    return data[:-2] + (count - own) * (trick + data[last:-2]) + data[-2:]
+
+
+COMMENT = b"\xff\xfe\x00\x04"  # of two bytes
+
+
+@pytest.mark.parametrize("trick", [b"", COMMENT + b"\xff\xd9", b"\xff", b"\xff\x01"])
+def test_a_jpeg_that_takes_hours_is_refused(tmp_path, trick):
+    path = tmp_path / "x.jpg"
+    path.write_bytes(with_scans(decode.SCAN_LIMIT + 1, trick))
+    assert reason(path) == "a JPEG of more than 64 scans"
+
+
+def test_as_many_scans_as_are_taken(tmp_path):
+    """What only looks like scans is none: in a comment, or behind the end."""
+    path = tmp_path / "x.jpg"
+    data = with_scans(decode.SCAN_LIMIT)
+    path.write_bytes(data[:2] + COMMENT + b"\xff\xda" + data[2:] + 99 * b"\xff\xda\x00\x02")
+    assert read_image(path).shape == (32, 48, 3)
 
 
 def test_nothing_is_left_open_or_printed(tmp_path, capfd):

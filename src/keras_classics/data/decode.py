@@ -7,6 +7,7 @@ be changed for one thread. What could warn is therefore kept away from Pillow or
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 import warnings
@@ -46,6 +47,10 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 PIXEL_LIMIT = 178_956_970
 """More pixels than this are refused unread: a small file can claim a picture of many gigabytes."""
 
+SCAN_LIMIT = 64
+"""A progressive JPEG of more passes is refused: encoders write a dozen, and each costs the decoding
+of all its pixels, so that a small file could take hours."""
+
 _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImageFile),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -63,7 +68,9 @@ ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 
-_SOS = 0xDA
+_SOS, _EOI = 0xDA, 0xD9
+# But for those that have no length: fill bytes, stuffed ones, restarts.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _APP1 = 0xE1
 # JFIF and Adobe segments decide the colours of a JPEG; the other application segments are metadata.
 _COLOUR_SEGMENTS = frozenset({0xE0, 0xEE})
@@ -161,6 +168,8 @@ def decode_pixels(
     exif = b""
     if opener is JpegImageFile:
         data, exif = split_jpeg(data)
+        if has_too_many_scans(data):
+            raise ImageError(path, f"a JPEG of more than {SCAN_LIMIT} scans")
         pixels = _turbo_pixels(data, at_least)
         if pixels is not None:
             return np.ascontiguousarray(_upright(pixels, orientation_of(exif)))
@@ -293,6 +302,24 @@ def split_jpeg(data: bytes) -> tuple[bytes, bytes]:
         position = end
     kept.append(data[position:])
     return b"".join(kept), exif
+
+
+def has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG would take more than `SCAN_LIMIT` passes over all its pixels.
+
+    It is read as libjpeg reads it: what is no marker is skipped, and so is what a marker says is
+    its own.
+    """
+    if data.count(bytes((0xFF, _SOS))) <= SCAN_LIMIT:
+        return False
+    scans, position = 0, 2
+    while (found := _JPEG_MARKER.search(data, position)) and found[0][-1] != _EOI:
+        scans += found[0][-1] == _SOS
+        if scans > SCAN_LIMIT:
+            return True
+        length = data[found.end() : found.end() + 2]
+        position = found.end() + max(2, int.from_bytes(length, "big"))
+    return False
 
 
 @contextmanager
