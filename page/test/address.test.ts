@@ -20,7 +20,10 @@ const full: View = {
   second: 0,
   control: false,
   channel: 17,
+  position: [0, 12],
+  measure: "l2",
   other: "vgg16",
+  depth: 36,
   seed: 42,
   question: 5,
 };
@@ -38,11 +41,15 @@ test("an address that a person can read", () => {
     "#model=resnet50&view=ledger&opened=conv2,conv3",
   );
   expect(write({ ...START, cuts: full.cuts })).toBe("#cuts=conv2_block1_add:0,mixed0:3");
+  expect(write({ ...START, position: [0, 12], measure: "l2", depth: 0 })).toBe(
+    "#position=0,12&measure=l2&depth=0",
+  );
 });
 
 test("what is not understood is left out and named", () => {
   const { view, ignored } = read(
-    "#model=vgg16&view=nothing&wings=2&class=-1&cuts=a&control=maybe&opened=%E0%A4%A&seed=1e9&x",
+    "#model=vgg16&view=nothing&wings=2&class=-1&cuts=a&control=maybe&opened=%E0%A4%A&seed=1e9&x" +
+      "&depth=101&depth=.5&measure=max&position=3&position=1,2,3&position=-1,2&position=",
   );
   expect(view).toEqual({ ...START, model: "vgg16" });
   expect(ignored).toEqual([
@@ -54,5 +61,12 @@ test("what is not understood is left out and named", () => {
     "opened=%E0%A4%A",
     "seed=1e9",
     "x",
+    "depth=101",
+    "depth=.5",
+    "measure=max",
+    "position=3",
+    "position=1,2,3",
+    "position=-1,2",
+    "position=",
   ]);
 });

@@ -152,3 +152,23 @@ test("of two networks the later chosen one holds, and an address after it", asyn
   expect(store.view.value.model).toBe("a");
   consistent();
 });
+
+test("a position stays with its map, and one beside it is left out with a word", async () => {
+  await store.follow("#model=a&block=conv2_block1&position=2,3");
+  expect(store.view.value.position).toEqual([2, 3]);
+  store.show({ channel: 4 });
+  expect(store.view.value.position).toEqual([2, 3]);
+  store.show({ block: "conv2_block2" });
+  expect(store.view.value.position).toBeNull();
+  expect(store.messages.value).toEqual([]);
+  const [rows, columns] = graphs.resnet50.layers.find(
+    (one) => one.name === "conv2_block1_out",
+  )!.output_shape;
+  for (const position of [`${rows},0`, `0,${columns}`]) {
+    await store.follow(`#model=a&block=conv2_block1&position=${position}`);
+    expect(store.view.value.position).toBeNull();
+    expect(store.messages.value.at(-1)?.text).toContain(`position “${position}”`);
+  }
+  await store.follow(`#model=a&block=conv2_block1&position=${rows! - 1},${columns! - 1}`);
+  expect(store.view.value.position).toEqual([rows! - 1, columns! - 1]);
+});

@@ -42,7 +42,7 @@ def open_browser():
 class Visit:
     """A visit to the page: what it asked of whom, and what went wrong in it."""
 
-    def __init__(self, browser, address, *, size=DESKTOP, scheme="light", expected=()):
+    def __init__(self, browser, address, *, size=DESKTOP, scheme="light", touch=False, expected=()):
         self.address = address
         self.expected = expected  # words of errors that the test provokes
         self.foreign, self.errors = [], []
@@ -50,6 +50,8 @@ class Visit:
             viewport={"width": size[0], "height": size[1]},
             color_scheme=scheme,
             reduced_motion="reduce",
+            has_touch=touch,
+            is_mobile=touch,
             permissions=["clipboard-read", "clipboard-write"],
         )
         self.context.set_default_timeout(10_000)
@@ -118,6 +120,17 @@ def press(page, *keys):
     """Press keys, one after the other."""
     for key in keys:
         page.keyboard.press(key)
+
+
+def tab_to(page, name, most=60):
+    """Press the Tab key until it has come to what calls itself so."""
+    seen = []
+    for _ in range(most):
+        press(page, "Tab")
+        seen.append(focused(page))
+        if seen[-1].startswith(name):
+            return
+    raise AssertionError(f"{name!r} is not among {seen}")
 
 
 def serious(page):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import keras
@@ -7,9 +8,14 @@ import numpy as np
 import pytest
 
 from keras_classics import load
+from keras_classics.data.preprocess import preprocess
 from keras_classics.explanation.cam import cam
 from keras_classics.explanation.faithfulness import deletion, insertion, randomised
 from keras_classics.explanation.maps import filters
+from keras_classics.explorer import schema
+from keras_classics.explorer.inference import Inference
+from keras_classics.explorer.models import open_model
+from keras_classics.explorer.samples import samples
 
 
 def asked(one, picture="flower", **more):
@@ -353,3 +359,48 @@ def test_a_model_that_gives_no_numbers(asking, serving):
         message = ask.post("/api/predict", asked(broken), status=400)
         ask.client.close()
     assert "no finite numbers for 'flower'" in message
+
+
+@pytest.mark.backends
+def test_on_each_backend(run):
+    one = open_model("resnet50", width=0.0625, size=64, classes=12)
+    picture = next(sample for sample in samples([one]) if sample.id == "flower")
+    inference = Inference()
+    image = preprocess(inference.fitted(one, picture)[None], one.shape.mode)
+
+    told = inference.predict(one, picture, schema.PredictRequest(**asked(one)))
+    outputs = [
+        one.model.get_layer(name).output
+        for name in ("predictions", "conv5_block3_out", "conv5_block2_out")
+    ]
+    # At once: to compile a network takes JAX seconds.
+    probabilities, last, before = (
+        value[0] for value in run(keras.Model(one.model.input, outputs), image)
+    )
+    best = np.argsort(-probabilities)[:5]
+    assert [answer.index for answer in told.top] == best.tolist()
+    given = [answer.probability for answer in told.top]
+    np.testing.assert_allclose(given, probabilities[best], atol=1e-5)
+
+    # Where only a mean and a dense layer follow, Grad-CAM has a closed form.
+    top = one.model.get_layer("predictions")
+    kernel, bias = (keras.ops.convert_to_numpy(weight) for weight in (top.kernel, top.bias))
+    maps = np.maximum(last @ kernel, 0)
+    wanted = int(maps.max((0, 1)).argmax())
+    expected = maps[..., wanted] / maps[..., wanted].size
+    assert expected.max() > 0
+    request = schema.CamRequest(**asked(one, layers=["conv5_block3"], class_index=wanted))
+    (heat,) = inference.cam(one, picture, request).maps
+    assert heat.shape == expected.shape
+    assert heat.high == pytest.approx(expected.max(), rel=1e-3)
+    values = np.frombuffer(base64.urlsafe_b64decode(heat.values), np.uint8).reshape(heat.shape)
+    low, high = expected.min(), expected.max()
+    np.testing.assert_allclose(values, 255 * (expected - low) / (high - low), atol=1.5)
+
+    # Without the residual, the last block gives the ReLU of what it is given.
+    cuts = [{"layer": "conv5_block3_add", "operand": 1}]
+    cut = inference.predict(one, picture, schema.PredictRequest(**asked(one, cuts=cuts)))
+    scores = np.maximum(before, 0).mean((0, 1)) @ kernel + bias
+    for answer in cut.top:
+        assert answer.score == pytest.approx(scores[answer.index], abs=1e-4)
+    assert [answer.score for answer in cut.top] != [answer.score for answer in told.top]

@@ -20,6 +20,7 @@ from explorer.browser import (
     serious,
     settled,
     tab,
+    tab_to,
     top_classes,
 )
 
@@ -89,6 +90,12 @@ def frame(page, name):
     return page.get_by_role("group", name=re.compile(rf"^{name}\b.*unfolded"))
 
 
+def view_box(page):
+    """Left, top, width and height of what is seen of the drawing."""
+    drawing = page.get_by_role("group", name="Drawing of")
+    return [float(n) for n in drawing.get_attribute("viewBox").split()]
+
+
 def png(*size, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     return cv2.imencode(".png", pixels)[1].tobytes()
@@ -123,30 +130,66 @@ def test_levels_fold_and_unfold(page):
 
 
 def test_pan_and_zoom(page):
-    drawing = page.get_by_role("group", name="Drawing of")
-
-    def view():
-        return [float(n) for n in drawing.get_attribute("viewBox").split()]
-
-    x, y, width, height = view()
+    x, y, width, height = view_box(page)
     page.get_by_role("button", name="Zoom in").click()
-    assert view()[2] == pytest.approx(width / 1.25)
+    assert view_box(page)[2] == pytest.approx(width / 1.25)
     page.get_by_role("button", name="Zoom out").click()
-    assert view() == pytest.approx([x, y, width, height])
-    box = drawing.bounding_box()
+    assert view_box(page) == pytest.approx([x, y, width, height])
+    box = page.get_by_role("group", name="Drawing of").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + 30
     page.mouse.move(*middle)
     page.mouse.down()
     page.mouse.move(middle[0] + 60, middle[1] + 40, steps=4)
     page.mouse.up()
-    moved = view()
+    moved = view_box(page)
     assert moved[0] < x
     assert moved[1] < y
     assert moved[2] == pytest.approx(width)
     page.mouse.wheel(0, -300)
-    assert view()[2] < width
+    assert view_box(page)[2] < width
     page.get_by_role("button", name="Fit").click()
-    assert view()[2] >= width * 0.99
+    assert view_box(page)[2] >= width * 0.99
+
+
+def test_the_keys_that_pan_and_zoom(page):
+    drawing = page.get_by_role("group", name="Drawing of")
+    node(page, "conv3").focus()
+    press(page, "0")
+    fitting = x, y, width, height = view_box(page)
+    press(page, ".")
+    nearer = [x + 0.1 * width, y + 0.1 * height, 0.8 * width, 0.8 * height]
+    assert view_box(page) == pytest.approx(nearer, abs=1e-3)
+    press(page, ",")
+    assert view_box(page) == pytest.approx(fitting, abs=1e-3)
+    step = 60 * width / drawing.bounding_box()["width"]
+    for key, dx, dy in (("Right", 1, 0), ("Down", 0, 1), ("Left", -1, 0), ("Up", 0, -1)):
+        x, y, *_ = view_box(page)
+        press(page, f"Shift+Arrow{key}")
+        moved = [x + dx * step, y + dy * step, width, height]
+        assert view_box(page) == pytest.approx(moved, abs=1e-3), key
+    assert focused(page).startswith("conv3: stage")  # the arrows moved nothing else
+    press(page, "Shift+ArrowRight", ".", ".", "0")
+    assert view_box(page) == pytest.approx(fitting, abs=1e-3)
+
+
+def test_home_and_end_come_into_sight(page):
+    node(page, "conv3").focus()
+    press(page, *".....")
+    between = view_box(page)
+    tops = []
+    for key, first, last in (("Home", "input", "conv1"), ("End", "predictions", "avg_pool")):
+        press(page, key)
+        assert focused(page).startswith(first)
+        seen, room = (
+            one.bounding_box()
+            for one in (page.locator(":focus"), page.get_by_role("group", name="Drawing of"))
+        )
+        assert seen["y"] >= room["y"]
+        assert seen["y"] + seen["height"] <= room["y"] + room["height"]
+        tops.append(view_box(page)[1])
+        press(page, "ArrowDown" if key == "Home" else "ArrowUp")
+        assert focused(page).startswith(last)
+    assert tops[0] < between[1] < tops[1]
 
 
 def test_search_unfolds_what_it_finds(page):
@@ -276,6 +319,52 @@ def test_one_ring_for_each_branch_of_a_module(visit):
         "mixed4_7x7dbl_5_relu",
         "mixed4_pool_relu",
     ]
+
+
+def test_the_rings_of_all_branches_move_by_the_stride(visit, graphs):
+    page = visit().go("#model=inception_v3&block=mixed4")
+    layers = {layer["name"]: layer for layer in graphs["inception_v3"]["layers"]}
+    branches = layers["mixed4"]["inputs"]
+    rows, columns, _ = layers["mixed4"]["output_shape"]
+    feature_map = page.get_by_role("application", name=re.compile("Channel 0 of mixed4"))
+    feature_map.focus()
+    picture = page.get_by_role("img", name=re.compile("The picture as the network sees it"))
+
+    def rings(row, column):
+        page.get_by_text(f"Position ({row}, {column})").wait_for()
+        found = {}
+        for ring in picture.locator("[data-ring]").all():
+            whole = ring.locator(".whole")
+            found[ring.get_attribute("data-ring")] = [
+                float(whole.get_attribute(side)) for side in ("x", "y", "width", "height")
+            ]
+        return found
+
+    def moved(before, after, down, right):
+        assert list(before) == list(after) == branches
+        for name, (x, y, width, height) in before.items():
+            field = layers[name]["field"]
+            by = down * field["rows"]["stride"], right * field["columns"]["stride"]
+            assert min(field["rows"]["stride"], field["columns"]["stride"]) > 1
+            assert after[name] == pytest.approx([x + by[1], y + by[0], width, height]), name
+
+    press(page, "Home")
+    corner = rings(0, 0)
+    for name, (x, y, width, height) in corner.items():
+        field = layers[name]["field"]
+        assert width == field["columns"]["last"] - field["columns"]["first"] + 1
+        assert height == field["rows"]["last"] - field["rows"]["first"] + 1
+        assert (x, y) == (field["columns"]["first"], field["rows"]["first"])
+    press(page, "ArrowRight")
+    moved(corner, rings(0, 1), 0, 1)
+    press(page, "ArrowDown", "ArrowDown")
+    moved(corner, rings(2, 1), 2, 1)
+    box = feature_map.bounding_box()
+    half = box["height"] / rows / 2, box["width"] / columns / 2
+    feature_map.hover(position={"x": box["width"] - half[1], "y": 3 * half[0]})
+    moved(corner, rings(1, columns - 1), 1, columns - 1)
+    press(page, "End")
+    moved(corner, rings(rows - 1, columns - 1), rows - 1, columns - 1)
 
 
 # The picture.
@@ -420,6 +509,26 @@ def test_cutting_a_branch(visit):
     assert "cuts=mixed0:" in page.url
 
 
+@pytest.mark.parametrize("view", ["Explain", "Compare"])
+def test_cuts_that_are_not_in_force_are_said(visit, view):
+    cuts = "conv2_block1_add:0,conv5_block3_add:1"
+    page = visit().go(f"#model=resnet50&other=inception_v3&view=ledger&cuts={cuts}")
+    panel = page.get_by_role("tabpanel", name="Ledger")
+    whole = top_classes(panel, "Most probable classes, whole network")
+    with_cuts = top_classes(panel, "Most probable classes, with cuts")
+    said = tab(page, view).get_by_text("of the ledger")
+    assert said.inner_text().startswith("2 cuts of the ledger are not in force here")
+    if view == "Compare":
+        shown = top_classes(page, "Most probable classes, ResNet50")
+        assert shown == whole != with_cuts
+    tab(page, "Ledger").get_by_role("switch", name="Cut the shortcut of conv2_block1").click()
+    tab(page, view)
+    assert said.inner_text().startswith("1 cut of the ledger is not in force here")
+    tab(page, "Ledger").get_by_role("button", name="Mend all").click()
+    tab(page, view).get_by_role("heading", level=2).wait_for()
+    assert said.count() == 0
+
+
 def test_two_networks_on_one_picture(page, graphs):
     panel = tab(page, "Compare")
     panel.get_by_label(re.compile("^Compare")).select_option(label="InceptionV3, random weights")
@@ -531,11 +640,48 @@ def test_the_view_is_in_the_address(visit):
     page.get_by_role("switch", name="Cut the shortcut of conv2_block1").wait_for()
 
 
+def test_position_measure_and_depth_are_in_the_address(visit, address):
+    state = "#model=resnet50&block=conv2_block1&other=inception_v3"
+    page = visit().go(state)
+    page.get_by_text("Position (8, 8)").wait_for()
+    feature_map = page.get_by_role("application", name=re.compile("Channel 0 of conv2_block1_out"))
+    feature_map.focus()
+    press(page, "Home", "ArrowRight", "ArrowRight", "ArrowDown")
+    page.wait_for_url(re.compile("position=1,2&"))
+    panel = tab(page, "Ledger")
+    panel.get_by_role("radio", name="Euclidean norm").check(force=True)
+    panel = tab(page, "Compare")
+    panel.get_by_role("img", name=re.compile("^Map of ResNet50.*conv5_block3")).wait_for()
+    panel.get_by_role("slider", name="Depth").focus()
+    press(page, "Home", "ArrowRight")
+    panel.get_by_role("img", name=re.compile("^Map of ResNet50.*: conv1$")).wait_for()
+    assert page.url.endswith("&position=1,2&measure=l2&other=inception_v3&depth=2")
+
+    again = visit().go(page.url.removeprefix(address))  # by somebody else
+    again.get_by_role("img", name=re.compile("^Map of ResNet50.*: conv1$")).wait_for()
+    assert again.get_by_role("slider", name="Depth").input_value() == "2"
+    panel = tab(again, "Ledger")
+    row = panel.get_by_role("row", name=re.compile("^conv2_block1"))
+    asked = {"model": "resnet50", "picture": "flower"}
+    norms = httpx.post(f"{address}api/ledger", json=asked).json()["rows"][0]["norms"]["sum"]
+    shown = float(row.get_by_role("cell").nth(2).inner_text())
+    assert shown == pytest.approx(norms["l2"], rel=1e-3)
+    assert shown != pytest.approx(norms["rms"], rel=1e-3)
+    tab(again, "Block").get_by_text("Position (1, 2)").wait_for()
+    node(again, "conv3").click()  # another map, which begins at its middle
+    again.get_by_text("Position (4, 4)").wait_for()
+    again.wait_for_timeout(500)  # longer than a position rests before it is in the address
+    assert "position" not in again.url
+    again.go_back()
+    again.get_by_text("Position (1, 2)").wait_for()
+
+
 def test_what_an_address_says_wrongly_is_left_out_with_a_message(visit):
-    page = visit().go("#model=nothing&block=conv9&wings=2&cuts=conv1_conv:7&class=99999&view=block")
+    wrong = "#model=nothing&block=conv9&wings=2&cuts=conv1_conv:7&class=99999&position=99,0"
+    page = visit().go(f"{wrong}&view=block")
     alert = page.get_by_role("alert").filter(has_text="left out of the address")
     alert.wait_for()
-    for word in ("nothing", "conv9", "wings=2", "conv1_conv:7", "99999"):
+    for word in ("nothing", "conv9", "wings=2", "conv1_conv:7", "99999", "99,0"):
         assert word in alert.inner_text()
     page.get_by_role("heading", name="conv2_block1").wait_for()
     assert "nothing" not in page.url
@@ -593,6 +739,55 @@ def test_everything_by_keyboard(page):
     page.get_by_role("region", name="With 1 cut").wait_for()
 
 
+def test_the_export_menu_by_keyboard(page, address):
+    url = f"{address}api/models/resnet50/drawing.svg?level=stages&theme=light&standalone=1"
+    tab_to(page, "Export")
+    press(page, "Enter", "Tab")
+    assert focused(page) == "Copy as figure"
+    press(page, "Enter")
+    page.get_by_text("Copied as figure").first.wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == httpx.get(url).text
+    assert focused(page).startswith("Export")
+    menu = page.get_by_role("group", name="Export")
+    assert not menu.is_visible()
+    press(page, "Space", "Tab", "Tab")
+    assert focused(page) == "Save as SVG"
+    with page.expect_download() as waiting:
+        press(page, "Space")
+    assert waiting.value.path().read_text() == httpx.get(url).text
+    menu.wait_for(state="hidden")
+    press(page, "Enter", "Tab")
+    assert menu.is_visible()
+    press(page, "Escape")
+    assert not menu.is_visible()
+    assert focused(page).startswith("Export")
+    press(page, "Enter", *["Tab"] * 5)  # past its last entry
+    assert not menu.is_visible()
+
+
+def test_pictures_by_keyboard(page, tmp_path):
+    press(page, "2")
+    panel = page.get_by_role("tabpanel", name="Picture")
+    panel.get_by_role("heading", level=2, name="flower").wait_for()
+    before = top_classes(page, "Most probable classes")
+    tab_to(page, "china")
+    press(page, "Space")
+    panel.get_by_role("heading", level=2, name="china").wait_for()
+    assert focused(page) == "china"
+    assert panel.get_by_role("button", name="china").get_attribute("aria-pressed") == "true"
+    assert "picture=china" in page.url
+    assert top_classes(page, "Most probable classes") != before
+    file = tmp_path / "mine.png"
+    file.write_bytes(png(30, 50, seed=4))
+    press(page, "2")
+    tab_to(page, "Upload a picture")
+    with page.expect_file_chooser() as waiting:
+        press(page, "Enter")
+    waiting.value.set_files(file)
+    panel.get_by_role("heading", level=2, name="mine.png").wait_for()
+    assert focused(page) == "Upload a picture"
+
+
 def test_the_tab_key_comes_to_every_control(page):
     seen = []
     for _ in range(60):
@@ -626,6 +821,124 @@ def test_axe_finds_nothing_serious(visit, scheme, size):
         assert not found, (name, found)
         wide = page.evaluate("document.scrollingElement.scrollWidth")
         assert wide <= size[0], name
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"]
+)
+def test_axe_finds_nothing_serious_in_what_opens(visit, scheme, size):
+    one = visit(size=size, scheme=scheme, expected=("status of 4",))
+    page = one.go("#model=resnet50&view=explain&seed=3&cuts=conv2_block1_add:0")
+    button = page.get_by_role("button", name="Export")
+
+    def clean(where):
+        found = serious(page)
+        assert not found, (where, found)
+
+    button.click()
+    page.get_by_role("button", name="Copy as figure").wait_for()
+    clean("export menu")
+    button.click()
+    page.get_by_role("combobox", name="Search").fill("conv3")
+    page.get_by_role("option", name="conv3_block1_1").wait_for()
+    clean("found")
+    page.get_by_role("combobox", name="Search").fill("no such thing")
+    page.get_by_text("Nothing is called that.").wait_for()
+    clean("nothing found")
+    press(page, "Escape", "?")
+    page.get_by_role("dialog", name="Keys").wait_for()
+    clean("keys")
+    press(page, "Escape")
+    page.get_by_role("button", name="Measure the deletion and insertion curves").click()
+    page.get_by_text("The curves as a table").click()
+    page.get_by_role("region", name="Table of the curves").wait_for()
+    clean("curves")
+    panel = tab(page, "Quiz")
+    box = panel.get_by_role("textbox", name="Your answer")
+    box.fill("many")
+    press(page, "Enter")
+    panel.get_by_role("alert").wait_for()
+    clean("unclear answer")
+    box.fill("1 x 2 x 3" if "shape" in panel.locator("#quiz-prompt").inner_text() else "1")
+    press(page, "Enter")
+    panel.get_by_text("Not quite.").wait_for()
+    clean("wrong answer")
+    tab(page, "Picture")
+    page.get_by_label("Picture file").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"nothing to be seen here"}
+    )
+    page.get_by_role("alert").filter(has_text="notes.txt").wait_for()
+    clean("alert")
+    page.get_by_role("combobox", name="Layout").select_option("down")
+    page.wait_for_url(re.compile("layout=down"))
+    page.wait_for_function("() => !document.querySelector('.stage').ariaBusy.includes('true')")
+    assert any("elk-worker" in worker.url for worker in page.workers)
+    clean("free layout")
+
+
+def test_a_quiz_answer_that_is_right_is_legible(visit, graphs):
+    page = visit(scheme="dark").go("#model=resnet50&view=quiz&seed=7")
+    panel = page.get_by_role("tabpanel", name="Quiz")
+    answer = truth(graphs, panel.locator("#quiz-prompt").inner_text())
+    panel.get_by_role("textbox", name="Your answer").fill(answer)
+    press(page, "Enter")
+    panel.get_by_text("Right.").wait_for()
+    assert not serious(page)
+
+
+# A finger.
+
+
+def test_a_phone_in_the_hand(visit):
+    page = visit(size=PHONE, touch=True).go("#model=resnet50")
+    node(page, "conv2").tap()
+    page.get_by_role("heading", name="conv2", exact=True).wait_for()
+    page.get_by_role("button", name="Unfold conv2").tap()
+    frame(page, "conv2").wait_for()
+    page.get_by_role("tab", name="Ledger").tap()
+    panel = page.get_by_role("tabpanel", name="Ledger")
+    before = top_classes(page, "Most probable classes, with cuts")
+    switch = panel.get_by_role("switch", name="Cut the residual of conv2_block2")
+    switch.tap()
+    panel.get_by_role("region", name="With 1 cut").wait_for()
+    assert switch.get_attribute("aria-checked") == "true"
+    assert "cuts=conv2_block2_add:1" in page.url
+    assert top_classes(page, "Most probable classes, with cuts") != before
+    page.get_by_role("tab", name="Picture").tap()
+    page.get_by_text("Cuts of the ledger are in force: 1.").wait_for()
+    page.get_by_role("button", name="china").tap()
+    page.get_by_role("heading", level=2, name="china").wait_for()
+    assert page.evaluate("[innerWidth, scrollX, visualViewport.scale]") == [PHONE[0], 0, 1]
+
+
+def test_one_finger_moves_the_drawing_and_two_zoom_it(visit):
+    one = visit(size=PHONE, touch=True)
+    page = one.go("#model=resnet50")
+    hand = one.context.new_cdp_session(page)
+    box = page.get_by_role("group", name="Drawing of").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def touch(kind, *places):
+        points = [{"x": x + dx, "y": y + dy, "id": n} for n, (dx, dy) in enumerate(places)]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    before = view_box(page)
+    scale = box["width"] / before[2]
+    touch("touchStart", (0, 0))
+    for n in range(1, 5):
+        touch("touchMove", (10 * n, -15 * n))
+    touch("touchEnd")
+    after = view_box(page)
+    assert after[0] == pytest.approx(before[0] - 40 / scale, abs=1)
+    assert after[1] == pytest.approx(before[1] + 60 / scale, abs=1)
+    assert after[2:] == pytest.approx(before[2:])
+    touch("touchStart", (-40, 0), (40, 0))
+    for n in range(1, 5):
+        touch("touchMove", (-40 - 10 * n, 0), (40 + 10 * n, 0))
+    touch("touchEnd")
+    assert view_box(page)[2] == pytest.approx(after[2] / 2, rel=0.02)
+    assert page.evaluate("[scrollY, visualViewport.scale]") == [0, 1]
+    assert page.get_by_role("heading", name="conv2_block1").is_visible()  # nothing was chosen
 
 
 def test_the_switch_of_light_and_dark_outlives_a_reload(page):

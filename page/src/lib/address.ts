@@ -6,6 +6,8 @@ export const LEVELS = ["stages", "blocks", "layers"] as const;
 export type Level = (typeof LEVELS)[number];
 export const LAYOUTS = ["figure", "down", "right"] as const;
 export type Layout = (typeof LAYOUTS)[number];
+export const MEASURES = ["rms", "l2"] as const;
+export type Measure = (typeof MEASURES)[number];
 
 export interface Cut {
   layer: string;
@@ -32,7 +34,13 @@ export interface View {
   second: number | null;
   control: boolean;
   channel: number | null;
+  /** Row and column of the position in the feature map; null: its middle. */
+  position: readonly [number, number] | null;
+  /** How large the ledger says that tensors are. */
+  measure: Measure;
   other: string | null;
+  /** How deep two networks are compared, in percent of their blocks. */
+  depth: number;
   seed: number | null;
   question: number;
 }
@@ -53,7 +61,10 @@ export const START: View = {
   second: null,
   control: true,
   channel: null,
+  position: null,
+  measure: "rms",
   other: null,
+  depth: 100,
   seed: null,
   question: 0,
 };
@@ -63,6 +74,10 @@ const NAME = /^[^\s,&#]{1,200}$/;
 const name = (text: string): string | undefined => (NAME.test(text) ? text : undefined);
 const count = (text: string): number | undefined =>
   /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+const percent = (text: string): number | undefined => {
+  const found = count(text);
+  return found !== undefined && found <= 100 ? found : undefined;
+};
 const among =
   <T extends string>(options: readonly T[]) =>
   (text: string): T | undefined =>
@@ -79,6 +94,10 @@ const several =
     const items = text === "" ? [] : text.split(",").map(one);
     return items.includes(undefined) ? undefined : (items as T[]);
   };
+const pair = (text: string): [number, number] | undefined => {
+  const [row, column, ...rest] = several(count)(text) ?? [];
+  return row === undefined || column === undefined || rest.length ? undefined : [row, column];
+};
 
 const READ: { [K in keyof View]: (text: string) => View[K] | undefined } = {
   model: name,
@@ -96,7 +115,10 @@ const READ: { [K in keyof View]: (text: string) => View[K] | undefined } = {
   second: count,
   control: truth,
   channel: count,
+  position: pair,
+  measure: among(MEASURES),
   other: name,
+  depth: percent,
   seed: count,
   question: count,
 };
@@ -125,8 +147,8 @@ export function read(hash: string): { view: View; ignored: string[] } {
 const written = (value: View[keyof View]): string => {
   if (typeof value === "boolean") return value ? "1" : "0";
   if (!Array.isArray(value)) return String(value);
-  return (value as readonly (string | Cut)[])
-    .map((item) => (typeof item === "string" ? item : `${item.layer}:${item.operand}`))
+  return (value as readonly (string | number | Cut)[])
+    .map((item) => (typeof item === "object" ? `${item.layer}:${item.operand}` : String(item)))
     .join(",");
 };
 

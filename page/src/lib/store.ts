@@ -3,7 +3,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 import type * as T from "../types";
 import { read, START, write, type View } from "./address";
 import { api } from "./api";
-import { itemOf, layerOf, openedAt, type Graph, type Item } from "./graph";
+import { endOf, itemOf, layerOf, openedAt, sides, type Graph, type Item } from "./graph";
 
 export const view = signal<View>(START);
 export const models = signal<T.Model[]>([]);
@@ -82,7 +82,9 @@ let steps = 0; // changes to what is shown
 /** Show something else. A step back in the history leads to what was before, unless `quiet`. */
 export function show(change: Partial<View>, quiet = false): void {
   const before = write(view.value);
-  view.value = { ...view.value, ...change };
+  // A position belongs to the map that it was chosen in.
+  const moved = change.block !== undefined && change.block !== view.value.block;
+  view.value = { ...view.value, ...(moved ? { position: null } : {}), ...change };
   const after = write(view.value);
   if (after === before) return;
   steps++;
@@ -213,6 +215,11 @@ async function arrive(hash: string, current: () => boolean): Promise<void> {
     drop("method", wanted.method);
   found.picture ??= pictures.value[0]?.id ?? null;
   found.block ??= firstBlock(graph);
+  const item = found.block === null ? null : itemOf(graph, found.block);
+  const [rows, columns] = sides((item && endOf(graph, item)?.output_shape) ?? []);
+  const { position } = wanted;
+  if (position && !(position[0] < (rows ?? 0) && position[1] < (columns ?? 0)))
+    drop("position", position.join());
 
   view.value = found;
   history.replaceState(null, "", write(found));
@@ -250,6 +257,7 @@ export async function useModel(id: string): Promise<void> {
     class: null,
     second: null,
     channel: null,
+    position: null,
     question: 0,
     other: kept.other === id ? null : kept.other,
   });

@@ -257,6 +257,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["↓ ↑", "next and previous block or layer, along the data"],
   ["→", "unfold the block, or go into it"],
   ["←", "out of the block"],
+  ["Home  End", "first and last block or layer"],
   ["Enter", "choose"],
   ["Space  +  −", "fold and unfold"],
   ["Shift + arrows", "move the drawing"],

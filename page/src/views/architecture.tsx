@@ -29,6 +29,8 @@ type Part = SVGGraphicsElement & { dataset: DOMStringMap };
 
 const SMALLEST = 0.08; // screen pixels per unit of the drawing
 const LARGEST = 6;
+const LEGIBLE = 0.9; // the scale at which a phone's reader reads the names
+const NARROW = 560; // screen pixels
 
 export function Architecture({ graph, id }: { graph: Graph; id: string }) {
   const { view } = store;
@@ -159,8 +161,16 @@ export function Architecture({ graph, id }: { graph: Graph; id: string }) {
     room.replaceChildren(svg);
     const kept = anchor.current;
     anchor.current = null;
-    if (box.current === null || shownModel.current !== `${id} ${layout}`) fit(0.45);
-    else {
+    if (box.current === null || shownModel.current !== `${id} ${layout}`) {
+      if (room.clientWidth >= NARROW) fit(0.45);
+      else {
+        // The width rather than the whole height, and what is chosen.
+        fit(Math.max(0.45, Math.min(LEGIBLE, (room.clientWidth - 24) / home().width)));
+        const { block } = view.value;
+        const part = block === null ? undefined : shownBy(graph, parts, block);
+        if (part) reveal(part);
+      }
+    } else {
       apply(box.current);
       const part = kept && parts.get(kept.key);
       if (part) {

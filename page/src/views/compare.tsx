@@ -10,7 +10,7 @@ import * as store from "../lib/store";
 import type * as T from "../types";
 import { Answer, useAsked } from "./asked";
 import { Overlay } from "./explain";
-import { NoPicture, Section, TopClasses, Untrained } from "./parts";
+import { NoPicture, Section, TopClasses, Uncut, Untrained } from "./parts";
 
 export function CompareTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const [building, setBuilding] = useState(false);
@@ -92,7 +92,7 @@ type Pair = readonly [T.Model, Graph];
 
 function Both({ pairs }: { pairs: readonly [Pair, Pair] }) {
   const picture = store.picture.value;
-  const [depth, setDepth] = useState(1);
+  const { depth } = store.view.value;
   const { methods, method: chosen } = store;
   // Compared at equal depth: by a method that has a map for every block.
   const method = [chosen.value, ...methods.value].find((one) => one !== null && one.at_once);
@@ -100,6 +100,7 @@ function Both({ pairs }: { pairs: readonly [Pair, Pair] }) {
     <>
       {picture ? (
         <>
+          <Uncut />
           <Section title="What they say">
             <div class="versus">
               {pairs.map(([model]) => (
@@ -113,10 +114,10 @@ function Both({ pairs }: { pairs: readonly [Pair, Pair] }) {
               <input
                 type="range"
                 min={0}
-                max={1}
-                step={0.02}
+                max={100}
+                step={2}
                 value={depth}
-                onInput={(event) => setDepth(Number(event.currentTarget.value))}
+                onInput={(event) => store.show({ depth: Number(event.currentTarget.value) }, true)}
               />
             </label>
             <div class="versus">
@@ -178,7 +179,7 @@ function Looks({
   depth: number;
 }) {
   const all = useMemo(() => stops(graph), [graph]);
-  const at = Math.round(depth * (all.length - 1));
+  const at = Math.round((depth / 100) * (all.length - 1));
   const asked = useAsked(all.length ? `${model.id} ${picture} ${method}` : null, () =>
     api.cam({
       model: model.id,

@@ -10,7 +10,7 @@ import * as store from "../lib/store";
 import type * as T from "../types";
 import { Answer, Pixels, useAsked } from "./asked";
 import { Chart } from "./chart";
-import { NoPicture, Section, Untrained } from "./parts";
+import { NoPicture, Section, Uncut, Untrained } from "./parts";
 
 export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
   const picture = store.picture.value;
@@ -72,6 +72,7 @@ export function ExplainTab({ graph, model }: { graph: Graph; model: T.Model }) {
         <p class="muted">Class activation maps at every block, beside those of random weights.</p>
       </header>
       <Untrained model={model} />
+      <Uncut />
       <div class="fields">
         <label>
           Method

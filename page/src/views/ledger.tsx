@@ -1,5 +1,5 @@
 // What does each shortcut and each branch carry? And what if it were cut?
-import { useState } from "preact/hooks";
+import type { Measure } from "../lib/address";
 import { api } from "../lib/api";
 import { real } from "../lib/numbers";
 import * as store from "../lib/store";
@@ -7,11 +7,9 @@ import type * as T from "../types";
 import { Answer, useAsked } from "./asked";
 import { NoPicture, Section, TopClasses, Untrained } from "./parts";
 
-type Measure = "rms" | "l2";
-
 export function LedgerTab({ model }: { model: T.Model }) {
   const picture = store.picture.value;
-  const [measure, setMeasure] = useState<Measure>("rms");
+  const { measure } = store.view.value;
   const cuts = store.cuts.value;
   const key = picture && `${model.id} ${picture.id}`;
   const whole = useAsked(key, () =>
@@ -87,7 +85,7 @@ export function LedgerTab({ model }: { model: T.Model }) {
               type="radio"
               name="measure"
               checked={measure === one}
-              onChange={() => setMeasure(one)}
+              onChange={() => store.show({ measure: one })}
             />
             <span>{name}</span>
           </label>
@@ -228,7 +226,7 @@ function Branches({ rows, measure }: { rows: readonly T.BranchRow[]; measure: Me
   const most = Math.max(...rows.map(({ norm }) => norm[measure]));
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Ledger of branches">
-      <table class="ledger">
+      <table class="ledger branches">
         <thead>
           <tr>
             <th scope="col">Block</th>

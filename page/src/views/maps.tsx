@@ -12,6 +12,7 @@ import { Answer, Pixels, useAsked } from "./asked";
 import { Sight, type Outline } from "./sight";
 
 const COUNT = 64;
+const RESTED = 300; // milliseconds
 
 type Sprite = Awaited<ReturnType<typeof decode>> & { maps: T.Maps };
 
@@ -54,7 +55,7 @@ export function FeatureMaps({
           )}
           {one.value?.length === height * width && (
             <MapAndField
-              key={`${layer.name} ${height} ${width}`}
+              key={`${model.id} ${layer.name} ${height} ${width}`}
               {...{ graph, layer, model, picture, height, width, channel }}
               values={one.value}
             />
@@ -168,13 +169,14 @@ function MapAndField({
   channel: number;
   values: Float32Array;
 }) {
-  const [place, setPlace] = useState<readonly [number, number]>([
-    Math.floor(height / 2),
-    Math.floor(width / 2),
-  ]);
+  const { position } = view.value;
+  const [place, setPlace] = useState<readonly [number, number]>(
+    position ?? [Math.floor(height / 2), Math.floor(width / 2)],
+  );
   const map = useRef<HTMLDivElement>(null);
   const marker = useRef<HTMLSpanElement>(null);
-  const [row, column] = place;
+  const row = Math.min(place[0], height - 1);
+  const column = Math.min(place[1], width - 1);
   const [inputHeight, inputWidth] = model.input;
 
   const rings = useMemo(() => {
@@ -187,6 +189,18 @@ function MapAndField({
     rectangle: seen(field, row, column),
   }));
 
+  // The address may say another position, and is told of this one once the pointer rests:
+  // browsers refuse an address that changes at every step.
+  useEffect(() => {
+    if (position) setPlace(position);
+  }, [position?.join()]);
+  const [moved, setMoved] = useState(false);
+  useEffect(() => {
+    if (!moved) return;
+    const timer = setTimeout(() => show({ position: [row, column] }, true), RESTED);
+    return () => clearTimeout(timer);
+  }, [moved, row, column]);
+
   useEffect(() => {
     const style = marker.current?.style;
     if (!style) return;
@@ -196,12 +210,16 @@ function MapAndField({
     style.height = `${100 / height}%`;
   }, [row, column, width, height]);
 
+  const go = (to: readonly [number, number]): void => {
+    setMoved(true);
+    setPlace(to);
+  };
   const point = (event: PointerEvent) => {
     const box = map.current?.getBoundingClientRect();
     if (!box) return;
     const inside = (part: number, count: number) =>
       Math.min(count - 1, Math.max(0, Math.floor(part * count)));
-    setPlace([
+    go([
       inside((event.clientY - box.top) / box.height, height),
       inside((event.clientX - box.left) / box.width, width),
     ]);
@@ -218,7 +236,7 @@ function MapAndField({
     }[event.key] ?? [0, 0];
     if (!down && !right) return;
     event.preventDefault();
-    setPlace([
+    go([
       Math.min(height - 1, Math.max(0, row + down!)),
       Math.min(width - 1, Math.max(0, column + right!)),
     ]);

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type * as T from "../types";
 import type { Line } from "../lib/arithmetic";
 import { percent, whole } from "../lib/numbers";
+import * as store from "../lib/store";
 
 /** The classes with the highest probabilities, as bars; `before` marks what has changed. */
 export function TopClasses({
@@ -112,3 +113,17 @@ export const Untrained = ({ model }: { model: T.Model }) =>
       means nothing.
     </p>
   );
+
+/** Maps and curves are the whole network's; said where the ledger has cuts, which hold elsewhere. */
+export function Uncut() {
+  const { length } = store.cuts.value;
+  if (length === 0) return null;
+  return (
+    <p class="message">
+      {length === 1
+        ? "1 cut of the ledger is not in force here"
+        : `${length} cuts of the ledger are not in force here`}
+      : this is the whole network.
+    </p>
+  );
+}
