@@ -6,8 +6,8 @@ OPTIONS are those of `classics serve`.
 
 The server is a process of its own. First its capacity is measured: as many requests at a time as
 make several full batches, each sent when another one is answered or sent away. Then requests come
-at `--times` that rate, at random moments, whether earlier ones are answered or not. Each carries one
-JPEG; every answer that is accepted is compared with what the same picture was called before the
+at `--times` that rate, at random moments, whether earlier ones are answered or not. Each carries
+one JPEG; every answer that is accepted is compared with what the same picture was called before the
 load. It prints a table in Markdown, and ends with 1 if anything but 200 and 429 came back, an
 answer was wrong, memory grew by more than a tenth from the second tenth of the time to the last, or
 the 99th percentile of the second half of the time was twice that of the first.
