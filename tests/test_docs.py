@@ -8,10 +8,13 @@ import shlex
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
-from keras_classics import RECORDS, networks
+from keras_classics import RECORDS, ResNet50, build, networks
+from keras_classics.card import MODEL, Card, Preprocessing
 from keras_classics.cli.app import app
 from keras_classics.training.recipe import Recipe, Transfer
 
@@ -100,9 +103,50 @@ def test_the_python_example_of_the_drawings(tmp_path, monkeypatch):
     assert opened == ["conv3", "conv3_block1"]
 
 
+def test_the_python_examples_of_the_explanations(tmp_path, monkeypatch, randomise, images):
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "explanation.md").read_text(encoding="utf-8")
+    of_a_picture, of_a_model = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+
+    run = tmp_path / "runs" / "sign-digits"
+    run.mkdir(parents=True)
+    card = Card(
+        network="vgg16", width=0.0625, class_names=("0", "1", "2"),
+        preprocessing=Preprocessing((32, 32), "stretch", "tf"),
+    )  # fmt: skip
+    card.write(run)
+    vgg16 = randomise(build("vgg16", width=0.0625, input_shape=(32, 32, 3), classes=3))
+    vgg16.save(run / MODEL)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save("one.jpg")
+    names = {}
+    exec(of_a_picture, names)
+    (explained,) = names["explanation"].classes
+    assert (explained.name, explained.heat.shape) == ("2", (32, 32))
+    assert 0 < explained.checks.deletion.areas[0] < 1
+    with Image.open("one.png") as picture:
+        assert picture.width > 500
+
+    resnet = ResNet50(weights=None, width=0.0625, input_shape=(32, 32, 3), classes=10)
+    names = {"model": randomise(resnet), "images": images(2, 32, 32, 3)}
+    exec(of_a_model, names)
+    probe, outputs, without, slopes = (names[n] for n in ("probe", "outputs", "without", "slopes"))
+    assert list(outputs.taps) == ["conv2_block1", "conv3_block1_2_conv"]
+    added = probe.run(names["images"], ["conv2_block1_add", "conv2_block1_3"])
+    cut = probe.run(names["images"], ["conv2_block1_add"], [names["Cut"]("conv2_block1_add", 0)])
+    assert np.any(added.taps["conv2_block1_add"] != added.taps["conv2_block1_3"])
+    np.testing.assert_array_equal(cut.taps["conv2_block1_add"], added.taps["conv2_block1_3"])
+    np.testing.assert_array_equal(cut.scores, without.scores)
+    assert slopes.gradients[probe.input].shape == (2, 32, 32, 3)
+    assert slopes.gradients["conv4"].shape == (2, 2, 2, 64)
+    assert slopes.classes.tolist() == [3, 7]
+    assert tuple(names["maps"]) == probe.ends
+
+
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.S | re.M)  # no code
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
 
 

@@ -18,8 +18,10 @@ from keras import layers
 from PIL import Image
 
 from keras_classics import ClassicsError, build, convolutional_block, grid_size_reduction
+from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.inception_v3 import REDUCTION_35_TO_17
 from keras_classics.drawing import draw, stylesheet
+from keras_classics.drawing.diagram import subject, walk
 from keras_classics.drawing.scene import Group, Rect, Words, text_width
 from keras_classics.drawing.theme import DARK, LIGHT
 from keras_classics.errors import OutputError
@@ -134,19 +136,23 @@ def test_the_same_bytes_every_time(networks, name, block, level):
 
 
 def test_the_same_bytes_in_another_process(networks, tmp_path):
-    """Whatever the seed of Python's hashes is."""
+    """Whatever the seed of Python's hashes is, and with no other program or Graphviz at hand."""
     networks["inception_v3"].save(tmp_path / "model.keras")
+    (tmp_path / "nothing").mkdir()
     code = (
-        "import sys, keras; from keras_classics.drawing import draw;"
+        "import sys;"
+        "sys.modules.update(dict.fromkeys(('graphviz', 'pydot', 'pygraphviz', 'cairosvg')));"
+        "import keras; from keras_classics.drawing import draw;"
         "d = draw(keras.models.load_model('model.keras'), level='layers');"
         "[d.save(sys.argv[1] + form) for form in ('.svg', '.png', '.pdf')]"
     )
     for seed in "12":
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run(
-            [sys.executable, "-c", code, seed], check=True, cwd=tmp_path, env=environment,
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PATH": str(tmp_path / "nothing")}
+        done = subprocess.run(
+            [sys.executable, "-c", code, seed], check=False, cwd=tmp_path, env=environment,
             capture_output=True,
         )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
     for form in ("svg", "png", "pdf"):
         assert (tmp_path / f"1.{form}").read_bytes() == (tmp_path / f"2.{form}").read_bytes()
 
@@ -178,11 +184,165 @@ def test_text_is_text_and_shapes_are_on_the_edges(networks):
     ]
 
 
-def test_skips_are_seen_at_every_level(networks):
-    for level in ("stages", "blocks", "layers"):
-        svg = draw(networks["resnet50"], level=level).svg()
-        assert "kc-skip" in svg
-        assert "identity shortcut" in svg or 'class="edge skip"' in svg
+def is_a(group, kind):
+    return kind in group.get("class", "").split()
+
+
+def costs_of(model):
+    """By name, and whether it is a block: a module and the layer that ends it have one name."""
+    analysis = analyse(model)
+    return {
+        **{(cost.name, False): cost for cost in analysis.layers},
+        **{(cost.name, True): cost for _, cost in analysis.blocks},
+    }
+
+
+def told(number):
+    """Three digits and a unit."""
+    digits, power = f"{number:.2e}".split("e")
+    thousands, rest = divmod(int(power), 3)
+    return f"{float(digits) * 10**rest:.3g} {' kMG'[thousands]}".rstrip()
+
+
+def seen(field):
+    sides = " × ".join(map(str, dict.fromkeys(field.size)))
+    return f"RF {sides}" if field.exact else f"RF up to {sides}"
+
+
+# They have no weights and see what is seen above them: their boxes say what they are, and no more.
+SILENT = {"InputLayer", "Activation", "Flatten", "ZeroPadding2D", "Add", "Concatenate"}
+
+
+@pytest.mark.parametrize(("name", "block", "level"), FIGURES)
+def test_every_box_shows_its_figures(networks, name, block, level):
+    """Parameters, multiply-adds and receptive field, as `analyse` measures them."""
+    costs = costs_of(networks[name])
+    root = ElementTree.fromstring(draw(networks[name], block=block, level=level).svg())
+    named = [group for group in root.iter(f"{SVG}g") if group.get("data-name")]
+    assert len(named) >= 5
+    for group in named:
+        words = [text.text for text in group.findall(f"{SVG}text")]
+        members = [group.get("data-name"), *group.get("data-members", "").split()]
+        found = [costs[member, group.get("data-block") == "1"] for member in members]
+        parameters, macs = sum(cost.parameters for cost in found), sum(cost.macs for cost in found)
+        field = found[-1].field
+        figures = [
+            *([told(parameters)] if parameters else []),
+            *([told(macs)] if macs else []),
+            *([seen(field)] if field else []),
+        ]
+        if group.get("data-kind") in SILENT:
+            assert not {"RF", "·"} & set(" ".join(words).split())
+        elif is_a(group, "frame"):
+            assert {f"{told(parameters)} params", f"{told(macs)} MACs", seen(field)} <= set(words)
+        elif figures:
+            assert " · ".join(figures) in words
+    whole = analyse(networks[name]).model if block is None else costs[block, True]
+    facts = f" · {told(whole.parameters)} parameters · {told(whole.macs)} multiply-adds"
+    assert sum(text.text.endswith(facts) for text in root.findall(f"{SVG}text")) == 1
+
+
+def labelled(root):
+    """The lines from a box to a box, each with the shapes that stand beside lines of its box."""
+    ends, shapes = set(), {}
+    for parent in root.iter():
+        texts = [
+            (float(text.get("x")), float(text.get("y")), text.text)
+            for text in parent.findall(f"{SVG}text")
+        ]
+        for edge in (group for group in parent.findall(f"{SVG}g") if is_a(group, "edge")):
+            source = edge.get("data-from")
+            ends.add((source, edge.get("data-to")))
+            pairs = re.findall(r"(-?[\d.]+) (-?[\d.]+)", edge.find(f"{SVG}path").get("d"))
+            points = [(float(x), float(y)) for x, y in pairs]
+            shapes.setdefault(source, set()).update(
+                text
+                for (x, top), (below, bottom) in itertools.pairwise(points)
+                for left, y, text in texts
+                if x == below and left == pytest.approx(x + 6, abs=0.2) and top < y < bottom
+            )
+    return ends, shapes
+
+
+@pytest.mark.parametrize(("name", "block", "level"), FIGURES)
+def test_every_shape_stands_beside_the_line_of_its_tensor(networks, name, block, level):
+    """Those of layers, as `analyse` gives them, and that of what enters a block drawn alone."""
+    model = networks[name]
+    costs = costs_of(model)
+    shown = subject(model, block=block, level=level).root
+    items = sorted(walk(shown.items), key=lambda item: item.is_block)
+    last = {item.name: (item.members[-1], item.is_block) for item in items}
+    root = ElementTree.fromstring(draw(model, block=block, level=level).svg())
+    ends, shapes = labelled(root)
+    within = [shown, *(item.inside for item in items if item.inside)]
+    edges = {(e.source, e.target) for diagram in within for e in diagram.edges}
+    between = {(source, target) for source, target in edges if source and target}
+    assert len(between) >= 4
+    assert between <= ends
+    for source, _ in between:
+        assert " × ".join(map(str, costs[last[source]].output_shape)) in shapes[source]
+    if block is not None:
+        first = next(each for each in analyse(model).tree.walk() if each.name == block).layers[0]
+        entering = model.get_layer(first).input.shape[1:]
+        assert " × ".join(map(str, entering)) in shapes[""]
+        (end,) = {edge.source for edge in shown.edges if edge.target is None}
+        assert " × ".join(map(str, costs[block, True].output_shape)) in shapes[end]
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("vgg16", True), ("inception_v3", True), ("resnet50", False)]
+)
+def test_of_networks_without_stages_the_blocks_are_the_outermost(networks, name, same):
+    """As the guide says."""
+    stages, blocks = (draw(networks[name], level=level).svg() for level in ("stages", "blocks"))
+    assert (stages == blocks) == same
+
+
+def skips_of(model, **options):
+    """The titles of closed boxes' skips, and the lines that are drawn as skips."""
+    root = ElementTree.fromstring(draw(model, **options).svg())
+    closed = [g.find(f"{SVG}title").text for g in root.iter(f"{SVG}g") if is_a(g, "skips")]
+    return closed, [g for g in root.iter(f"{SVG}g") if is_a(g, "skip")]
+
+
+@pytest.mark.parametrize(
+    ("level", "unfolded", "drawn"),
+    [
+        ("stages", False, 4),
+        ("stages", True, 4),
+        ("blocks", False, 4 + 4),  # of a stage, its first block and the pile of the others
+        ("blocks", True, 16),
+    ],
+)
+def test_closed_boxes_show_all_skips(networks, level, unfolded, drawn):
+    """ResNet50 has 3 + 4 + 6 + 3 sums, of which the first of each stage has a projection."""
+    model = networks["resnet50"]
+    sums = [layer.name for layer in model.layers if isinstance(layer, layers.Add)]
+    projections = [layer.name for layer in model.layers if layer.name.endswith("_0_conv")]
+    assert (len(sums), len(projections)) == (16, 4)
+    closed, lines = skips_of(model, level=level, unfolded=unfolded)
+    assert (len(closed), len(lines)) == (drawn, 0)
+    counts = {
+        kind: sum(int(n) for said in closed for n in re.findall(rf"(\d+) {kind}", said))
+        for kind in ("identity", "projection")
+    }
+    assert counts == {"identity": 12, "projection": 4}
+
+
+@pytest.mark.parametrize(("unfolded", "identities"), [(False, 4), (True, 12)])
+def test_open_blocks_show_each_skip_as_a_line(networks, unfolded, identities):
+    """From the input to the sum; with a projection, to the convolution and on to the sum."""
+    closed, lines = skips_of(networks["resnet50"], level="layers", unfolded=unfolded)
+    ends = [(line.get("data-from"), line.get("data-to")) for line in lines]
+    stages = [f"conv{i}" for i in range(2, 6)]
+    assert not closed
+    assert len(ends) == identities + 2 * 4
+    for stage in stages:
+        assert ends.count(("", f"{stage}_block1_0")) == 1
+        assert ends.count((f"{stage}_block1_0", f"{stage}_block1_add")) == 1
+        assert ends.count(("", f"{stage}_block2_add")) == 1
+    straight = {to for source, to in ends if not source and to.endswith("_add")}
+    assert len(straight) == identities
 
 
 def test_a_concatenation_lies_below_all_of_its_branches(networks):

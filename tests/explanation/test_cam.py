@@ -52,6 +52,19 @@ def test_layer_cam_weighs_each_position_by_its_own_gradient(pooled, images):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.backends
+def test_grad_cam_plus_plus_behind_global_pooling(pooled, images):
+    """There a channel's gradient is the same everywhere, and equations 10 and 19 have a sum."""
+    x = images(2, 8, 6, 3)
+    maps = pooled.run(x, ["maps"]).taps["maps"].astype("float64")
+    kernel = keras.ops.convert_to_numpy(pooled.model.get_layer("predictions").kernel)
+    g = np.maximum(kernel[:, [3, 0]].T.astype("float64"), 0) / (8 * 6)
+    weights = 8 * 6 * g / (2 + maps.sum(axis=(1, 2)) * g)
+    expected = (maps * weights[:, None, None]).sum(axis=-1)
+    found = cam(pooled, x, method="grad-cam++", layers=["maps"], classes=[3, 0])["maps"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_grad_cam_plus_plus_follows_its_equations():
     """Equations 10 and 19, written as loops."""
     rng = np.random.default_rng(0)

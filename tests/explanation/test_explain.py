@@ -5,11 +5,14 @@ import dataclasses
 import io
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_classics import load
+from keras_classics import build, load
+from keras_classics.artefact import Classifier
+from keras_classics.card import Card, Preprocessing
 from keras_classics.errors import ClassicsError, DataError, ImageError, OutputError
 from keras_classics.explanation import figure
 from keras_classics.explanation.cam import cam
@@ -40,6 +43,45 @@ def test_the_answer_is_the_classifiers(classifier, image):
     (explained,) = explanation.classes
     assert explained.name == prediction.class_name
     assert explained.probability == pytest.approx(prediction.confidence, rel=1e-5)
+
+
+@pytest.mark.backends
+def test_the_backends_explain_alike(randomise, tmp_path):
+    """These numbers are from TensorFlow; every backend must give them again."""
+    model = randomise(build("vgg16", width=0.0625, input_shape=(32, 32, 3), classes=3))
+    card = Card(
+        network="vgg16", width=0.0625, class_names=("a", "b", "c"),
+        preprocessing=Preprocessing((32, 32), "stretch", "tf"),
+    )  # fmt: skip
+    pixels = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize((32, 32)).save(tmp_path / "x.png")
+    found = explain(
+        Classifier(model, card), tmp_path / "x.png", method="grad-cam++", block="block2",
+        classes=["b", "a"],
+    )  # fmt: skip
+    measured = [
+        [
+            each.probability,
+            each.score,
+            float(each.heat.sum()),
+            float(each.checks.deletion.areas[0]),
+            float(each.checks.insertion.areas[0]),
+            each.checks.sanity.full.rank_correlation,
+            each.checks.sanity.full.ssim,
+        ]
+        for each in found.classes
+    ]
+    np.testing.assert_allclose(measured, ALIKE, rtol=1e-3, atol=1e-4)
+    content = found.to_dict()
+    assert content["versions"]["backend"] == keras.backend.backend()
+    assert [each["class"] for each in content["classes"]] == ["b", "a"]
+
+
+# Probability, score, sum of the map, areas of deletion and insertion, likeness to the controls.
+ALIKE = [
+    [0.249926, -0.829354, 40.439327, 0.261412, 0.241404, 0.183684, 0.204405],
+    [0.213103, -0.988745, 42.929573, 0.237208, 0.216014, 0.158410, 0.202513],
+]
 
 
 def test_the_json_holds_all_of_it(classifier, image, tmp_path):

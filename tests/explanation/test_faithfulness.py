@@ -187,6 +187,33 @@ def test_the_cascade_goes_from_the_top_down_and_accumulates(resnet, images):
     assert first.full != second.full
 
 
+@pytest.mark.backends
+def test_the_control_is_the_map_of_another_network(branching, images):
+    """One that has the random weights for its own gives it; the one that forgets keeps its own."""
+    probe, other = Probe(branching()), branching()
+    x = images(2, 12, 10, 3)
+    drawn = {weight.path: value for weight, value in randomised(probe, seed=4)._values}
+    for weight in other.weights:
+        weight.assign(drawn[weight.path])
+
+    def grad_cam(probe, images, classes):
+        return cam(probe, images, layers=["joined"], classes=classes)["joined"]
+
+    heat, expected = (grad_cam(each, x, [0, 2]) for each in (probe, Probe(other)))
+    found = sanity(probe, x, heat, grad_cam, classes=[0, 2], controls=1, cascade=True, seed=4)
+    for i, each in enumerate(found):
+        np.testing.assert_allclose(each.control, expected[i], rtol=1e-4, atol=1e-6)
+        alike = similarity(heat[i], expected[i], (12, 10))
+        last = each.cascade[-1][1]
+        assert [name for name, _ in each.cascade] == ["predictions", "c", "b", "a"]
+        for one in (each.full, last):
+            assert one.rank_correlation == pytest.approx(alike.rank_correlation, abs=1e-3)
+            assert one.ssim == pytest.approx(alike.ssim, abs=1e-3)
+        assert each.passed == (alike.rank_correlation < 0.5)
+        assert each.cascade[0][1] != last
+    np.testing.assert_array_equal(grad_cam(probe, x, [0, 2]), heat)
+
+
 def test_a_control_without_contrast_does_not_count(resnet, images):
     x = images(1, 64, 64, 3)
     heat = np.arange(64, dtype=np.float32).reshape(1, 8, 8)

@@ -30,6 +30,7 @@ def test_feature_maps_are_what_a_model_of_that_layer_gives(branching, images):
     np.testing.assert_allclose(found, cut.predict_on_batch(x), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.backends
 def test_filters_of_the_first_convolution_and_of_any(resnet):
     first = filters(resnet)
     kernel = keras.ops.convert_to_numpy(resnet.model.get_layer("conv1_conv").kernel)

@@ -9,6 +9,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+from scipy.fft import dct
 
 from conftest import random_values
 from keras_classics.architectures.catalog import CATALOG
@@ -21,6 +22,7 @@ from keras_classics.explanation.attribution import (
 )
 from keras_classics.explanation.cam import cam, enlarged
 from keras_classics.explanation.probe import Probe
+from keras_classics.explanation.visualisation import COLOURS, _frequencies, visualise
 from keras_classics.weights.torch_files import state_dict
 from weights.references import narrow_vgg16, torch_module
 
@@ -231,6 +233,62 @@ def test_captum_occlusion(narrow_vgg, pictures, window, stride):
     assert_equal(found, each_channel[:, 0])
 
 
+@pytest.mark.parametrize(("block", "end"), [("block2", 9), ("block3", 16), ("block5", 30)])
+def test_captum_neuron_gradient(narrow_vgg, pictures, block, end):
+    """Of the mean of a channel, another one for each image: what feature visualisation ascends.
+
+    Down to the pixels of the wide ResNet50 one unit of a million stands so near 0 that rounding
+    decides whether its ReLU lets the gradient through.
+    """
+    probe, theirs = narrow_vgg
+    means = probe.run(pictures, [block]).taps[block].mean(axis=(1, 2))
+    wanted = [int(means[0].argsort()[-1]), int(means[1].argsort()[-2])]  # of those that are alive
+    method = torch_module("captum.attr").NeuronGradient(theirs, theirs.features[end])
+    expected = method.attribute(
+        to_torch(pictures).requires_grad_(),
+        lambda maps: maps[[0, 1], wanted].mean(dim=(1, 2)),
+    )
+    found, slopes = probe.channel_gradients(pictures, block, wanted)
+    with torch.no_grad():
+        maps = theirs.features[: end + 1](to_torch(pictures))
+    assert_equal(found, maps[[0, 1], wanted].mean(dim=(1, 2)).numpy())
+    assert_equal(slopes, expected.detach().numpy().transpose(0, 2, 3, 1))
+
+
+def test_feature_visualisation_is_adam_with_the_gradients_of_torch(narrow_vgg):
+    """Torch differentiates all of it from the spectrum on: colours, order, jitter, variation."""
+    probe, theirs = narrow_vgg
+    steps, rate, seed, weight = 5, 0.1, 2, 0.3
+    found = visualise(
+        probe, "block3", [3, 11], order=(2, 1, 0), steps=steps, rate=rate, jitter=3,
+        variation=weight, seed=seed,
+    )  # fmt: skip
+
+    rng = np.random.default_rng(seed)
+    spectrum = torch.from_numpy(rng.normal(0, 0.01, (2, 64, 64, 3))).requires_grad_()
+    adam = torch.optim.Adam([spectrum], lr=rate, eps=0.1, maximize=True)
+    waves, mixing, frequencies = map(
+        torch.from_numpy, (dct(np.eye(64), axis=0, norm="ortho"), COLOURS.T, _frequencies(64, 64))
+    )
+    for step in range(steps + 1):
+        image = torch.einsum("uy,vx,nuvc->nyxc", waves, waves, spectrum * frequencies)
+        shown = torch.sigmoid(image @ mixing)
+        images = 2 * shown.flip(-1).permute(0, 3, 1, 2).float() - 1
+        if step == steps:
+            break
+        shift = rng.integers(-3, 4, 2).tolist()
+        maps = theirs.features[:17](images.roll(shift, dims=(2, 3)))
+        rough = [shown.diff(dim=dim).square().sum() / 64**2 for dim in (1, 2)]
+        value = maps[[0, 1], [3, 11]].mean(dim=(1, 2)).sum() - weight * sum(rough)
+        adam.zero_grad()
+        value.backward()
+        spectrum.grad /= spectrum.grad.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        adam.step()
+    assert_equal(found.images, images.detach().numpy().transpose(0, 2, 3, 1))
+    means = theirs.features[:17](images)[[0, 1], [3, 11]].mean(dim=(1, 2))
+    assert_equal(found.activations[:, -1], means.detach().numpy())
+
+
 @pytest.fixture
 def vis():
     """tf-keras-vis, which runs on TensorFlow alone."""
@@ -239,13 +297,13 @@ def vis():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip("tf_keras_vis")
-        from tf_keras_vis import gradcam, saliency, scorecam
+        from tf_keras_vis import activation_maximization, gradcam, saliency
         from tf_keras_vis.utils.scores import CategoricalScore
 
         yield {
             "grad-cam": gradcam.Gradcam,
             "saliency": saliency.Saliency,
-            "score-cam": scorecam.Scorecam,
+            "ascent": activation_maximization.ActivationMaximization,
             "score": CategoricalScore,
         }
 
@@ -286,3 +344,27 @@ def test_tf_keras_vis_gradient(vis, narrow):
     )
     found = smooth_grad(Probe(model), x, classes=[4, 1], samples=1, noise=0)
     assert_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("block", ["mixed2", "mixed7", "mixed10"])
+def test_tf_keras_vis_activation_maximization(vis, narrow, block):
+    """Its step of plain gradient ascent, without regularisers or jitter, is the gradient."""
+    model, x = narrow
+    probe = Probe(model)
+    means = probe.run(x, [block]).taps[block].mean(axis=(1, 2))
+    wanted = [int(means[0].argsort()[-1]), int(means[1].argsort()[-2])]  # of those that are alive
+    part = keras.Model(model.input, model.get_layer(block).output)
+    after = vis["ascent"](part, clone=False)(
+        lambda maps: keras.ops.stack(
+            [keras.ops.mean(maps[i, ..., channel]) for i, channel in enumerate(wanted)]
+        ),
+        x,
+        input_range=None,
+        input_modifiers=[],
+        regularizers=[],
+        steps=1,
+        optimizer=keras.optimizers.SGD(1.0),
+    )
+    found, slopes = probe.channel_gradients(x, block, wanted)
+    assert_equal(found, means[[0, 1], wanted])
+    assert_equal(slopes, np.asarray(after) - x)

@@ -41,7 +41,7 @@ class _Console(Console):
 def short(number: float) -> str:
     """A large number in three digits: 25.6 M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
+        if abs(number) >= 0.9995 * size:  # in three digits that is one
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f} "
 
