@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from keras_classics.artefact import load
 from keras_classics.deployment import agreement
 from keras_classics.deployment.agreement import compare, expected, raw
 from keras_classics.deployment.exported import ExportError
-from keras_classics.deployment.samples import fitted, parts_of, photographs
+from keras_classics.deployment.samples import Sample, fitted, parts_of, photographs
+from keras_classics.errors import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,21 @@ def test_nothing_to_compare_on(classifier, sample):
     nothing = dataclasses.replace(sample, names=(), labels=())
     with pytest.raises(ExportError, match="nothing to compare the export on"):
         compare(classifier, classifier.probabilities, [nothing], kind="fitted", precision="f32")
+
+
+def test_a_part_that_cannot_be_read_is_not_passed_over(classifier, sample):
+    def torn(name):
+        raise ImageError(Path(name), "torn")
+
+    gone = Sample("the test part", ("a", "b"), torn)
+    with pytest.raises(ExportError, match="none of the test part can be read"):
+        compare(
+            classifier,
+            classifier.probabilities,
+            [sample, gone],
+            kind="fitted",
+            precision="f32",
+        )
 
 
 def test_the_limits_are_those_that_are_promised():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from keras_classics.artefact import load
@@ -31,25 +32,17 @@ def moved(artefact, tmp_path):
 
 def watch(monkeypatch):
     """What is decoded for what, by name."""
-    seen = {"calibration": set(), "validation": set(), "compared": set()}
-    read, compare = conversion._calibration, conversion.compare
-
-    def calibration(request, classifier, parts, tell):
-        found = read(request, classifier, parts, tell)
-        seen["train"] = set(parts.train.names)
-        return found
+    seen = {"read": [], "compared": set()}
+    read, compare = conversion._read, conversion.compare
 
     def compared(classifier, run, samples, **options):
         seen["compared"] = {name for sample in samples for name in sample.names}
         return compare(classifier, run, samples, **options)
 
-    inputs = conversion._read
+    def reading(classifier, sample):
+        seen["read"].append(set(sample.names))
+        return read(classifier, sample)
 
-    def reading(request, classifier, sample):
-        seen["calibration"] = set(sample.names)
-        return inputs(request, classifier, sample)
-
-    monkeypatch.setattr(conversion, "_calibration", calibration)
     monkeypatch.setattr(conversion, "_read", reading)
     monkeypatch.setattr(conversion, "compare", compared)
     return seen
@@ -61,8 +54,10 @@ def test_int8_is_never_decided_by_what_was_held_out(artefact, tmp_path, monkeypa
     request = asked(artefact, precision="int8", calibration_pictures=17, accept=True)
     export = conversion.convert(request, tmp_path, lambda what, *_: told.append(what))
     splits = load(artefact).splits
-    assert len(seen["calibration"]) == 17
-    assert {splits[name] for name in seen["calibration"]} == {"train"}
+    calibration, validation = seen["read"]
+    assert len(calibration) == 17
+    assert {splits[name] for name in calibration} == {"train"}
+    assert {splits[name] for name in validation} == {"val"}
     assert {splits[name] for name in seen["compared"]} == {"test"}
     assert export.quantisation["pictures"] == 17
     assert list(dict.fromkeys(told)) == [
@@ -73,6 +68,20 @@ def test_int8_is_never_decided_by_what_was_held_out(artefact, tmp_path, monkeypa
     ]
 
 
+def test_pictures_that_decide_are_no_larger_than_they_need_be():
+    """Hundreds of them are held in memory."""
+    wide = np.zeros((400, 3000, 3), np.uint8)
+    assert conversion._shrunk(wide, 64).shape == (64, 480, 3)
+    assert conversion._shrunk(wide[:, :1], 64).shape == (400, 1, 3)
+    assert conversion._shrunk(wide, 400) is wide
+
+
+def test_published_weights_have_no_pictures():
+    request = Request(None, "resnet50-keras", "openvino", "int8", "fitted")
+    with pytest.raises(ExportError, match=r"`classics train FOLDER --weights resnet50-keras`"):
+        conversion._compared(request, None)
+
+
 def test_without_the_pictures_of_the_run(moved, shapes, tmp_path):
     """f32 is compared on photographs, int8 cannot be decided, and --data helps."""
     for name in ("a", "b", "c"):
@@ -80,7 +89,7 @@ def test_without_the_pictures_of_the_run(moved, shapes, tmp_path):
     export = conversion.convert(asked(moved), tmp_path / "a", lambda *_: None)
     assert export.agreement.of == "64 crops of two photographs of scikit-learn"
     assert export.agreement.accuracy is None
-    with pytest.raises(ExportError, match="int8 needs the pictures that the run learnt from"):
+    with pytest.raises(ExportError, match=r"int8 needs the pictures .*; give --data FOLDER"):
         conversion.convert(asked(moved, precision="int8"), tmp_path / "b", lambda *_: None)
     found = conversion.convert(asked(moved, data=str(shapes)), tmp_path / "c", lambda *_: None)
     assert found.agreement.of == "the test part of the run's own split"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -125,6 +126,39 @@ def test_several_threads_get_their_own_answers(opened, pictures, name):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_what_becomes_of_the_file_changes_no_answer(converted, pictures, tmp_path):
+    """Not even if it is written over, or cut off, under a running engine."""
+    copy = shutil.copytree(converted["openvino"], tmp_path / "copy")
+    with open_engine(copy) as engine:
+        wanted = engine.probabilities(pictures)
+        size = (copy / "model.bin").stat().st_size
+        with (copy / "model.bin").open("r+b") as file:
+            file.write(bytes(size))
+        np.testing.assert_array_equal(engine.probabilities(pictures), wanted)
+        os.truncate(copy / "model.bin", 0)
+        np.testing.assert_array_equal(engine.probabilities(pictures), wanted)
+
+
+def test_who_waits_for_a_closed_engine_is_told(converted, pictures):
+    engine = open_engine(converted["openvino"])
+    busy = [engine._free.get() for _ in range(engine.requests)]
+    told = []
+
+    def ask():
+        with pytest.raises(RuntimeError, match="closed") as caught:
+            engine.probabilities(pictures[:1])
+        told.append(caught.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    engine.close()
+    for thread in threads:
+        thread.join(30)
+    assert len(told) == 3
+    assert busy
 
 
 def test_keras_compiles_for_powers_of_two_alone(classifier, pictures, monkeypatch):
@@ -257,6 +291,12 @@ def test_what_cannot_be_converted_runs_on_keras(artefact, monkeypatch):
     with open_engine(artefact) as engine:
         assert engine.name == "keras"
         assert engine.why == "torn; torn"
+    for error in (RuntimeError("a\nbug"), MemoryError()):
+        monkeypatch.setattr(engines, "export", Mock(side_effect=error))
+        with open_engine(artefact) as engine:
+            assert engine.name == "keras"
+            assert engine.why.startswith(("a bug; a bug", "too little memory to convert it for"))
+    monkeypatch.setattr(engines, "export", refuse)
     with pytest.raises(ExportError, match="torn"):
         open_engine(artefact, engine="openvino")
 
@@ -284,7 +324,8 @@ def test_the_export_of_a_run_is_used(artefact, converter, converted, tmp_path):
     with open_engine(run, images=1) as engine:
         assert engine.name == "openvino"
     for path in (run, ours):
-        open_engine(path, engine="openvino", precision="bf16").close()
+        with open_engine(path, engine="openvino", precision="bf16") as engine:
+            assert engine.why == "its f32 was compared with Keras, its bf16 was not"
     assert converter.asked == []
     # Of the one that is there, nothing else is taken.
     for path in (run, ours):
@@ -320,7 +361,7 @@ def test_an_export_that_no_engine_runs(converted, tmp_path):
     openvino = converted["openvino"]
     with pytest.raises(ClassicsError, match="no engine here runs litert; export to openvino or"):
         open_engine(changed(openvino, tmp_path / "a", target="litert"))
-    with pytest.raises(ClassicsError, match=r"takes raw input.*--input fitted"):
+    with pytest.raises(ClassicsError, match=r"takes raw input.*--fitted"):
         open_engine(changed(openvino, tmp_path / "b", input="raw"))
     card = json.loads((openvino / EXPORT).read_text())["card"]
     twice = {"fit": {"resize": 64, "interpolation": "bilinear"}}

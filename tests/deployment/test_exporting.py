@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keras_classics.deployment import export, exporting, read_export, runtimes
-from keras_classics.deployment.exported import ExportError
+from keras_classics.deployment.exported import TARGETS, ExportError
 from keras_classics.errors import ClassicsError, OutputError
 from pictures import state
 
@@ -47,22 +47,26 @@ def test_torch_in_a_process_of_its_own(artefact, tmp_path, monkeypatch):
 
     extra = {"keras_classics.json": ""}
     torch.export.load(out / "model.pt2", extra_files=extra)
-    assert json.loads(extra["keras_classics.json"])["class_names"] == list(found.card.class_names)
+    said = json.loads(extra["keras_classics.json"])
+    assert said["class_names"] == list(found.card.class_names)
+    assert said["preprocessing"]["size"] == [32, 32]
+    assert said["fingerprint"] == found.card.data["fingerprint"]
+    assert said["versions"] == found.versions
 
 
 def test_the_default_place_and_the_same_bytes(artefact, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(artefact, run)
-    one = export(run, to="onnx")
-    assert one == run / "exports" / "onnx-f32"
-    other = export(run, to="onnx", out=tmp_path / "other")
+    one = export(run, to="openvino")
+    assert one == run / "exports" / "openvino-f32"
+    other = export(run, to="openvino", out=tmp_path / "other")
     assert {path.name: path.read_bytes() for path in one.iterdir()} == {
         path.name: path.read_bytes() for path in other.iterdir()
     }
-    assert sorted(path.name for path in one.iterdir()) == ["export.json", "model.onnx"]
-    assert [path.name for path in one.parent.iterdir()] == ["onnx-f32"]
+    assert sorted(path.name for path in one.iterdir()) == ["export.json", "model.bin", "model.xml"]
+    assert [path.name for path in one.parent.iterdir()] == ["openvino-f32"]
     with pytest.raises(OutputError, match="exists; choose another"):
-        export(run, to="onnx")
+        export(run, to="openvino")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +124,11 @@ def test_an_artefact_that_is_none(tmp_path, artefact):
             OutputError,
             r"out: cannot be written \(No space left on device\)",
         ),
+        (
+            "print(json.dumps({'os_error': 'Permission denied', 'at': '/runs/one/artefact.json'}))",
+            ExportError,
+            r"^/runs/one/artefact.json: Permission denied\.$",
+        ),
         ("print(json.dumps({'out_of_memory': True}))", MemoryError, None),
         ("print(json.dumps({'bug': 'KeyError: x', 'trace': 't'}))", RuntimeError, "KeyError: x"),
     ],
@@ -132,7 +141,8 @@ def test_what_befalls_the_process(artefact, tmp_path, monkeypatch, code, kind, m
     assert [path.name for path in tmp_path.iterdir()] == ["worker"]
 
 
-def test_a_full_disk(artefact, tmp_path, monkeypatch):
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_full_disk(artefact, tmp_path, monkeypatch, target):
     """Files may not grow beyond 64 kB here, which is what a full disk comes to."""
     code = (
         "import resource, runpy\n"
@@ -141,7 +151,7 @@ def test_a_full_disk(artefact, tmp_path, monkeypatch):
     )
     worker(tmp_path, monkeypatch, code)
     with pytest.raises(OutputError, match=r"out: cannot be written \("):
-        export(artefact, to="onnx", out=tmp_path / "out")
+        export(artefact, to=target, input="fitted", out=tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["worker"]
 
 

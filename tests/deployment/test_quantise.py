@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from keras_classics.deployment import runtimes
-from keras_classics.deployment.exported import ExportError
 from keras_classics.deployment.quantise import Calibration, quantise
 
 
@@ -38,11 +37,42 @@ def test_where_plain_rounding_does(network):
     assert (how["layers"], how["layers_in_int8"]) == (2, 2)
 
 
+def test_accuracy_control_puts_back_the_layer_that_costs_most():
+    """Numbers of the last layer are a thousand times as large in a channel that says nothing."""
+    openvino = runtimes.load("openvino")
+    from openvino import opset13 as op
+
+    rng = np.random.default_rng(0)
+    image = op.parameter([1, 8], np.float32, name="image")
+    image.output(0).tensor.set_names({"image"})
+    x = op.relu(op.matmul(image, rng.normal(size=(8, 16)).astype(np.float32), False, False))
+    scale = np.ones(16, np.float32)
+    scale[0] = 3000
+    last = rng.normal(size=(16, 5)).astype(np.float32)
+    last[0] = 0
+    x = op.matmul(op.multiply(x, scale), last, False, False)
+    model = openvino.Model([x], [image])
+    batches = [rng.normal(size=(1, 8)).astype(np.float32) for _ in range(80)]
+    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    called = [int(run(batch)[0].argmax()) for batch in batches]
+    assert len(set(called)) == 5
+    calibration = Calibration(batches[:40], batches[40:], called[40:], most_lost=0.1, seed=0)
+    _, how = quantise(model, calibration)
+    assert how["by"] == "NNCF with accuracy control"
+    assert how["validation_top1_agreement"] >= 0.9
+    assert (how["layers"], how["layers_in_int8"]) == (2, 1)
+
+
 def test_where_nothing_may_be_rounded(network):
-    """Asked for answers that no network gives, accuracy control puts all layers back."""
+    """Asked for answers that no network gives, accuracy control puts all layers back.
+
+    What was rounded plainly stays, so that its figures can be seen and accepted.
+    """
     model, batches, called = network
     others = [(answer + 1) % 5 for answer in called]
     mixed = [*called[:30], *others[30:]]
     calibration = Calibration(batches[:40], batches, mixed, most_lost=-0.01, seed=0)
-    with pytest.raises(ExportError, match="none of the layers can compute in int8"):
-        quantise(model, calibration)
+    _, how = quantise(model, calibration)
+    assert how["by"] == "NNCF"
+    assert (how["layers"], how["layers_in_int8"]) == (2, 2)
+    assert how["validation_top1_agreement"] == pytest.approx(0.5, abs=0.1)

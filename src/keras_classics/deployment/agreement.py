@@ -59,6 +59,7 @@ def compare(
     right, right_in_keras, known = 0, 0, 0  # of pictures whose class is known
     total = sum(map(len, samples))
     for sample in samples:
+        before = seen
         for pictures, labels in sample.batches():
             wanted = expected(classifier, fitted(classifier, pictures), kind)
             given = _answers(classifier, run, pictures, kind)
@@ -86,9 +87,9 @@ def compare(
                 right_in_keras += int((top_in_keras == labels).sum())
             if progress:
                 progress(seen, total)
+        if seen == before:
+            raise ExportError(f"none of {sample.of} can be read; nothing to compare the export on.")
     of = " and ".join(sample.of for sample in samples)
-    if not seen:
-        raise ExportError(f"none of {of} can be read; nothing to compare the export on.")
     return Agreement(
         pictures=seen,
         of=of,

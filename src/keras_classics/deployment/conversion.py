@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import keras
@@ -14,6 +16,7 @@ import numpy as np
 
 from keras_classics.artefact import Classifier, load
 from keras_classics.card import CARD, MODEL
+from keras_classics.data.fit import resize
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.agreement import LIMITS, compare, expected, raw
 from keras_classics.deployment.bfloat16 import in_bfloat16
@@ -31,6 +34,7 @@ from keras_classics.deployment.portable import portable
 from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.samples import Parts, Picture, Sample, fitted, parts_of, photographs
 from keras_classics.deployment.targets import TARGETS, Run, Writer, writer
+from keras_classics.errors import ClassicsError
 from keras_classics.published import published
 
 COMPARED = {"f32": 200, "bf16": 1000, "int8": 1000}  # pictures at most
@@ -79,13 +83,14 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     card = bare(classifier.card)
     module = writer(request.target)
     model = portable(classifier, input=request.input)
-    how = module.write(
-        in_bfloat16(model) if request.precision in target.converted else model,
-        folder,
-        request.precision,
-        metadata(about, card),
-        calibration,
-    )
+    with _disk_asked(folder, model):
+        how = module.write(
+            in_bfloat16(model) if request.precision in target.converted else model,
+            folder,
+            request.precision,
+            metadata(about, card),
+            calibration,
+        )
     options = target.options.get(request.precision, {})
     agreement = compare(
         classifier,
@@ -106,6 +111,25 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     )
     export.write(folder)
     return export
+
+
+@contextmanager
+def _disk_asked(folder: Path, model: keras.Model) -> Iterator[None]:
+    """Writers that are no Python say of a full disk whatever they like, so it is asked itself.
+
+    Raises:
+        OSError: If something failed, and there is no room for a file as large as the weights.
+    """
+    try:
+        yield
+    except (ClassicsError, OSError):
+        raise
+    except Exception:
+        with NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(max(1 << 20, 4 * model.count_params())))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
 
 
 def _resize_alone(model: keras.Model, module: Writer, options: Mapping[str, str]) -> Run:
@@ -140,8 +164,13 @@ def _compared(request: Request, parts: Parts | None) -> list[Sample]:
         return [photographs()]
     if parts is None:
         raise ExportError(
-            "int8 needs the pictures that the run learnt from, to quantise by and to compare on; "
-            "give --data FOLDER."
+            "int8 needs the pictures that a run learnt from, to quantise by and to compare on; "
+            + (
+                "published weights have none here, but a run that begins with them has "
+                f"(`classics train FOLDER --weights {request.source}`)."
+                if request.artefact is None
+                else "give --data FOLDER."
+            )
         )
     raise ExportError(
         f"{request.data or request.source}: holds none of the pictures that the run held out, on "
@@ -164,9 +193,13 @@ def _calibration(
             "from, by which int8 is decided."
         )
     tell("reading pictures", 0, 0)
-    batches = _read(request, classifier, train)
+    batches = [
+        batch
+        for pictures in _read(classifier, train)
+        for batch in _inputs(request, classifier, pictures)
+    ]
     validation, called = [], []
-    for pictures, _ in val.batches():
+    for pictures in _read(classifier, val):
         images = fitted(classifier, pictures)
         called += [int(i) for i in expected(classifier, images, request.input).argmax(axis=1)]
         validation += _inputs(request, classifier, pictures)
@@ -176,12 +209,20 @@ def _calibration(
     return Calibration(batches, validation, called, most_lost=lost, seed=SEED)
 
 
-def _read(request: Request, classifier: Classifier, sample: Sample) -> list[Any]:
-    return [
-        batch
-        for pictures, _ in sample.batches()
-        for batch in _inputs(request, classifier, pictures)
-    ]
+def _read(classifier: Classifier, sample: Sample) -> Iterator[list[Picture]]:
+    """Pictures, none much larger than the network needs: hundreds are held in memory."""
+    most = 2 * max(classifier.card.preprocessing.size)
+    for pictures, _ in sample.batches():
+        yield [_shrunk(picture, most) for picture in pictures]
+
+
+def _shrunk(picture: Picture, most: int) -> Picture:
+    """A picture whose shorter side has so many pixels at most."""
+    height, width = picture.shape[:2]
+    scale = most / min(height, width)
+    if scale >= 1:
+        return picture
+    return resize(picture, (max(1, round(scale * height)), max(1, round(scale * width))))
 
 
 def _inputs(request: Request, classifier: Classifier, pictures: list[Picture]) -> list[Any]:

@@ -171,19 +171,15 @@ class Deployment:
             try:
                 runtimes.check_installed(name)
                 found = self._exported(name, origin)
-                if found is None and images is not None and images < WORTH_CONVERTING:
+                few = images is not None and images < WORTH_CONVERTING
+                if found is None and few and self._is_made_here(name):
                     reasons.append(f"too few images to convert it for {name}")
                     continue
-                found = found or self._converted(name, origin, tell)
-            except ClassicsError as error:
-                reasons.append(str(error).rstrip("."))
+                engine = self._run(*(found or self._converted(name, origin, tell)), name)
+            except (ClassicsError, MemoryError, RuntimeError) as error:
+                said = str(error) or f"too little memory to convert it for {name}"
+                reasons.append(" ".join(said.split()).rstrip("."))
                 continue
-            engine = self._run(*found, name)
-            agreement = found[1].agreement
-            engine.why = (
-                f"within {agreement.largest_difference:.0e} of Keras on {agreement.pictures} "
-                "pictures"
-            )
             return engine
         if self._precision != "f32":
             raise ClassicsError(
@@ -247,10 +243,14 @@ class Deployment:
         known = (*origin.values(), TARGET_OF[name], __version__, *runtimes.versions(name).values())
         return _cache() / hashlib.sha256("\0".join(known).encode()).hexdigest()[:32]
 
+    def _is_made_here(self, name: EngineName) -> bool:
+        """Whether `_converted` makes what is wanted; the rest needs the pictures of the run."""
+        return self._precision == "f32" or (self._precision, name) == ("bf16", "openvino")
+
     def _converted(self, name: EngineName, origin: Mapping[str, str], tell: Tell | None) -> Ready:
         """A conversion of the model, made in the cache; equal to Keras, or there is none."""
         target = TARGET_OF[name]
-        if self._precision == "int8" or (self._precision, name) == ("bf16", "onnxruntime"):
+        if not self._is_made_here(name):
             where = self.source if self.path is not None else f"--weights {self.weights}"
             raise ClassicsError(
                 f"{self.source}: has no export to {target} in {self._precision}; make one with "
@@ -285,22 +285,26 @@ class Deployment:
 
     def _run(self, folder: Path, found: Export, name: EngineName) -> Engine:
         """Open an export, whose hashes are verified."""
+        engine: Engine
         if name == "openvino":
-            return OpenVinoEngine(
+            engine = OpenVinoEngine(
                 folder,
                 found,
                 precision=cast(Precision, self.precision or found.precision),
                 hint=cast(Hint, self.hint),
                 threads=self.threads,
             )
-        return OnnxRuntimeEngine(folder, found, threads=self.threads)
+        else:
+            engine = OnnxRuntimeEngine(folder, found, threads=self.threads)
+        engine.why = _proof(found, engine.precision)
+        return engine
 
     def _check_runnable(self, folder: Path, found: Export) -> None:
         """Refuse an export that takes or computes something else."""
         if not _fits(found):
             raise ClassicsError(
                 f"{folder}: takes {found.input} input, which no engine here gives it; export with "
-                "--input fitted."
+                "--fitted."
             )
         wanted = self.precision or found.precision
         both = (found.target, found.precision, wanted) == ("openvino", "f32", "bf16")
@@ -351,6 +355,18 @@ def _state(artefact: Path) -> dict[str, str]:
 def _check_fresh(folder: Path, found: Export, origin: Mapping[str, str]) -> None:
     if dict(found.source) != dict(origin):
         raise ExportError(f"{folder}: was made of another model than is there now; export again.")
+
+
+def _proof(found: Export, precision: Precision) -> str:
+    """What an export was compared with, in words; of another precision there is nothing to say."""
+    agreement = found.agreement
+    if precision != found.precision:
+        return f"its {found.precision} was compared with Keras, its {precision} was not"
+    pictures = f"{agreement.pictures} pictures"
+    if precision == "f32":
+        return f"within {agreement.largest_difference:.0e} of Keras on {pictures}"
+    accepted = ", which was accepted" if agreement.accepted else ""
+    return f"calls {agreement.top1_agreement:.2%} of {pictures} as Keras does{accepted}"
 
 
 def _fits(found: Export) -> bool:

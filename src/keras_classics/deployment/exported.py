@@ -131,10 +131,31 @@ def _check(export: Export, number: object) -> None:
         or export.target not in TARGETS
         or export.precision not in PRECISIONS
         or export.input not in INPUTS
-        or not export.files
+        or not _are_texts(export.files)
+        or not _are_texts(export.source)
+        or not _are_texts(export.versions)
+        or not _are_texts(export.options, least=0)
+        or not all(isinstance(value, int | float) for value in _numbers(export.agreement))
         or any(Path(name).is_absolute() or ".." in Path(name).parts for name in export.files)
     ):
         raise ValueError
+
+
+def _are_texts(values: object, least: int = 1) -> bool:
+    """Whether a mapping is one from text to text, of so many at least."""
+    return (
+        isinstance(values, Mapping)
+        and len(values) >= least
+        and all(isinstance(each, str) for each in (*values, *values.values()))
+    )
+
+
+def _numbers(agreement: Agreement) -> list[object]:
+    """What has to be numbers."""
+    values = dataclasses.asdict(agreement)
+    optional = [values.pop(name) for name in ("tolerance", "accuracy", "keras_accuracy")]
+    del values["of"]
+    return [*values.values(), *(value for value in optional if value is not None)]
 
 
 def sha256(path: Path) -> str:

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
+from keras_classics.data.storage import one_line
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import PRECISIONS, Precision
 from keras_classics.deployment.exported import INPUTS, ExportError, Input, TargetName
 from keras_classics.deployment.targets import TARGETS
-from keras_classics.errors import ArtefactError, OutputError, nearest
+from keras_classics.errors import ArtefactError, ClassicsError, OutputError, nearest
 from keras_classics.training.output import check_outside, check_space, staging
 
 CALIBRATION_PICTURES = 300
@@ -178,7 +179,7 @@ def _in_another_process(asked: Request, folder: Path, place: Path, tell: Tell) -
             elif "error" in answer:
                 raise ExportError(answer["error"])
             elif "os_error" in answer:
-                raise OutputError(f"{place}: cannot be written ({answer['os_error']}).")
+                raise _refused(answer["os_error"], answer.get("at", ""), folder, place)
             elif "out_of_memory" in answer:
                 raise MemoryError
             elif "bug" in answer:
@@ -191,13 +192,19 @@ def _in_another_process(asked: Request, folder: Path, place: Path, tell: Tell) -
     )
 
 
+def _refused(reason: str, at: str, folder: Path, place: Path) -> ClassicsError:
+    """What a file system said of a file, in the terms of who asked for the export."""
+    if at and not Path(at).is_relative_to(folder):
+        return ExportError(one_line(f"{at}: {reason}."))
+    return OutputError(f"{place}: cannot be written ({reason}).")
+
+
 @contextmanager
 def _worker(backend: str) -> Iterator[tuple[IO[str], IO[str]]]:
     """What a process reads and writes that is gone when the context ends, however it ends."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
-        "PYTHONHASHSEED": "0",  # tf2onnx writes nodes in the order of a set
         "CUDA_VISIBLE_DEVICES": "-1",  # the same file on every machine
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class OpenVinoEngine(Engine):
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
+        # A file that is mapped, and replaced while it is served, would change what is computed.
+        core.set_property({"ENABLE_MMAP": False})
         model = core.read_model(folder / MODEL)
         self._most = PIECE
         if export.input == "image":  # resizing to the size that a picture has changes nothing
@@ -65,7 +68,7 @@ class OpenVinoEngine(Engine):
             model.reshape([1, *self.card.preprocessing.size, 3])
         self._compiled = core.compile_model(model, "CPU", config)
         self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()  # None: there will be no more
         for _ in range(self.requests):
             self._free.put(self._compiled.create_infer_request())
 
@@ -88,6 +91,8 @@ class OpenVinoEngine(Engine):
         finally:
             for request, _ in running:
                 request.cancel()
+                with suppress(RuntimeError):  # that it was cancelled
+                    request.wait()
                 self._free.put(request)
         return rows
 
@@ -96,18 +101,21 @@ class OpenVinoEngine(Engine):
 
         So nobody waits for another while others wait for him.
         """
-        if not running:
-            return self._free.get()
         try:
-            return self._free.get_nowait()
+            request = self._free.get(block=not running)
         except queue.Empty:
             return _finished(running, rows)
+        if request is None:
+            self._free.put(None)  # for the next who waits
+            raise RuntimeError("the engine is closed")
+        return request
 
     def close(self) -> None:
-        """As `Engine` says."""
+        """As `Engine` says; whoever waits for his turn gets an error."""
         while not self._free.empty():
             self._free.get()
-        del self._compiled
+        self._free.put(None)
+        self._compiled = None
 
 
 def _finished(running: deque[tuple[Any, slice]], rows: npt.NDArray[np.float32]) -> Any:

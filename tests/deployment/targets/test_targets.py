@@ -79,6 +79,18 @@ def test_the_file_says_itself_what_it_is(converted, resnet, target):
     assert found["versions"]["keras"] == export.versions["keras"]
 
 
+@pytest.mark.parametrize("target", HERE)
+def test_any_text_comes_back_as_it_was(tmp_path, target):
+    import keras
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    names = ['a "quoted" <name>', "two\nlines & a \\", "caf\udce9", "日本", "it's", "]]>"]
+    text = json.dumps({"class_names": names})
+    writer(target).write(model, tmp_path, "f32", text, None)
+    assert json.loads(metadata_of(target, tmp_path))["class_names"] == names
+
+
 @pytest.mark.parametrize("target", ["openvino"])
 def test_inception(converted, inception, target):
     folder, export = converted(inception, target)
@@ -90,7 +102,7 @@ def test_inception(converted, inception, target):
     assert given.max(axis=1).std() > 0.001  # else any network would do
 
 
-@pytest.mark.parametrize("target", ["litert", "saved_model"])
+@pytest.mark.parametrize("target", HERE)
 def test_the_network_alone(converted, artefact, target):
     folder, export = converted(artefact, target, kind="raw")
     assert export.agreement.largest_difference < 1e-4

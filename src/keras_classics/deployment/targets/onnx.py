@@ -5,8 +5,6 @@ The opset is the highest that tf2onnx writes; see https://onnx.ai/onnx/repo-docs
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +42,7 @@ def write(
         proto, how = quantise(proto, calibration)
     proto.producer_name, proto.producer_version = KEY, __version__
     runtimes.load("onnx").helper.set_model_props(proto, {KEY: metadata})
-    # By itself the order of the metadata of nodes, which NNCF writes, would change from run to run.
-    (folder / MODEL).write_bytes(proto.SerializeToString(deterministic=True))
+    (folder / MODEL).write_bytes(proto.SerializeToString())
     return how
 
 
@@ -55,56 +52,7 @@ def _converted(model: keras.Model) -> Any:
         function, input_signature=function.input_signature, opset=OPSET
     )
     _mend_biases(proto)
-    _order(proto)
     return proto
-
-
-def _order(proto: Any) -> None:
-    """Give nodes and names the order in which they lead to the output.
-
-    tf2onnx numbers what it makes in the order of sets, which is another one in each process, and
-    keeps any name of constants that are the same: here they are called by what takes them first.
-    """
-    graph = proto.graph
-    made_by = {name: node for node in graph.node for name in node.output}
-    constants = {each.name: each for each in graph.initializer}
-    kept = {each.name: each.name for each in (*graph.input, *graph.output)}
-    numbers: Counter[str] = Counter()
-    nodes: list[Any] = []
-    names: dict[str, str] = {"": ""}  # of inputs left out
-
-    def named(name: str, taken_by: Any = None) -> str:
-        if name not in names:
-            stem = re.sub(r"__\d+", "", taken_by.name if name in constants else name)
-            numbers[stem] += 1
-            names[name] = kept.get(name) or f"{stem}__{numbers[stem]}"
-        return names[name]
-
-    waiting = [(output.name, False) for output in graph.output]
-    while waiting:
-        name, is_ready = waiting.pop()
-        node = made_by.get(name)
-        if is_ready and node is not None and node.output[0] not in names:
-            nodes.append(node)
-            for each in (*node.input, *node.output):
-                named(each, node)
-        elif not is_ready and node is not None and node.output[0] not in names:
-            waiting.append((name, True))
-            waiting += [(each, False) for each in reversed(node.input)]
-    for i, node in enumerate(nodes):
-        node.name = f"{re.sub(r'__[0-9]+', '', node.name)}__{i}"
-        node.input[:] = [names[name] for name in node.input]
-        node.output[:] = [named(name) for name in node.output]
-        attributes = sorted(node.attribute, key=lambda each: each.name)
-        del node.attribute[:]
-        node.attribute.extend(attributes)
-    used = [constants[name] for name in names if name in constants]
-    for constant in used:
-        constant.name = names[constant.name]
-    for field, values in (("node", nodes), ("initializer", used), ("value_info", [])):
-        copies = [type(each).FromString(each.SerializeToString()) for each in values]
-        graph.ClearField(field)
-        getattr(graph, field).extend(copies)
 
 
 def _mend_biases(proto: Any) -> None:
