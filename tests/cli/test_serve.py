@@ -161,6 +161,24 @@ def test_without_the_extra(capsys, artefact, monkeypatch, module, package):
     assert f"{package} is not installed: pip install 'keras-classics[serve]'" in line
 
 
+def test_the_largest_request_finds_room(capsys, artefact, monkeypatch):
+    """Compressed and unpacked."""
+    from keras_classics.deployment.serving import process
+    from keras_classics.errors import ClassicsError
+
+    jobs = []
+
+    def server_for(job):
+        jobs.append(job)
+        raise ClassicsError("far enough.")
+
+    monkeypatch.setattr(process, "server_for", server_for)
+    for option, megabytes in (("--max-request", 1), ("--max-request", 2000), ("--max-file", 900)):
+        assert "far enough" in fails(capsys, artefact, "--port", 0, option, megabytes)
+    found = [(job.settings.request_bytes >> 20, job.settings.all_bytes >> 20) for job in jobs]
+    assert found == [(20, 512), (2000, 4000), (900, 1800)]
+
+
 def test_threads_are_shared_out(monkeypatch):
     from keras_classics.cli.serve import _share
 

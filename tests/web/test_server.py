@@ -94,6 +94,28 @@ def test_who_asks_in_time_is_not(serving, monkeypatch):
         assert client.get(address).status_code == 204
 
 
+def test_who_fetches_the_answer_slowly_but_steadily_gets_all_of_it(serving, monkeypatch):
+    monkeypatch.setattr(server._Impatient, "head_seconds", 0.3)
+    size = 4 * 1024**2
+
+    async def much(scope, _, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(size)})
+
+    with serving(much) as address, socket.socket() as connection:
+        host, port = address.removeprefix("http://").rstrip("/").split(":")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        connection.settimeout(10)
+        connection.connect((host, int(port)))
+        connection.sendall(f"GET / HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
+        found = 0
+        while part := connection.recv(256 * 1024):
+            found += len(part)
+            time.sleep(len(part) / size)
+        assert found > size
+
+
 def test_what_is_no_http(serving, capfd):
     with serving(nothing) as address:
         host, port = address.removeprefix("http://").rstrip("/").split(":")

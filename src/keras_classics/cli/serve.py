@@ -122,13 +122,15 @@ def serve(
             f"{VARIABLE}, or add --open-to-others if all may ask."
         )
     places = parse_places(artefacts)
+    request_bytes = round(max(max_file, max_request) * MEGABYTE)
     settings = Settings(
         batch_size=batch_size,
         delay=delay / 1000,
         queue=queue,
         timeout=timeout,
         file_bytes=round(max_file * MEGABYTE),
-        request_bytes=round(max(max_file, max_request) * MEGABYTE),
+        request_bytes=request_bytes,
+        all_bytes=max(Settings.all_bytes, 2 * request_bytes),  # it may come compressed
         pixels=round(max_pixels * 10**6),
         watch=watch,
         linger=linger,
@@ -137,7 +139,13 @@ def serve(
         from keras_classics.cli.backend import start
         from keras_classics.cli.terminal import console
         from keras_classics.deployment.serving.opening import Choice
-        from keras_classics.deployment.serving.process import Control, Job, server_for
+        from keras_classics.deployment.serving.process import (
+            Control,
+            Job,
+            hangups_ignored,
+            leave,
+            server_for,
+        )
 
         address = address_of(listening, host)
         choice = Choice(engine, precision, _share(threads, workers), start)
@@ -146,15 +154,17 @@ def serve(
         def started() -> None:
             typer.echo(f"{address}  ({', '.join(map(str, places))}; Ctrl-C ends it)")
 
-        if workers > 1:
-            from keras_classics.deployment.serving.workers import serve_with_workers
+        with hangups_ignored():
+            if workers > 1:
+                from keras_classics.deployment.serving.workers import serve_with_workers
 
-            serve_with_workers(job, listening, workers, started)
-        else:
-            with console(error=True).status("opening"):
-                server = server_for(job)
-            Control(server).run(listening, started)
+                serve_with_workers(job, listening, workers, started)
+            else:
+                with console(error=True).status("opening"):
+                    server = server_for(job)
+                Control(server).run(listening, started)
     typer.echo("ended.")
+    leave()
 
 
 def _share(threads: int | None, workers: int) -> int | None:

@@ -50,7 +50,15 @@ class Share:
 
 
 class FullError(Exception):
-    """All the room for bodies is taken."""
+    """All the room for bodies is taken.
+
+    Attributes:
+        size: of the body that found none, in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 async def body(
@@ -95,5 +103,5 @@ async def body(
     if size > limit:
         raise HTTPException(413, too_large)
     if full:
-        raise FullError
+        raise FullError(size)
     return b"".join(parts)

@@ -16,18 +16,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from keras_classics.errors import ClassicsError
 
 HEAD_SECONDS = 10.0  # for a request to arrive, up to its body
+SLOWEST = 32 * 1024  # bytes of an answer that its reader fetches in that time, at least
 MOST_CONNECTIONS = 64
 DEFAULT_PORT = 8420
 
 
 class _Impatient(H11Protocol):
-    """Hangs up where no request comes, or a half of one: uvicorn itself would wait for ever.
+    """Hangs up where no request comes, a half of one, or nobody fetches the answer.
 
+    uvicorn itself would wait for ever.
     It waits for the first byte of a further request no longer than `timeout_keep_alive`.
     """
 
     head_seconds = HEAD_SECONDS
     _waiting: asyncio.TimerHandle | None = None
+    _fetching: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -42,7 +45,32 @@ class _Impatient(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_longer()
+        self._fetched()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        self._fetched()
+        super().resume_writing()
+
+    def _watch_reader(self) -> None:
+        """Whose answer waits here: with it, a place among the connections, and its memory."""
+        left = self.transport.get_write_buffer_size()
+        self._fetching = self.loop.call_later(self.head_seconds, self._judge_reader, left)
+
+    def _judge_reader(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < SLOWEST:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _fetched(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
 
     def _wait(self) -> None:
         """For the rest of a request's head, however slowly it comes."""

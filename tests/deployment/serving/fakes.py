@@ -56,6 +56,7 @@ class FakeEngine(Engine):
 
     name = "keras"
     precision = "f32"
+    why = "it is a fake"
 
     def __init__(self, *, seed=0, seconds=0.0, poison=None, gate=None, requests=1, **changes):
         self.card = card(**changes)
@@ -154,6 +155,18 @@ def running(serving, *models, open_engine=None, keys=(), **settings):
         found = Running(address, server, log)
         with found.client:
             yield found
+
+
+@contextmanager
+def busy(server):
+    """All decoders of a server have something to do that takes long."""
+    desk, gate = server.server.desk, threading.Event()
+    for _ in range(desk.settings.decoders):
+        desk._threads.submit(gate.wait, 60)
+    try:
+        yield
+    finally:
+        gate.set()
 
 
 def until(happened, seconds=20):

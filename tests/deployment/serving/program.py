@@ -1,8 +1,10 @@
 """A server over fake engines as a program of its own: FOLDER HOST-PORT... its signals are real.
 
     python program.py FOLDER [--workers N] [--seconds S] [--timeout S] [--linger S] [--watch S]
+        [--stuck S] [--ending S]
 
-The answers of a folder follow from its file `model.seed`; its file `crash` ends the process.
+The answers of a folder follow from its file `model.seed`; its file `crash` ends the process. While
+there is a file `wait` it is not opened; that it is tried shows a file `opening`.
 """
 
 from __future__ import annotations
@@ -10,14 +12,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
 sys.path.insert(0, str(TESTS))
 
 from deployment.serving.fakes import FakeEngine  # noqa: E402
+from keras_classics.deployment.serving import answering, process  # noqa: E402
 from keras_classics.deployment.serving.places import parse_places  # noqa: E402
-from keras_classics.deployment.serving.process import Control, Job, server_for  # noqa: E402
+from keras_classics.deployment.serving.process import (  # noqa: E402
+    Control,
+    Job,
+    hangups_ignored,
+    leave,
+    server_for,
+)
 from keras_classics.deployment.serving.settings import Settings  # noqa: E402
 from keras_classics.errors import ArtefactError, ClassicsError  # noqa: E402
 from keras_classics.web.server import address_of, listen  # noqa: E402
@@ -30,6 +40,9 @@ class Opener:
     def __call__(self, path):
         if (path / "crash").exists():
             os._exit(9)
+        (path / "opening").touch()
+        while (path / "wait").exists():
+            time.sleep(0.01)
         text = (path / "model.seed").read_text()
         if not text.isdecimal():
             raise ArtefactError(f"{path}: torn.")
@@ -40,9 +53,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--workers", type=int, default=1)
-    for option, otherwise in (("seconds", 0.0), ("timeout", 10.0), ("linger", 0.0), ("watch", 0.0)):
+    parser.add_argument("--ending", type=int, default=5)
+    for option, otherwise in (
+        ("seconds", 0.0), ("timeout", 10.0), ("linger", 0.0), ("watch", 0.0), ("stuck", 0.0)
+    ):  # fmt: skip
         parser.add_argument(f"--{option}", type=float, default=otherwise)
     options = parser.parse_args()
+    process._ENDING_SECONDS = options.ending
+    if options.stuck:
+        answering.fitted = lambda *_: time.sleep(options.stuck)
     settings = Settings(
         timeout=options.timeout, linger=options.linger, watch=options.watch, batch_size=2
     )
@@ -56,16 +75,18 @@ def main():
             sys.stdout.flush()
 
         try:
-            if options.workers > 1:
-                from keras_classics.deployment.serving.workers import serve_with_workers
+            with hangups_ignored():
+                if options.workers > 1:
+                    from keras_classics.deployment.serving.workers import serve_with_workers
 
-                serve_with_workers(job, listening, options.workers, started)
-            else:
-                Control(server_for(job)).run(listening, started)
+                    serve_with_workers(job, listening, options.workers, started)
+                else:
+                    Control(server_for(job)).run(listening, started)
         except ClassicsError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
     sys.stdout.write("ended.\n")
+    leave()
 
 
 if __name__ == "__main__":

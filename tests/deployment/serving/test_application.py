@@ -11,6 +11,7 @@ import pytest
 from deployment.serving.fakes import (
     FakeEngine,
     Running,
+    busy,
     encoded,
     opened,
     pictures,
@@ -108,6 +109,11 @@ def test_the_metrics(serving):
         labels = {"network": "vgg16", "engine": "keras", "precision": "f32", "version": "3"}
         assert metric("classics_model_info", model="other", **labels) == 1
         assert metric("classics_refused_total", reason="request") == 1
+
+
+def test_the_metrics_do_not_wait_for_decoders(serving):
+    with running(serving, decoders=2) as server, busy(server):
+        assert server.get("/metrics", timeout=5).status_code == 200
 
 
 def test_paths_that_are_made_up_make_no_metrics(server):

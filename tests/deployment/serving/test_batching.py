@@ -155,6 +155,8 @@ def test_one_bad_picture_costs_the_others_nothing():
         np.zeros((2, CLASSES), np.float32),
         np.zeros((1, 3), np.float32),
         np.full((1, CLASSES), np.nan),
+        np.full((1, CLASSES), 1.01, np.float32),
+        np.full((1, CLASSES), -0.01, np.float32),
     ],
 )
 def test_what_cannot_be_probabilities_is_no_answer(rows):
@@ -165,6 +167,18 @@ def test_what_cannot_be_probabilities_is_no_answer(rows):
         await queue.close()
 
     run(scenario)
+
+
+def test_what_rounding_does_at_0_and_1():
+    rows = np.array([[1.0000001, -1e-7, 0.5, 0, 1]], np.float32)
+
+    async def scenario():
+        queue = Batcher(lambda _: rows, classes=5, batch_size=4, delay=0.0, places=9)
+        found = await queue.ask(pictures(1))
+        await queue.close()
+        return found
+
+    np.testing.assert_array_equal(run(scenario), [[1, 0, 0.5, 0, 1]])
 
 
 def test_a_bug_beside_the_network_leaves_nobody_waiting():

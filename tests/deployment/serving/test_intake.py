@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import socket
 import struct
 import time
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deployment.serving.fakes import encoded, pictures, running, until
+from deployment.serving.fakes import busy, encoded, pictures, running, until
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +285,7 @@ def test_chunks(server):
     assert talk(server, chunked, *pieces, b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
     both = head(server, PNG, "Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close")
     assert talk(server, both, b"0\r\n\r\n").startswith(b"HTTP/1.1 422")  # the chunks count
-    assert talk(server, chunked, b"zz\r\nabc").startswith((b"HTTP/1.1 400", b""))
+    assert talk(server, chunked, b"zz\r\nabc").startswith(b"HTTP/1.1 400")
 
 
 def test_slow_senders(serving, monkeypatch):
@@ -303,6 +305,47 @@ def test_slow_senders(serving, monkeypatch):
         assert server.classify(IMAGE).status_code == 200
         for each in stuck:
             each.close()
+
+
+def test_slow_readers(serving, monkeypatch):
+    """Who asks and never fetches the answers holds neither a connection nor memory."""
+    from keras_classics.web import server as module
+
+    monkeypatch.setattr(module._Impatient, "head_seconds", 0.3)
+    with running(serving) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((server.host, server.port))
+        connection.settimeout(0.5)
+        with suppress(OSError):  # it does not take all of them in
+            connection.sendall(head(server, method="GET", path="/openapi.json") * 3000)
+        time.sleep(2)
+        with pytest.raises(ConnectionError):
+            while connection.recv(2**20):
+                pass
+        assert server.classify(IMAGE).status_code == 200
+
+
+def test_the_time_limit_holds_from_the_head_on(serving):
+    with running(serving, timeout=0.4, decoders=1) as server:
+        # While the body arrives,
+        since = time.monotonic()
+        answer = talk(server, head(server, PNG, "Content-Length: 100"), b"x")
+        assert answer.startswith(b"HTTP/1.1 408")
+        # and while it waits for a thread to be unpacked, taken apart or read.
+        infer = {"inputs": [{"name": "file", "shape": [1], "datatype": "BYTES", "data": ["AA"]}]}
+        with busy(server):
+            for answer in (
+                server.post("/classify", files={"file": ("a.png", encoded(IMAGE))}),
+                server.post("/v2/models/fake/infer", json=infer),
+                server.post(
+                    "/classify", content=gzip.compress(encoded(IMAGE)),
+                    headers={"content-type": "image/png", "content-encoding": "gzip"},
+                ),
+            ):  # fmt: skip
+                assert answer.status_code == 504
+                assert answer.json() == {"error": "not answered within 0.4 s."}
+        assert time.monotonic() - since < 8
+        until(lambda: server.classify(IMAGE).status_code == 200)
 
 
 def test_half_open_connections(server):
@@ -337,3 +380,15 @@ def test_bodies_have_no_room_beside_each_other(serving):
             assert answer.headers["retry-after"] == "1"
         until(lambda: server.server.desk.room.taken == 0)
         assert server.classify(IMAGE).status_code == 200
+
+
+def test_a_body_for_which_there_never_is_room(serving):
+    with running(serving, all_bytes=50_000, request_bytes=70_000) as server:
+        path = "/v2/models/fake/infer"
+        answer = server.post(path, content=bytes(60_000))
+        assert answer.status_code == 413
+        assert "60,000 bytes; there is no such room" in answer.json()["error"]
+        packed = gzip.compress(bytes(60_000))
+        answer = server.post(path, content=packed, headers={"content-encoding": "gzip"})
+        assert answer.status_code == 413
+        assert server.server.desk.room.taken == 0

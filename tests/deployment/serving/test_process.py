@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,10 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from deployment.serving.fakes import encoded, expected, pictures, until
-from keras_classics.deployment.serving.process import signals_of
+from deployment.serving.fakes import FakeEngine, encoded, expected, opened, pictures, until
+from keras_classics.deployment.serving.application import Server
+from keras_classics.deployment.serving.process import Control, signals_of
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -39,9 +42,9 @@ class Program:
     def of(self, event):
         return [line for line in list(self.lines) if line["event"] == event]
 
-    def ask(self, image, **options):
+    def ask(self, image, post=httpx.post, **options):
         headers = {"content-type": "image/png"}
-        return httpx.post(
+        return post(
             f"{self.address}classify?top=1", content=encoded(image), headers=headers,
             timeout=30, **options,
         )  # fmt: skip
@@ -89,9 +92,13 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_order(folder, number):
-    with program(folder, "--seconds", 0.5) as found, ThreadPoolExecutor(6) as pool:
+    with (
+        program(folder, "--seconds", 0.5) as found,
+        ThreadPoolExecutor(6) as pool,
+        httpx.Client() as client,  # which is made once, as that takes long
+    ):
         images = pictures(6)
-        asked = [pool.submit(found.ask, image) for image in images]
+        asked = [pool.submit(found.ask, image, client.post) for image in images]
         time.sleep(0.4)
         found.process.send_signal(number)
         for image, future in zip(images, asked, strict=True):
@@ -162,6 +169,125 @@ def test_the_network_speaks_first(folder):
     assert (done.returncode, done.stdout) == (2, "")
     assert "torn" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_decoder_that_is_stuck_does_not_hold_it_up(folder):
+    """Its request is answered in time, and its thread is left behind."""
+    with program(folder, "--stuck", 60, "--timeout", 0.5) as found:
+        assert found.ask(pictures(1)[0]).status_code == 504
+        assert httpx.get(f"{found.address}metrics", timeout=2).status_code == 200
+        since = time.monotonic()
+        found.process.terminate()
+        assert found.ends() == (0, "ended.\n")
+        assert time.monotonic() - since < 8
+        assert found.of("end")
+
+
+def test_an_engine_that_hangs_does_not_hold_it_up(folder):
+    with program(folder, "--seconds", 60, "--timeout", 0.5, "--ending", 0) as found:
+        assert found.ask(pictures(1)[0]).status_code == 504
+        found.process.terminate()
+        assert found.ends()[0] == 0
+        assert "left behind" in found.of("end")[0]["error"]
+
+
+def test_a_model_that_is_being_opened_does_not_hold_it_up(folder):
+    with program(folder, "--timeout", 0.5, "--ending", 0) as found:
+        (folder / "opening").unlink()
+        (folder / "wait").touch()
+        (folder / "model.seed").write_text("2")
+        found.process.send_signal(signal.SIGHUP)
+        until((folder / "opening").exists)
+        found.process.terminate()
+        assert found.ends()[0] == 0
+        assert "left behind" in found.of("end")[0]["error"]
+
+
+def test_a_hangup_while_the_models_are_opened(folder):
+    (folder / "wait").touch()
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until((folder / "opening").exists)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert process.poll() is None
+        (folder / "wait").unlink()
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_hangup_before_the_first_request(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    Control(Server([opened()], lambda _: FakeEngine())).reload()
+    assert ended == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_nobody_reads_the_log(folder, workers):
+    """It answers, reloads, starts workers again and ends as if somebody did."""
+    options = ("--workers", str(workers), "--watch", "0.1")
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(folder), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        address = process.stdout.readline().strip()
+        process.stderr.close()
+        image = pictures(1)
+
+        def answers(seed):
+            answer = httpx.post(
+                f"{address}classify", content=encoded(image[0]),
+                headers={"content-type": "image/png"},
+            )  # fmt: skip
+            wanted = float(expected(image, seed).max())
+            return answer.json()["predictions"][0]["probability"] == wanted
+
+        assert answers(1)
+        for seed in (2, 3):
+            (folder / "model.seed").write_text(str(seed))
+            until(lambda seed=seed: all(answers(seed) for _ in range(8)))
+        if workers > 1:
+            child = next(
+                child
+                for child in psutil.Process(process.pid).children()
+                if "spawn_main" in " ".join(child.cmdline())
+            )
+            child.kill()
+            child.wait(20)
+            time.sleep(0.5)
+            assert answers(3)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_what_libraries_say_is_lines_of_the_log_too(folder):
+    headers = {"content-type": "multipart/form-data; boundary=xyz"}
+    with program(folder) as found:
+        answer = httpx.post(f"{found.address}classify", content=b"torn", headers=headers)
+        assert answer.status_code == 400
+        found.process.terminate()
+        assert found.ends()[0] == 0
+    assert [line["event"] for line in found.lines] == ["start", "request", "drain", "end"]
+    # And the first one says what the models run on.
+    (model,) = found.of("start")[0]["models"]
+    assert model == {
+        "model": "fake", "version": "1", "engine": "keras", "precision": "f32",
+        "why": "it is a fake",
+    }  # fmt: skip
 
 
 def test_signals_of_this_system():

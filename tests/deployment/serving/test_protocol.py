@@ -6,7 +6,9 @@ import asyncio
 import base64
 import gzip
 import json
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -427,6 +429,87 @@ def test_a_bomb_is_not_unpacked(serving):
         )
         assert answer.status_code == 413
         assert "when decompressed" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip;q=0", None), ("gzip; Q=0.000", None), ("gzip;q=0, deflate", "deflate"),
+        ("deflate;q=0.5, gzip;q=0.1", "gzip"), ("identity", None), ("GZIP", "gzip"), ("", None),
+    ],
+)  # fmt: skip
+def test_codings_that_are_taken(server, accepted, coding):
+    headers = {"accept-encoding": accepted}
+    body = {"inputs": [{**good()["inputs"][0], "shape": [30, *SIZE, 3], "data": [7] * 30 * COUNT}]}
+    answer = server.post("/v2/models/fake/infer", json=body, headers=headers)
+    assert answer.headers.get("content-encoding") == coding
+    assert answer.json()["outputs"][0]["shape"] == [30, len(NAMES)]
+
+
+def test_many_answers_are_written_as_few(serving, monkeypatch):
+    """In a thread, beside the loop."""
+    from deployment.serving import fakes
+    from keras_classics.deployment.serving import classify, protocol
+
+    images = pictures(5)
+    files = [("file", (f"{i}.png", fakes.encoded(image))) for i, image in enumerate(images)]
+    with running(serving) as server:
+
+        def answers():
+            return server.infer(images).content, server.post("/classify", files=files).content
+
+        few = answers()
+        for module in (classify, protocol):
+            monkeypatch.setattr(module, "FEW", 0)
+        assert answers() == few
+
+
+HUGE = 2_000_000
+LARGE = {
+    "lists": (b"[" + b"[]," * HUGE + b"[]]", "holds more than 1,000,000 values"),
+    "numbers": (b"[" + b"1," * HUGE + b"1]", "holds more than 1,000,000 values"),
+    "objects": (b"[" + b"{}," * HUGE + b"{}]", "holds more than 1,000,000 values"),
+    "text": (b'"' + b"A" * 30_000_000 + b'"', "more than 28,027,562 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_json_that_would_be_larger_as_objects(server, name):
+    data, words = LARGE[name]
+    head = b'{"inputs": [{"name": "file", "shape": [1], "datatype": "BYTES", "data": '
+    answer = server.post("/v2/models/fake/infer", content=head + data + b"}]}")
+    assert answer.status_code == 413
+    assert words in answer.json()["error"]
+    assert len(answer.json()["error"]) < 200
+
+
+def test_json_before_binary_data_is_small(server):
+    body, headers = binary(COUNT, PIXELS, datatype="UINT8" + " " * 70_000)
+    answer = server.post("/v2/models/fake/infer", content=body, headers=headers)
+    assert answer.status_code == 413
+    assert "more than 65,536 bytes" in answer.json()["error"]
+
+
+def test_large_json_is_read_one_at_a_time(serving, monkeypatch):
+    from keras_classics.deployment.serving import protocol
+
+    at_once, most = [], []
+    read = protocol.read_inference
+
+    def reading(*arguments):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.pop()
+        return read(*arguments)
+
+    monkeypatch.setattr(protocol, "read_inference", reading)
+    with running(serving, queue=1000) as server, ThreadPoolExecutor(4) as pool:
+        images = pictures(200)
+        for answer in pool.map(server.infer, [images] * 4):
+            data = np.reshape(answer.json()["outputs"][0]["data"], (200, -1))
+            np.testing.assert_allclose(data, expected(images), rtol=1e-6)
+    assert most == [1] * 4
 
 
 def test_more_pictures_than_there_are_places(serving):

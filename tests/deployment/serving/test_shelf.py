@@ -44,6 +44,11 @@ class Greedy(FakeEngine):
         raise MemoryError(f"{len(images)} pictures")
 
 
+class Scores(FakeEngine):
+    def probabilities(self, images):
+        return 10 * expected(images)
+
+
 def open_folder(path):
     """An engine whose answers follow from a file."""
     text = (path / "model.seed").read_text()
@@ -84,6 +89,7 @@ def test_a_folder_that_is_opened(folder):
     ("engine", "words"),
     [
         (lambda _: FakeEngine(class_names=("a", "b")), "no probabilities"),
+        (lambda _: Scores(), "no probabilities"),
         (lambda _: FakeEngine(poison=0), "does not answer \\(RuntimeError: a picture"),
         (lambda _: Greedy(), "not enough memory"),
     ],
@@ -138,6 +144,9 @@ def test_hot_reload(serving, folder):
         until(lambda: answers(2))
         assert OPENED[0].closed.wait(10)  # nobody needs it any more
         assert not OPENED[1].closed.is_set()
+        (line,) = server.log.of("reload")
+        told = {"result": "swapped", "engine": "keras", "precision": "f32", "why": "it is a fake"}
+        assert told.items() <= line.items()
         swapped = {"model": "fake", "result": "swapped"}
         assert server.metric("classics_reloads_total", **swapped) == 1
 
@@ -209,6 +218,29 @@ def test_reloads_under_load_give_no_error_and_no_mixture(serving, folder):
                 until(lambda seed=seed: server.server.shelf.find("fake").engine.seed == seed)
             ended.set()
             assert set.union(*(each.result() for each in asking)) >= {6}
+
+
+def test_it_goes_on_watching_when_a_look_fails(folder):
+    log, looks = [], []
+
+    class Failing(Reloader):
+        async def look(self, *, again=False):
+            looks.append(again)
+            if len(looks) == 1:
+                raise OSError("the log is on a full disk")
+
+    async def scenario():
+        model = open_place(Place("a", "1", folder), open_folder)
+        shelf = Shelf([model], Settings(), Metrics())
+        reloader = Failing(shelf, open_folder, Metrics(), Journal(log.append))
+        watching = asyncio.create_task(reloader.watch(0.01))
+        await asyncio.to_thread(until, lambda: len(looks) > 2)
+        watching.cancel()
+        await shelf.close()
+
+    asyncio.run(scenario())
+    (line,) = log
+    assert "the log is on a full disk" in line
 
 
 def test_a_half_written_folder_is_left_alone(folder):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -49,14 +50,16 @@ def test_killed_workers_are_replaced_and_nobody_gets_a_wrong_answer(folder):
             right[0] += 1
 
     with program(folder, "--workers", 2, "--seconds", 0.01) as found:
-        first = {child.pid for child in workers(found)}
-        assert len(first) == 2
+        assert len(workers(found)) == 2
+        killed = set()
         asking = [threading.Thread(target=ask, args=(turn,)) for turn in range(6)]
         for thread in asking:
             thread.start()
         for times in range(1, 4):
             time.sleep(0.3)
-            os.kill(workers(found)[0].pid, signal.SIGKILL)
+            victim = workers(found)[0].pid
+            killed.add(victim)
+            os.kill(victim, signal.SIGKILL)
             until(lambda times=times: len(found.of("worker")) == times)
             before = right[0]
             until(lambda before=before: right[0] > before + 20)  # the other one goes on
@@ -70,8 +73,9 @@ def test_killed_workers_are_replaced_and_nobody_gets_a_wrong_answer(folder):
         assert right[0] > 100
         assert lost[0] < right[0] / 2
         assert {line["code"] for line in found.of("worker")} == {-signal.SIGKILL}
-        assert len(workers(found)) == 2
-        assert not first & {child.pid for child in workers(found)} or len(first) == 2
+        alive = {child.pid for child in workers(found)}
+        assert (len(killed), len(alive), killed & alive) == (3, 2, set())
+        assert {line["pid"] for line in found.of("worker")} == killed
         found.process.terminate()
         assert found.ends() == (0, "ended.\n")
 
@@ -94,6 +98,24 @@ def test_all_workers_hear_signals_and_count_together(folder):
         os.killpg(found.process.pid, signal.SIGINT)
         assert found.ends() == (0, "ended.\n")
         assert len(found.of("end")) == 2
+
+
+def test_who_comes_while_they_end_is_refused(folder):
+    """And does not wait at a socket that nobody listens at any more."""
+    options = ("--workers", 2, "--linger", 1, "--seconds", 2.5)
+    with program(folder, *options) as found, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(found.ask, pictures(1)[0])
+        time.sleep(0.5)
+        found.process.terminate()
+        until(lambda: len(found.of("drain")) == 2)
+        with httpx.Client() as client:
+            assert client.get(f"{found.address}v2/health/ready").status_code == 503  # it lingers
+        time.sleep(1.2)
+        assert not asked.done()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{found.address}v2", timeout=10)
+        assert asked.result().status_code == 200
+        assert found.ends() == (0, "ended.\n")
 
 
 def test_workers_end_when_their_parent_is_killed(folder):

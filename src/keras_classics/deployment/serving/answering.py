@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ Images = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float32]
 T = TypeVar("T")
 
+FEW = 4096  # values of an answer, which are written in no time; more are written in a thread
+
 
 class Refused(HTTPException):
     """A request that is not answered, and a word for the metrics."""
@@ -42,11 +45,17 @@ class Desk:
         self.shelf, self.settings = shelf, settings
         self.draining = False
         self._threads = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
+        self._alone = ThreadPoolExecutor(1, thread_name_prefix="json")
         self.room = Room(settings.all_bytes)
 
     def close(self) -> None:
         """After the last request."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._alone):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def deadline(self, request: Request) -> float:
+        """When a request is to be answered at the latest."""
+        return record_of(request).since + self.settings.timeout
 
     async def read(self, request: Request, share: Share, limit: int) -> bytes:
         """The body of a request, decompressed.
@@ -56,26 +65,36 @@ class Desk:
             ClassicsError: If it is not what its headers say.
         """
         words = f"the request is larger than {limit / 1024**2:g} MB."
+        deadline = self.deadline(request)
+        left = max(0.0, deadline - time.monotonic())
+        seconds = min(self.settings.body_seconds, left)
         try:
-            data = await body(
-                request, limit, too_large=words, seconds=self.settings.body_seconds, share=share
-            )
-        except FullError:
-            raise Refused(
-                429, "memory", "too many large requests at a time.", {"retry-after": "1"}
-            ) from None
+            data = await body(request, limit, too_large=words, seconds=seconds, share=share)
+        except FullError as error:
+            raise self._full(error.size) from None
         record_of(request).bytes = len(data)
         encoding = request.headers.get("content-encoding")
         if encoding is None:
             return data
-        whole = await self.in_thread(lambda: decompress(data, encoding, limit))
+        work = self.in_thread(lambda: decompress(data, encoding, limit))
+        whole = await within(request, deadline, work)
         if not share.take(len(whole)):
-            raise Refused(429, "memory", "too many large requests at a time.", {"retry-after": "1"})
+            raise self._full(len(data) + len(whole))
         return whole
+
+    def _full(self, size: int) -> Refused:
+        if size > self.room.size:  # it would never find room
+            return Refused(413, "memory", f"the request has {size:,} bytes; there is no such room.")
+        words = "too many large requests at a time."
+        return Refused(429, "memory", words, {"retry-after": "1"})
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Some work in one of the threads that decode."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def alone(self, work: Callable[[], T]) -> T:
+        """Some work that takes so much memory that it is done once at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._alone, work)
 
     async def rows(
         self,
@@ -119,23 +138,25 @@ class Desk:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def within(request: Request, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(request: Request, deadline: float, work: Coroutine[Any, Any, T]) -> T:
     """Some work, as long as its sender waits for it.
 
     Raises:
         ClientDisconnect: If the sender is gone; the work is cancelled.
-        Refused: 504 if it takes longer than some seconds.
+        Refused: 504 if it is not done by the deadline.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
+        left = max(0.0, deadline - time.monotonic())
         done, _ = await asyncio.wait(
-            {task, gone}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED
+            {task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
         )
         if task in done:
             return task.result()
         if gone in done:
             raise ClientDisconnect
+        seconds = deadline - record_of(request).since
         raise Refused(504, "timeout", f"not answered within {seconds:.3g} s.")
     finally:
         task.cancel()

@@ -137,7 +137,8 @@ class Server:
         return steady
 
     async def _get_metrics(self, _: Request) -> Response:
-        return Response(await self.desk.in_thread(self.metrics.text), media_type=MEDIA_TYPE)
+        # Not in the threads that decode: when those are busy, it matters most.
+        return Response(await asyncio.to_thread(self.metrics.text), media_type=MEDIA_TYPE)
 
     async def _get_document(self, _: Request) -> Response:
         return Response(json.dumps(self._document), media_type="application/json")

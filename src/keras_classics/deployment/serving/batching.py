@@ -23,6 +23,7 @@ Rows = npt.NDArray[np.float32]
 
 _SMOOTHING = 0.2  # how much a new batch counts in the measured rate
 _LONGEST_RETRY = 60
+_ROUNDING = 1e-3  # an engine in bf16 or int8 may be so far below 0 or above 1
 
 
 class BusyError(Exception):
@@ -270,9 +271,9 @@ class Batcher:
         except Exception as error:
             words = " ".join(str(error).split())[:200]
             raise EngineError(f"{type(error).__name__}: {words}") from error
-        if rows.shape != (len(stacked), self._classes) or not np.isfinite(rows).all():
+        if not are_probabilities(rows, (len(stacked), self._classes)):
             raise EngineError(f"the network answered {rows.shape} that are no probabilities")
-        return rows
+        return np.clip(rows, 0, 1)
 
     def _measure(self, images: int, seconds: float) -> None:
         rate = images / max(seconds, 1e-6)
@@ -280,6 +281,12 @@ class Batcher:
         self._rate = rate if old is None else old + _SMOOTHING * (rate - old)
         if self._batched is not None:
             self._batched(images, seconds)
+
+
+def are_probabilities(rows: Rows, shape: tuple[int, int]) -> bool:
+    """Whether an engine's answer is one, but for what rounding does at 0 and 1."""
+    # What is not a number compares as false.
+    return rows.shape == shape and bool(((rows >= -_ROUNDING) & (rows <= 1 + _ROUNDING)).all())
 
 
 def _give(part: _Slice, rows: Rows) -> None:

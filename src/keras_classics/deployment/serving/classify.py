@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from keras_classics.card import Card
 from keras_classics.deployment.serving import messages
-from keras_classics.deployment.serving.answering import Desk, Refused, within
+from keras_classics.deployment.serving.answering import FEW, Desk, Refused, within
 from keras_classics.deployment.serving.intake import NAMELESS, pictures_of_form
 from keras_classics.deployment.serving.protocol import answer as as_json
 from keras_classics.deployment.serving.recording import record_of
@@ -24,6 +24,7 @@ from keras_classics.web.bodies import Share
 
 TOP = 5
 MOST_PARTS = 64
+_FORM = "multipart/form-data"
 _RAW = ("image/", "application/octet-stream")
 
 
@@ -36,25 +37,19 @@ class Classify:
     async def classify(self, request: Request) -> Response:
         """What pictures show."""
         desk, record = self._desk, record_of(request)
-        deadline = record.since + desk.settings.timeout
         query = request.query_params
         top = _top(query.get("top", str(TOP)))
         found = desk.shelf.find(request.path_params.get("model"), query.get("version"))
         record.model, record.version = found.place.name, found.place.version
         with found.in_use() as served, desk.room.share() as share:
-            files = await self._files(request, share)
-            left = deadline - time.monotonic()
-            rows = await within(request, left, desk.rows(request, served, files))
-            names = [name for name, _ in files]
-            return as_json(_classification(served, names, rows, top))
+            data = await self._data(request, share)
+            work = self._answer(request, served, data, top)
+            return await within(request, desk.deadline(request), work)
 
-    async def _files(self, request: Request, share: Share) -> list[tuple[str, bytes]]:
-        desk = self._desk
-        kind = request.headers.get("content-type", "")
-        plain = kind.partition(";")[0].strip().lower()
-        if plain == "multipart/form-data":
-            data = await desk.read(request, share, desk.settings.request_bytes)
-            return await desk.in_thread(lambda: pictures_of_form(data, kind, MOST_PARTS))
+    async def _data(self, request: Request, share: Share) -> bytes:
+        desk, plain = self._desk, _type(request)
+        if plain == _FORM:
+            return await desk.read(request, share, desk.settings.request_bytes)
         if not plain.startswith(_RAW):
             raise Refused(
                 415,
@@ -62,8 +57,22 @@ class Classify:
                 f"Content-Type {plain[:40]!r}: send image/jpeg or the like, "
                 "application/octet-stream, or multipart/form-data.",
             )
-        data = await desk.read(request, share, desk.settings.file_bytes)
-        return [(unquote(request.headers.get("x-name", NAMELESS), errors="replace"), data)]
+        return await desk.read(request, share, desk.settings.file_bytes)
+
+    async def _answer(self, request: Request, served: Served, data: bytes, top: int) -> Response:
+        desk = self._desk
+        if _type(request) == _FORM:
+            kind = request.headers["content-type"]
+            files = await desk.in_thread(lambda: pictures_of_form(data, kind, MOST_PARTS))
+        else:
+            files = [(unquote(request.headers.get("x-name", NAMELESS), errors="replace"), data)]
+        rows = await desk.rows(request, served, files)
+        work = partial(_classification, served, [name for name, _ in files], rows, top)
+        return work() if rows.size <= FEW else await desk.in_thread(work)
+
+
+def _type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _top(text: str) -> int:
@@ -74,13 +83,16 @@ def _top(text: str) -> int:
 
 def _classification(
     served: Served, names: list[str], rows: npt.NDArray[np.float32], top: int
-) -> messages.Classification:
-    return messages.Classification(
-        model=served.place.name,
-        version=served.place.version,
-        predictions=[
-            _classified(name, row, served.card, top) for name, row in zip(names, rows, strict=True)
-        ],
+) -> Response:
+    return as_json(
+        messages.Classification(
+            model=served.place.name,
+            version=served.place.version,
+            predictions=[
+                _classified(name, row, served.card, top)
+                for name, row in zip(names, rows, strict=True)
+            ],
+        )
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 Write = Callable[[str], object]
+
+_LONGEST = 500  # characters of what a library says
 
 
 class Journal:
@@ -23,12 +27,43 @@ class Journal:
         self._write = write
 
     def note(self, event: str, **facts: Any) -> None:
-        """One line; facts that are None are left out."""
+        """One line; facts that are None are left out, and a line that finds no place is lost."""
         kept = {name: fact for name, fact in facts.items() if fact is not None}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **kept}) + "\n"
         if self._write is not None:
             self._write(line)
             return
-        sys.stderr.write(line)
-        sys.stderr.flush()
+        # A full disk, or a reader of the log that is gone, must not cost anybody an answer.
+        with suppress(OSError, ValueError):
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+class _Heard(logging.Handler):
+    """Writes what libraries log into a journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.WARNING)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = " ".join(record.getMessage().split())[:_LONGEST]
+        level = record.levelname.lower()
+        self._journal.note("log", source=record.name, level=level, message=words)
+
+
+@contextmanager
+def libraries_heard(journal: Journal) -> Iterator[None]:
+    """While it lasts, what libraries log or warn of are lines of a journal, too."""
+    root, forms = logging.getLogger(), logging.getLogger("python_multipart")
+    handler, before = _Heard(journal), forms.level
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    forms.setLevel(logging.CRITICAL)  # a form that is torn is noted with its request
+    try:
+        yield
+    finally:
+        forms.setLevel(before)
+        logging.captureWarnings(False)
+        root.removeHandler(handler)

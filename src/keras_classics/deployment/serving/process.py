@@ -7,21 +7,26 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 
 from keras_classics.deployment.serving.application import Server
+from keras_classics.deployment.serving.journal import libraries_heard
 from keras_classics.deployment.serving.places import Place
-from keras_classics.deployment.serving.settings import Settings
+from keras_classics.deployment.serving.reload import engine_facts
+from keras_classics.deployment.serving.settings import THREADS, Settings
 from keras_classics.deployment.serving.shelf import Open, open_place
 from keras_classics.web.server import serve
 
 _ENDING_SECONDS = 5  # that requests may take beyond their timeout
+_LEAVING_SECONDS = 2.0  # for threads and models to end, when all requests are answered
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,40 @@ def server_for(job: Job) -> Server:
     return Server(opened, job.open, settings=job.settings, host=job.host, keys=job.keys)
 
 
+def longest_end(settings: Settings) -> float:
+    """Seconds from being told to end to the end, whatever is stuck."""
+    return settings.linger + math.ceil(settings.timeout) + _ENDING_SECONDS + _LEAVING_SECONDS
+
+
+def leave(seconds: float = _LEAVING_SECONDS) -> None:
+    """End the process if a thread is stuck: the interpreter would wait for it for ever."""
+    end = time.monotonic() + seconds
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREADS):
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                _go()
+
+
+def _go() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0)
+
+
+@contextmanager
+def hangups_ignored() -> Iterator[None]:
+    """Until a server listens to SIGHUP, it would end the process that opens the models."""
+    numbers = signals_of(("SIGHUP",))
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Control:
     """Tells a running server what to do, from any thread or signal."""
 
@@ -59,6 +98,7 @@ class Control:
         self._signals = signals
         self._uvicorn: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadline: threading.Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, listening: socket.socket, started: Callable[[], None] | None = None) -> None:
@@ -67,41 +107,50 @@ class Control:
 
         def begun() -> None:
             self._loop = asyncio.get_running_loop()
-            journal.note("start", models=[str(served.place) for served in self._server.shelf])
+            journal.note("start", models=[engine_facts(served) for served in self._server.shelf])
             if started is not None:
                 started()
 
         settings = self._server.settings
-        serve(
-            self._server,
-            listening,
-            started=begun,
-            server_of=self._made,
-            connections=settings.connections,
-            ending_seconds=math.ceil(settings.timeout) + _ENDING_SECONDS,
-        )
+        with libraries_heard(journal):
+            serve(
+                self._server,
+                listening,
+                started=begun,
+                server_of=self._made,
+                connections=settings.connections,
+                ending_seconds=math.ceil(settings.timeout) + _ENDING_SECONDS,
+            )
+        if self._deadline is not None:
+            self._deadline.cancel()
         journal.note("end")
 
     def end(self) -> None:
         """Answer what was taken in, and end; readiness says no from now on."""
-        self._in_loop(self._end)
-
-    def reload(self) -> None:
-        """Look at the folders of the models now."""
-        self._in_loop(self._reload)
-
-    def _in_loop(self, act: Callable[[], None]) -> None:
         if self._loop is None:  # not even begun
             os._exit(0)
-        self._loop.call_soon_threadsafe(act)
+        self._loop.call_soon_threadsafe(self._end)
+
+    def reload(self) -> None:
+        """Look at the folders of the models now, unless they were opened this moment."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._reload)
 
     def _end(self) -> None:
         if self._server.desk.draining:
             return
         self._server.desk.draining = True
-        linger = self._server.settings.linger
-        self._server.journal.note("drain", linger=linger)
-        asyncio.get_running_loop().call_later(linger, self._exit)
+        settings = self._server.settings
+        self._server.journal.note("drain", linger=settings.linger)
+        # An engine that hangs, and a model that is being opened, cannot be told to stop.
+        self._deadline = threading.Timer(longest_end(settings), self._give_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+        asyncio.get_running_loop().call_later(settings.linger, self._exit)
+
+    def _give_up(self) -> None:
+        self._server.journal.note("end", error="something did not end, and was left behind.")
+        _go()
 
     def _exit(self) -> None:
         assert self._uvicorn is not None

@@ -7,7 +7,6 @@ https://github.com/open-inference/open-inference-protocol and the extensions "bi
 from __future__ import annotations
 
 import gzip
-import time
 import zlib
 from functools import partial
 
@@ -17,7 +16,7 @@ from starlette.responses import Response
 
 from keras_classics import __version__
 from keras_classics.deployment.serving import messages
-from keras_classics.deployment.serving.answering import Desk, Rows, within
+from keras_classics.deployment.serving.answering import FEW, Desk, Rows, within
 from keras_classics.deployment.serving.recording import record_of
 from keras_classics.deployment.serving.shelf import Served
 from keras_classics.deployment.serving.tensors import (
@@ -25,7 +24,9 @@ from keras_classics.deployment.serving.tensors import (
     HEADER,
     IMAGE,
     PROBABILITIES,
+    SMALL_JSON,
     Inference,
+    json_length,
     read_inference,
     write_inference,
 )
@@ -160,29 +161,36 @@ class Protocol:
 
     async def infer(self, request: Request) -> Response:
         """Probabilities of pictures."""
-        desk, record = self._desk, record_of(request)
-        deadline = record.since + desk.settings.timeout
+        desk = self._desk
+        deadline = desk.deadline(request)
         with self._served(request).in_use() as served, desk.room.share() as share:
             body = await desk.read(request, share, desk.settings.request_bytes)
-            asked = await desk.in_thread(
-                partial(
-                    read_inference,
-                    body,
-                    request.headers.get(HEADER),
-                    served.card.preprocessing.size,
-                    len(served.card.class_names),
-                )
-            )
-            left = deadline - time.monotonic()
-            seconds = left if asked.seconds is None else min(left, asked.seconds)
-            rows = await within(request, seconds, self._rows(request, served, asked))
-            return _tensors(request, served, asked, rows)
+            asked = await within(request, deadline, self._asked(request, served, body))
+            if asked.seconds is not None:
+                deadline = min(deadline, record_of(request).since + asked.seconds)
+            return await within(request, deadline, self._answer(request, served, asked))
 
-    async def _rows(self, request: Request, served: Served, asked: Inference) -> Rows:
+    async def _asked(self, request: Request, served: Served, body: bytes) -> Inference:
+        desk, header = self._desk, request.headers.get(HEADER)
+        card = served.card
+        work = partial(
+            read_inference,
+            body,
+            header,
+            card.preprocessing.size,
+            len(card.class_names),
+            desk.settings,
+        )
+        small = json_length(body, header) <= SMALL_JSON
+        return await (desk.in_thread(work) if small else desk.alone(work))
+
+    async def _answer(self, request: Request, served: Served, asked: Inference) -> Response:
         named = None
         if asked.files is not None:
             named = [(f"{FILE}[{i}]", data) for i, data in enumerate(asked.files)]
-        return await self._desk.rows(request, served, named, asked.images)
+        rows = await self._desk.rows(request, served, named, asked.images)
+        work = partial(_tensors, request.headers.get("accept-encoding", ""), served, asked, rows)
+        return work() if rows.size <= FEW else await self._desk.in_thread(work)
 
     def _served(self, request: Request) -> Served:
         path = request.path_params
@@ -197,7 +205,7 @@ def answer(message: BaseModel, status: int = 200) -> Response:
     return Response(message.model_dump_json(by_alias=True), status, media_type="application/json")
 
 
-def _tensors(request: Request, served: Served, asked: Inference, rows: Rows) -> Response:
+def _tensors(accepted: str, served: Served, asked: Inference, rows: Rows) -> Response:
     place = served.place
     content, length = write_inference(
         place.name, place.version, asked, rows, served.card.class_names
@@ -205,14 +213,22 @@ def _tensors(request: Request, served: Served, asked: Inference, rows: Rows) -> 
     headers: dict[str, str] = {}
     if length is not None:
         headers[HEADER] = str(length)
-    accepted = {
-        part.partition(";")[0].strip().lower()
-        for part in request.headers.get("accept-encoding", "").split(",")
-    }
     if len(content) >= _WORTH_COMPRESSING:
-        if "gzip" in accepted:
+        codings = _codings(accepted)
+        if "gzip" in codings:
             content, headers["content-encoding"] = gzip.compress(content, 1), "gzip"
-        elif "deflate" in accepted:
+        elif "deflate" in codings:
             content, headers["content-encoding"] = zlib.compress(content, 1), "deflate"
     kind = "application/json" if length is None else "application/octet-stream"
     return Response(content, headers=headers, media_type=kind)
+
+
+def _codings(accepted: str) -> set[str]:
+    """The codings of `Accept-Encoding` that are not ruled out by a weight of 0."""
+    found = set()
+    for part in accepted.lower().split(","):
+        coding, *parameters = (word.strip() for word in part.split(";"))
+        weights = [each.partition("=")[2] for each in parameters if each.startswith("q=")]
+        if not any(weight.strip("0.") == "" for weight in weights):
+            found.add(coding)
+    return found

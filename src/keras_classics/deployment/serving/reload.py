@@ -7,7 +7,15 @@ import asyncio
 from keras_classics.deployment.serving.journal import Journal
 from keras_classics.deployment.serving.metrics import Metrics
 from keras_classics.deployment.serving.places import Place
-from keras_classics.deployment.serving.shelf import Open, Shelf, Signature, open_place, signature
+from keras_classics.deployment.serving.shelf import (
+    Open,
+    Opened,
+    Served,
+    Shelf,
+    Signature,
+    open_place,
+    signature,
+)
 from keras_classics.errors import ClassicsError
 
 
@@ -26,7 +34,11 @@ class Reloader:
         """Look at the folders for ever, every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # the next look may find it better
+                words = f"{type(error).__name__}: {error} (this is a bug)"
+                self._journal.note("reload", result="failed", error=words)
 
     async def look(self, *, again: bool = False) -> None:
         """Reload what changed since it was opened, and did not since the last look.
@@ -60,4 +72,16 @@ class Reloader:
         self._seen[place] = opened.signature
         self._shelf.exchange(opened)
         self._metrics.reloads.labels(place.name, place.version, "swapped").inc()
-        self._journal.note("reload", **facts, result="swapped")
+        self._journal.note("reload", **engine_facts(opened), result="swapped")
+
+
+def engine_facts(model: Opened | Served) -> dict[str, str | None]:
+    """What the log says of a model that is served: what it runs on, and why on that."""
+    place, engine = model.place, model.engine
+    return {
+        "model": place.name,
+        "version": place.version,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "why": engine.why or None,
+    }

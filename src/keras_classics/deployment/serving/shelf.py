@@ -14,7 +14,7 @@ import numpy as np
 from keras_classics.card import CARD
 from keras_classics.deployment.engine import Engine
 from keras_classics.deployment.exported import EXPORT
-from keras_classics.deployment.serving.batching import Batcher
+from keras_classics.deployment.serving.batching import Batcher, are_probabilities
 from keras_classics.deployment.serving.metrics import Metrics
 from keras_classics.deployment.serving.places import Place, newest_first
 from keras_classics.deployment.serving.settings import Settings
@@ -165,7 +165,7 @@ def open_place(place: Place, open_engine: Open) -> Opened:
         raise ClassicsError(
             f"{place.path}: does not answer ({type(error).__name__}: {words})."
         ) from error
-    if rows.shape != (1, len(engine.card.class_names)) or not np.isfinite(rows).all():
+    if not are_probabilities(rows, (1, len(engine.card.class_names))):
         engine.close()
         raise ClassicsError(f"{place.path}: torn: its answers are no probabilities.")
     if signature(place.path) != before:

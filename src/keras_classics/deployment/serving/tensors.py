@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from keras_classics.deployment.serving.intake import TooLargeError
 from keras_classics.deployment.serving.messages import (
     InferRequest,
     InferResponse,
@@ -25,10 +26,12 @@ from keras_classics.deployment.serving.messages import (
     OutputTensor,
     RequestedOutput,
 )
+from keras_classics.deployment.serving.settings import Settings
 from keras_classics.errors import ClassicsError
 
 HEADER = "Inference-Header-Content-Length"
 IMAGE, FILE, PROBABILITIES = "image", "file", "probabilities"
+SMALL_JSON = 64 * 1024  # bytes; what stands before binary data is no larger
 Images = npt.NDArray[np.uint8]
 
 
@@ -58,8 +61,28 @@ class Inference:
         return len(found)
 
 
+def json_length(body: bytes, header_length: str | None) -> int:
+    """How many bytes of a body are JSON.
+
+    Raises:
+        ClassicsError: If the header is no such length.
+    """
+    if header_length is None:
+        return len(body)
+    if not (header_length.isascii() and header_length.isdecimal() and len(header_length) < 12):
+        raise ClassicsError(f"{HEADER}: {header_length[:20]!r} is no length.")
+    length = int(header_length)
+    if not 0 < length <= len(body):
+        raise ClassicsError(f"{HEADER}: {length} of a body of {len(body)} bytes.")
+    return length
+
+
 def read_inference(
-    body: bytes, header_length: str | None, size: tuple[int, int], classes: int
+    body: bytes,
+    header_length: str | None,
+    size: tuple[int, int],
+    classes: int,
+    settings: Settings,
 ) -> Inference:
     """A request from the bytes of its body.
 
@@ -68,11 +91,14 @@ def read_inference(
         header_length: The header of that name; None where the body is JSON alone.
         size: Height and width of the network's input.
         classes: Of the network.
+        settings: The bounds of its JSON.
 
     Raises:
         ClassicsError: If it is not one that this model can answer.
     """
-    text, binary = _divided(body, header_length)
+    length = json_length(body, header_length)
+    text, binary = body[:length], body[length:]
+    _check_size(text, SMALL_JSON if binary else settings.json_bytes, settings.json_values)
     request = _request(text)
     tensor, rest = _only_input(request, binary, header_length is not None)
     count = tensor.shape[0]
@@ -118,15 +144,22 @@ def write_inference(
     return b"".join((text, *binary)), len(text) if binary else None
 
 
-def _divided(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
-    if header_length is None:
-        return body, b""
-    if not (header_length.isascii() and header_length.isdecimal() and len(header_length) < 12):
-        raise ClassicsError(f"{HEADER}: {header_length[:20]!r} is no length.")
-    length = int(header_length)
-    if not 0 < length <= len(body):
-        raise ClassicsError(f"{HEADER}: {length} of a body of {len(body)} bytes.")
-    return body[:length], body[length:]
+def _check_size(text: bytes, most_bytes: int, most_values: int) -> None:
+    """Refuse JSON that would be many times larger as objects, before there are any.
+
+    Nothing else runs while it is read. Each value stands behind a comma or a bracket; those within
+    texts are counted, too, of which a request needs few.
+    """
+    if len(text) > most_bytes:
+        raise TooLargeError(
+            f"the JSON of the request has more than {most_bytes:,} bytes; send the data of the "
+            "tensor behind it (binary_data_size)."
+        )
+    if sum(map(text.count, (b",", b"[", b"{"))) > most_values:
+        raise TooLargeError(
+            f"the JSON of the request holds more than {most_values:,} values; send the data of the "
+            "tensor behind it (binary_data_size)."
+        )
 
 
 def _request(text: bytes) -> InferRequest:

@@ -26,7 +26,14 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from keras_classics.deployment.serving.journal import Journal
 from keras_classics.deployment.serving.metrics import MULTIPLE
-from keras_classics.deployment.serving.process import Control, Job, server_for, signals_of
+from keras_classics.deployment.serving.process import (
+    Control,
+    Job,
+    leave,
+    longest_end,
+    server_for,
+    signals_of,
+)
 from keras_classics.errors import ClassicsError
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ END, RELOAD, READY = "end", "reload", "ready"
 _TICK = 0.2  # seconds
 _SHORT_LIFE = 10.0  # seconds; a worker that lived no longer is started again only after a while
 _LONGEST_PAUSE = 30.0
+_GRACE = 5.0  # seconds that workers may be late at the end, before they are killed
 _SPAWN = multiprocessing.get_context("spawn")  # threads and engines do not outlive a fork
 
 
@@ -180,10 +188,14 @@ class _Supervisor:
             self._workers.append(self._start())
 
     def _end(self) -> None:
+        # The workers listen at sockets of their own. This one would take in, while they answer
+        # what they have, whom nobody will answer.
+        self._listening.close()
         for worker in self._workers:
             worker.tell(END)
+        end = time.monotonic() + longest_end(self._job.settings) + _GRACE
         for worker in self._workers:
-            worker.process.join()
+            worker.process.join(max(0.0, end - time.monotonic()))
 
 
 def work(job: Job, listening: socket.socket, pipe: Connection) -> None:
@@ -214,6 +226,7 @@ def work(job: Job, listening: socket.socket, pipe: Connection) -> None:
 
     with listening:
         control.run(listening, started)
+    leave()
 
 
 @contextmanager
