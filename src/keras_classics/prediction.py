@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,11 +83,12 @@ def predicted(
     batch_size: int = 32,
     threads: int | None = None,
     requests: int = 1,
-) -> Iterator[Prediction | ImageError]:
+) -> Generator[Prediction | ImageError, None, None]:
     """Classify images as they come: decoded ahead by threads, while the network runs.
 
     Memory is that of a few batches, however many images there are. Batches are the same whenever
-    the sources are, and so are the answers, bit by bit.
+    the sources are, and so are the answers, bit by bit. The network is asked until what is returned
+    is closed or at its end.
 
     Args:
         sources: The images.

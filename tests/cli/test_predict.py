@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -211,6 +212,28 @@ def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
     assert [row["path"] for row in rows] == [str(folder / f"{i:05d}.png") for i in range(6000)]
     classes = [row["class_1"] for row in rows]
     assert all(classes[i] == classes[i % len(originals)] for i in range(6000))
+
+
+@pytest.mark.parametrize("when", ["listing", "converting"])
+def test_interrupted_before_there_is_anything(
+    capsys, artefact, shapes, tmp_path, monkeypatch, when
+):
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(9)
+
+    place = {
+        "listing": "data.image_list.ImageList.write",
+        "converting": "deployment.engines.export",
+    }
+    monkeypatch.setattr(f"keras_classics.{place[when]}", interrupted)
+    monkeypatch.setenv("KERAS_CLASSICS_HOME", str(tmp_path / "home"))
+    out = tmp_path / "out.csv"
+    command = ["predict", artefact, shapes, "-o", out, "--engine", "openvino"]
+    assert app.run([str(word) for word in command]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "interrupted: nothing is done yet."
+    assert {path.name for path in tmp_path.iterdir()} <= {"home"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deployment.doubles import Double
 from keras_classics.deployment import bulk
-from keras_classics.deployment.partial import folder_of
+from keras_classics.deployment.partial import JOB, folder_of
 from keras_classics.errors import OutputError
 
 OPTIONS = bulk.Options(top_k=2, batch_size=2, threads=2)
@@ -32,14 +32,15 @@ def work(pictures: str, out: Path, tell: Callable[..., None] | None = None) -> N
 
 def child(pictures: str, out: Path, pipe: int) -> None:
     """Predict in this process, and tell the one that watches of every batch."""
+    begun = (folder_of(out) / JOB).exists()
     try:
         work(pictures, out, lambda *_: os.write(pipe, b"b"))
-    except OutputError as error:
-        # It was killed when the file was in its place and nothing but the lock was left.
-        os._exit(0 if "exists" in str(error) and out.exists() else 1)
     except BaseException as error:
-        os.write(2, f"{error!r}\n".encode())
-        os._exit(1)
+        # It was killed when the file was in its place, and nothing was left that knows the job.
+        over = isinstance(error, OutputError) and "exists; choose another" in str(error)
+        if begun or not over:
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
     os._exit(0)
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -17,16 +21,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from deployment.doubles import CLASSES, Colours, Double
+from deployment.doubles import CLASSES, Colours, Double, card
+from keras_classics.data import fit
 from keras_classics.data.sources import find_images
 from keras_classics.deployment import bulk
 from keras_classics.deployment.bulk import Options, each, predict, predict_to
-from keras_classics.deployment.partial import folder_of, partial
+from keras_classics.deployment.partial import Partial, folder_of, partial
 from keras_classics.errors import ClassicsError, DataError, ImageError, OutputError
 
 SMALL = Options(top_k=2, batch_size=8)
 ENDINGS = (".csv", ".jsonl", ".parquet")
 TESTS = Path(__file__).parents[1]
+GUIDE = (TESTS.parent / "docs" / "predict.md").read_text(encoding="utf-8")
 
 
 def write_colours(folder, number, *, first=0):
@@ -132,6 +138,42 @@ def test_a_name_that_is_no_text(tmp_path):
     assert rows_of(tmp_path / "out.parquet")[0][0].endswith("\\udcff.png")
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_class_whose_name_is_no_text(colours, tmp_path, ending):
+    """As that of the folder may be that the class is called after."""
+    engine = Colours()
+    engine.card = card(classes=(os.fsdecode(b"caf\xe9"),) * 3)
+    out = tmp_path / f"out{ending}"
+    stopped(out, colours / "a" / "0050.png", engine)
+    if ending == ".csv":
+        assert out.read_bytes().splitlines()[1].split(b",")[1] == b"caf\xe9"
+    else:
+        wanted = {".jsonl": os.fsdecode(b"caf\xe9"), ".parquet": "caf\\udce9"}[ending]
+        assert rows_of(out)[0][1] == wanted
+
+
+def test_a_name_with_the_end_of_a_line(tmp_path):
+    folder = write_colours(tmp_path / "data", 2)
+    for i, end in enumerate(("\r", "\n")):
+        (folder / f"{i:04d}.png").rename(folder / f"{i}a{end}b.png")
+    out = tmp_path / "out.csv"
+    predict_to(out, Double(), folder)
+    assert [row[0] for row in rows_of(out)] == [f"{folder}/0a\rb.png", f"{folder}/1a\nb.png"]
+    assert out.read_bytes().splitlines(keepends=True)[0].endswith(b"error\n")
+
+
+def test_parquet_in_groups_of_rows(colours, tmp_path, monkeypatch):
+    """As of millions of images, of which one group is held at a time."""
+    monkeypatch.setattr("keras_classics.deployment.rows.ROW_GROUP", 40)
+    grouped, other = tmp_path / "out.parquet", tmp_path / "out.jsonl"
+    predict_to(grouped, Double(), colours, SMALL)
+    predict_to(other, Double(), colours, SMALL)
+    groups = pq.ParquetFile(grouped).metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [40, 40, 22]
+    rounded = [(*row[:2], row[2] and np.float32(row[2]), row[3]) for row in rows_of(other)]
+    assert rows_of(grouped) == rounded
+
+
 @pytest.mark.parametrize(("ending", "seed"), [(".csv", 1), (".jsonl", 2), (".parquet", 3)])
 def test_killed_at_ten_random_moments_the_file_is_the_same(colours, tmp_path, ending, seed):
     result = subprocess.run(
@@ -158,6 +200,113 @@ def test_killed_at_ten_random_moments_the_file_is_the_same(colours, tmp_path, en
     whole, broken = (tmp_path / f"{name}{ending}" for name in ("whole", "broken"))
     assert broken.read_bytes() == whole.read_bytes()
     assert len(rows_of(whole)) == 102
+
+
+@pytest.fixture(scope="module")
+def exported(converted, artefact):
+    """An export to OpenVINO."""
+    return converted(artefact, "openvino")[0]
+
+
+WITH_OPENVINO = """
+import resource, sys
+from keras_classics.deployment import bulk
+bulk.COMMIT_EVERY = 0.0
+_, export, pictures, out, room = sys.argv
+if int(room):
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room), hard))
+bulk.predict_to(out, export, pictures, bulk.Options(batch_size=2))
+"""
+
+
+def test_kills_and_a_full_disk_with_openvino(exported, colours, tmp_path):
+    """Rows with all digits are the same, and errors come out though threads ask the engine."""
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    predict_to(whole, str(exported), colours, Options(batch_size=2))
+    state = folder_of(out) / "done.json"
+
+    def begin(room=0):
+        command = [sys.executable, "-c", WITH_OPENVINO, exported, colours, out, str(room)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    before = 0
+    for _ in range(2):
+        with begin() as process:
+            end = time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < end:
+                if state.exists() and json.loads(state.read_text())["images"] > before:
+                    break
+                time.sleep(0.001)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        reached = json.loads(state.read_text())["images"]
+        assert before < reached < 102
+        before = reached
+    for room, code in (((folder_of(out) / "rows").stat().st_size + 1000, 1), (0, 0)):
+        with begin(room) as process:
+            try:
+                said = process.communicate(timeout=60)[1]
+            finally:
+                process.kill()  # it hung
+        assert process.returncode == code, said
+        assert (f"{out}: cannot be written (File too large)" in said) is bool(room)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+class Closed(Colours):
+    """Remembers how many requests ran when it was closed, which no engine stands."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.ended, self.ran = 0, 0, None
+        self.lock = threading.Lock()
+
+    def probabilities(self, images):
+        with self.lock:
+            self.begun += 1
+            self.seconds = 0.1 * (self.begun > 1)  # the first answer comes while others run
+        rows = super().probabilities(images)
+        with self.lock:
+            self.ended += 1
+        return rows
+
+    def close(self):
+        self.ran = self.begun - self.ended
+
+
+@pytest.mark.parametrize("where", ["append", "commit", "progress", "each"])
+def test_an_engine_is_closed_when_nobody_asks_it_any_more(colours, tmp_path, monkeypatch, where):
+    """Whoever holds the error of the rows holds the frames that were to use the answers."""
+    engine = Closed()
+
+    def fail(*told):
+        if where != "progress" or told[0]:
+            # The request that comes next runs.
+            while engine.begun < 2:
+                time.sleep(0.001)
+            raise RuntimeError("no")
+
+    monkeypatch.setattr(bulk, "COMMIT_EVERY", 0.0)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no"):
+        if where in ("append", "commit"):
+            original = getattr(Partial, where)
+            patch.setattr(
+                Partial,
+                where,
+                lambda place, *row: fail() if place.done.size else original(place, *row),
+            )
+        if where == "each":
+            ENGINE[:] = [engine]
+            predict(Opened(), colours, SMALL, progress=fail)
+        else:
+            stopped(
+                tmp_path / "out.csv",
+                colours,
+                engine,
+                progress=fail if where == "progress" else None,
+            )
+    assert engine.ran == 0
 
 
 class Stopped(Colours):
@@ -261,11 +410,35 @@ def test_another_job_is_refused_and_may_be_given_up(colours, tmp_path, monkeypat
         message = rf"out\.csv\.partial: is half of another job \(not the same {differs}\)"
         with pytest.raises(OutputError, match=message):
             predict_to(out, model, paths, options)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(OutputError, match="another job"):  # the same words mean other files
-        predict_to(out, Double(), colours, SMALL)
     predict_to(out, Double(), colours / "a", SMALL, overwrite=True)
     assert len(rows_of(out)) == 50
+
+
+def test_relative_paths_are_those_of_a_folder(colours, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "COMMIT_EVERY", 0.0)
+    monkeypatch.chdir(colours.parent)
+    for paths in ("colours", "colours/**/*", colours):
+        out = tmp_path / "out.csv"
+        stopped(out, paths, Stopped(5, signal.SIGINT))
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            if paths != colours:  # the same words mean other files
+                with pytest.raises(OutputError, match=r"another job \(not the same paths\)"):
+                    predict_to(out, Double(), paths, SMALL)
+                patch.undo()
+            assert predict_to(out, Double(), paths, SMALL).done == 102
+        out.unlink()
+
+
+def test_names_that_are_too_long(colours, tmp_path):
+    for length in (250, 300):  # of the folder beside it, and of the file itself
+        with pytest.raises(OutputError, match=r"nn\.csv: cannot be written \(File name too long\)"):
+            predict_to(tmp_path / f"{'n' * length}.csv", Double(), colours, SMALL)
+    out = tmp_path / "out.csv"
+    with pytest.raises(DataError, match=r"nnn: cannot be read \(File name too long\)"):
+        predict_to(out, Double(), "n" * 300, SMALL)
+    # A pattern may be longer than what it matches.
+    assert predict_to(out, Double(), f"{colours}/[{'ab' * 150}]/*.png", SMALL).done == 101
 
 
 def test_overwriting_goes_on_too(colours, tmp_path, monkeypatch):
@@ -285,11 +458,42 @@ def test_overwriting_goes_on_too(colours, tmp_path, monkeypatch):
     assert len(rows_of(out)) == 102
 
 
+def test_overwriting_goes_on_with_what_did_not(colours, tmp_path, monkeypatch):
+    monkeypatch.setattr(bulk, "COMMIT_EVERY", 0.0)
+    out = tmp_path / "out.csv"
+    done = stopped(out, colours, Stopped(5, signal.SIGINT)).done
+    out.write_text("of another")
+    with pytest.raises(OutputError, match=r"out\.csv: exists"):
+        predict_to(out, Double(), colours, SMALL)
+    begun = []
+    predict_to(
+        out, Double(), colours, SMALL, overwrite=True, begins=lambda _, first: begun.append(first)
+    )
+    assert begun == [done]
+    assert len(rows_of(out)) == 102
+
+
+@pytest.mark.parametrize("when", ["listing", "opening"])
+def test_a_signal_before_the_first_row_leaves_nothing(colours, tmp_path, monkeypatch, when):
+    class Slow(Double):
+        def open(self, **_):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(9)
+
+    def slow(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(9)
+
+    if when == "listing":
+        monkeypatch.setattr(bulk.ImageList, "write", slow)
+    written = predict_to(tmp_path / "out.csv", Slow(), colours, SMALL)
+    assert (written.images, written.done, written.signal) == (0, 0, signal.SIGINT)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_killed_between_the_last_row_and_the_end(colours, tmp_path, monkeypatch, ending):
     """Before the file is made, before it is in its place, and before the folder is removed."""
-    from keras_classics.deployment.partial import Partial
-
     whole = tmp_path / f"whole{ending}"
     predict_to(whole, Double(), colours, SMALL)
     for where in ("publish", "discard"):
@@ -307,6 +511,83 @@ def test_killed_between_the_last_row_and_the_end(colours, tmp_path, monkeypatch,
         assert (written.done, written.unreadable) == (102, 3)
         assert out.read_bytes() == whole.read_bytes()
         assert not folder_of(out).exists()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_killed_while_tidying_up(colours, tmp_path, monkeypatch, ending):
+    """Before each file that is removed: the job is over as long as anything knows it."""
+    out = tmp_path / f"out{ending}"
+    unlink = Path.unlink
+    known = []
+    while not known or known[-1]:
+        kill_at, seen = len(known), []
+
+        def killed(path, *, kill_at=kill_at, seen=seen, **more):
+            if path.parent == folder_of(out) and path.name != ".lock" and path.exists():
+                seen.append(path)
+                if len(seen) > kill_at:
+                    raise RuntimeError("killed")
+            unlink(path, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            with pytest.raises(RuntimeError):
+                predict_to(out, Double(), colours, SMALL)
+        known.append((folder_of(out) / "job.json").exists())
+        if known[-1]:
+            assert stopped(out, colours, None).done == 102  # no engine is asked
+        else:
+            with pytest.raises(OutputError, match=r"exists; choose another -o"):
+                predict_to(out, Double(), colours, SMALL)
+        assert not folder_of(out).exists()
+        assert len(rows_of(out)) == 102
+        out.unlink()
+    assert len(known) == (4 if ending == ".parquet" else 3)
+
+
+def test_what_is_left_of_a_job_does_not_count_for_another(colours, tmp_path, monkeypatch):
+    """A process was killed while it gave up a job, and one before its first row was certain."""
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    shorter = Options(top_k=1, batch_size=8)
+    predict_to(whole, Double(), colours, shorter)
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "COMMIT_EVERY", 0.0)
+        stopped(out, colours, Stopped(5, signal.SIGINT))
+    (folder_of(out) / "job.json").unlink()
+    assert (folder_of(out) / "done.json").exists()
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Partial, "commit", killed)
+        predict_to(out, Double(), colours, shorter)
+    predict_to(out, Double(), colours, shorter)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what is open")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_windows_asks_for(colours, tmp_path, monkeypatch, ending):
+    """No file is renamed while it is open, and none flushed that is only read."""
+    replace, fsync = Path.replace, os.fsync
+    renamed = []
+
+    def checked_replace(path, target):
+        files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert str(path) not in files
+        renamed.append(path.name)
+        return replace(path, target)
+
+    def checked_fsync(number):
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            assert fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        fsync(number)
+
+    monkeypatch.setattr(Path, "replace", checked_replace)
+    monkeypatch.setattr(os, "fsync", checked_fsync)
+    predict_to(tmp_path / f"out{ending}", Double(), colours, SMALL)
+    assert renamed[-1] == ("table" if ending == ".parquet" else "rows")
 
 
 @pytest.mark.parametrize("spoilt", ["job.json", "rows", "images", "done.json"])
@@ -380,6 +661,17 @@ def test_a_full_disk(colours, tmp_path, monkeypatch, ending):
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_a_full_disk_before_the_first_row(colours, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(bulk.ImageList, "write", full)
+    message = r"out\.csv: cannot be written \(No space left on device\); nothing is done yet\.$"
+    with pytest.raises(OutputError, match=message):
+        predict_to(tmp_path / "out.csv", Double(), colours, SMALL)
+    assert not list(tmp_path.iterdir())
+
+
 def test_where_nothing_can_be_written(colours, tmp_path):
     with pytest.raises(ClassicsError, match=r"out\.txt: ends with none of \.csv, \.jsonl, \.par"):
         predict_to(tmp_path / "out.txt", Double(), colours)
@@ -444,6 +736,29 @@ def test_answers_come_before_all_is_decoded(tmp_path):
     assert isinstance(rest[-1], ImageError)
 
 
+def test_it_decodes_while_the_network_runs(tmp_path, monkeypatch):
+    """The first batch in the network and a picture of the second one wait for each other."""
+    folder = write_colours(tmp_path / "data", 16)
+    both = threading.Barrier(2, timeout=30)
+
+    class Meeting(Colours):
+        requests = 1
+
+        def probabilities(self, images):
+            if not self.asked:
+                both.wait()
+            return super().probabilities(images)
+
+    def fit_bytes(data, path, *shape):
+        if path.name == "0004.png":
+            both.wait()
+        return fit.fit_bytes(data, path, *shape)
+
+    monkeypatch.setattr("keras_classics.prediction.fit_bytes", fit_bytes)
+    ENGINE[:] = [Meeting()]
+    assert len(predict(Opened(), folder, Options(batch_size=4, threads=1))) == 16
+
+
 def test_an_engine_that_fails_ends_it_and_its_threads(colours):
     class Failing(Colours):
         def probabilities(self, _images):
@@ -492,3 +807,46 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, ending):
     few, many = peaks  # KiB
     # Of one folder at most 50,000 names are held, and of Parquet one group of rows.
     assert many - few < {".parquet": 32_000}.get(ending, 8_000)
+
+
+def test_what_the_guide_shows_of_python(exported, artefact, colours, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(artefact, "runs/photos-resnet50")
+    for name in ("openvino-f32", "openvino-int8"):  # the precision makes no difference here
+        shutil.copytree(exported, Path(run, "exports", name))
+    Path("new").mkdir()
+    for path in sorted((colours / "a").iterdir())[:3]:
+        Image.open(path).save(f"new/{path.stem}.jpg")
+    names = {"images": np.zeros((2, 32, 32, 3), np.uint8)}
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    exec(example, names)
+    assert names["probabilities"].shape == (2, 3)
+    rows = rows_of(Path("predictions.parquet"))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "3 0"
+    assert [line.split()[:2] for line in told[1:]] == [[row[0], row[1]] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("codes", "runs"), [(["kill -9 $$", "exit 143", ""], 3), (["exit 130"], 1), (["exit 2"], 1)]
+)
+def test_a_script_repeats_the_command_of_the_guide(tmp_path, codes, runs):
+    """After a kill it does, but neither after Ctrl-C nor after an error."""
+    (line,) = re.findall(r"^until .*$", GUIDE, flags=re.MULTILINE)
+    program = tmp_path / "classics"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/runs\ncase $(wc -l < {tmp_path}/runs) in\n'
+        + "".join(f"{i}) {code} ;;\n" for i, code in enumerate(codes, 1))
+        + "esac\n"
+    )
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-c", line],
+        env={**os.environ, "PATH": path},
+        check=True,
+        timeout=30,
+        capture_output=True,
+    )
+    asked = (tmp_path / "runs").read_text().splitlines()
+    assert asked == ["predict runs/photos-resnet50 new/ -o predictions.parquet"] * runs

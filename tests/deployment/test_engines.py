@@ -128,6 +128,26 @@ def test_several_threads_get_their_own_answers(opened, pictures, name):
     assert not wrong
 
 
+def test_the_first_requests_of_a_process_come_together(converted):
+    """OpenVINO's binding for Python would lock up; switching threads as often as can be shows it."""
+    code = (
+        "import sys, threading, numpy as np\n"
+        "from keras_classics.deployment.engines import open_engine\n"
+        f"engine = open_engine({str(converted['openvino'])!r})\n"
+        "images = np.zeros((1, *engine.card.preprocessing.size, 3), np.uint8)\n"
+        "together = threading.Barrier(4)\n"
+        "def ask():\n"
+        "    together.wait()\n"
+        "    engine.probabilities(images)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "threads = [threading.Thread(target=ask) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_what_becomes_of_the_file_changes_no_answer(converted, pictures, tmp_path):
     """Not even if it is written over, or cut off, under a running engine."""
     copy = shutil.copytree(converted["openvino"], tmp_path / "copy")

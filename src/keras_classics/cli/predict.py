@@ -43,7 +43,11 @@ def predict(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace FILE, and give up another job of it.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace FILE, and give up another half job of it; the same one goes on.",
+        ),
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     engine: Annotated[
@@ -125,7 +129,11 @@ def _to_file(
         )
     count = f"{written.done:,} of {written.images:,} images"
     if written.signal is not None:
-        line = f"interrupted: {count} are done; the same command goes on there."
+        line = (
+            f"interrupted: {count} are done; the same command goes on there."
+            if written.images
+            else "interrupted: nothing is done yet."
+        )
         remarks.print(Text(line), soft_wrap=True)
         return 128 + written.signal
     if written.unreadable:
@@ -172,6 +180,8 @@ def _print_csv(
     remarks: Console, model: Deployment, paths: list[str], how: Options
 ) -> list[ImageError]:
     """Print a row an image as it comes; the errors of those that cannot be read."""
+    from contextlib import closing
+
     from keras_classics.cli.terminal import counting
     from keras_classics.deployment.bulk import each
     from keras_classics.deployment.rows import csv_columns, csv_line, csv_row
@@ -179,10 +189,13 @@ def _print_csv(
 
     skipped: list[ImageError] = []
     begun = False
-    with counting(remarks, "images") as progress:
-        for found in each(
-            model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine)
-        ):
+    with (
+        counting(remarks, "images") as progress,
+        closing(
+            each(model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine))
+        ) as answers,
+    ):
+        for found in answers:
             if isinstance(found, Unreadable):
                 skipped.append(found)
                 continue

@@ -53,6 +53,7 @@ def find_images(paths: Paths) -> list[Source]:
 def each_image(paths: Paths) -> Iterator[Source]:
     """The images of `find_images` one by one: a folder of millions takes little memory.
 
+    Of a pattern all names that match are held, as they are sorted, and so are files named alone.
     What is wrong with the second of two names is found when the first has been gone through.
 
     Raises:
@@ -140,9 +141,9 @@ def _given(path: Path, name: str) -> _Given:
 
 
 def _matches(pattern: str) -> list[Path]:
+    matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207
     try:
-        matches = [Path(match) for match in glob.iglob(pattern, recursive=True)]  # noqa: PTH207
+        images = set(filter(is_image_name, matches))
     except ValueError:  # a null byte, which no name holds
         return []
-    images = filter(is_image_name, matches)
-    return sorted({path for path in images if stat.S_ISREG(file_mode(path) or 0)})
+    return sorted(path for path in images if stat.S_ISREG(file_mode(path) or 0))

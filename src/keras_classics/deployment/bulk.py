@@ -8,8 +8,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,7 +62,7 @@ class Written:
 
     Attributes:
         out: the file.
-        images: that were to be predicted.
+        images: that were to be predicted; 0 where it was stopped before they were listed for good.
         done: how many of them are.
         unreadable: how many of those cannot be read.
         signal: that stopped it, so that it waits to go on; None where all is done.
@@ -77,8 +77,11 @@ class Written:
 
 def stream(
     engine: Engine, sources: Iterable[Source], options: Options = DEFAULTS
-) -> Iterator[Prediction | ImageError]:
-    """A prediction or an error for each source, in order, in the memory of a few batches."""
+) -> Generator[Prediction | ImageError, None, None]:
+    """A prediction or an error for each source, in order, in the memory of a few batches.
+
+    It is to be closed before the engine is: its threads ask it.
+    """
     return predicted(
         sources,
         engine.card,
@@ -97,7 +100,7 @@ def each(
     *,
     progress: Progress | None = None,
     begins: Callable[[Engine], None] | None = None,
-) -> Iterator[Prediction | ImageError]:
+) -> Generator[Prediction | ImageError, None, None]:
     """Classify any number of image files, one after the other.
 
     Args:
@@ -119,11 +122,14 @@ def each(
     first_error: ImageError | None = None
     with tempfile.TemporaryDirectory(prefix="keras-classics-") as folder:
         images = ImageList.write(Path(folder, "images"), paths, _finding(progress))
-        with model.open(images=images.images) as engine:
+        with (
+            model.open(images=images.images) as engine,
+            closing(stream(engine, images.sources(), options)) as answers,
+        ):
             if begins:
                 begins(engine)
             readable = 0
-            for done, found in enumerate(stream(engine, images.sources(), options), 1):
+            for done, found in enumerate(answers, 1):
                 if isinstance(found, ImageError):
                     first_error = first_error or found
                 else:
@@ -146,11 +152,12 @@ def predict(
     """Classify image files into memory; as `each`."""
     items: list[Prediction] = []
     skipped: list[ImageError] = []
-    for found in each(model, paths, options, progress=progress, begins=begins):
-        if isinstance(found, ImageError):
-            skipped.append(found)
-        else:
-            items.append(found)
+    with closing(each(model, paths, options, progress=progress, begins=begins)) as answers:
+        for found in answers:
+            if isinstance(found, ImageError):
+                skipped.append(found)
+            else:
+                items.append(found)
     return Predictions(tuple(items), tuple(skipped))
 
 
@@ -169,15 +176,16 @@ def predict_to(
     The images are listed once, at the beginning. A row for each of them, in the order of
     `find_images`, goes to `OUT.partial`, and the file appears when all rows are there. The same
     call goes on behind the last certain row after Ctrl-C, SIGTERM, a kill or a power cut; what it
-    writes does not depend on how often it was stopped. Images that cannot be read have a row that
-    says why.
+    writes does not depend on how often it was stopped, as long as it gets the same options. Images
+    that cannot be read have a row that says why.
 
     Args:
         out: The file; its ending, .csv, .jsonl or .parquet, names the format.
         model: What runs; a folder runs with the engine that `Deployment` chooses.
         paths: Files, folders, zip archives and patterns, as `find_images` takes them.
         options: How.
-        overwrite: Begin anew, and replace what is there.
+        overwrite: Replace the file that is there, and give up what another job has half done; what
+            this one has half done goes on all the same.
         progress: Called with the number of images found or done, and their total once known.
         begins: Told the engine that was chosen, and how many images had been done before.
 
@@ -189,10 +197,7 @@ def predict_to(
     out = Path(out)
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     rows_for(out, options.top_k)
-    check_file(out, "", "", data=None)
-    for folder in (Path(path) for path in given if os.fspath(path)):
-        if folder.is_dir():
-            check_file(out, "", "", data=folder)
+    _check_place(out, given)
     model = _deployment(model)
     asked = Asked(model.fingerprint(), model.engine, model.precision, _hash(given), options.top_k)
     with partial(out) as place, _explained(place), handled(signal.SIGTERM) as interrupts:
@@ -223,6 +228,19 @@ def predict_to(
 
 def _deployment(model: Deployment | str | os.PathLike[str]) -> Deployment:
     return model if isinstance(model, Deployment) else Deployment(model)
+
+
+def _check_place(out: Path, given: list[str | os.PathLike[str]]) -> None:
+    """Refuse what is no place for the file, or lies among the images."""
+    try:
+        check_file(out, "", "", data=None)
+        # Unlike `Path.is_dir` this takes what is too long for a name, as a pattern may be.
+        for folder in filter(os.path.isdir, given):
+            check_file(out, "", "", data=Path(folder))
+    except OSError as error:
+        raise OutputError(
+            one_line(f"{out}: cannot be written ({error.strerror or error}).")
+        ) from None
 
 
 def _prepare(place: Partial, asked: Asked, *, overwrite: bool) -> None:
@@ -277,7 +295,8 @@ def _work(
         )
         if begins:
             begins(engine, first)
-        _append(place, rows, stream(engine, images.sources(first), options), options, progress)
+        with closing(stream(engine, images.sources(first), options)) as found:
+            _append(place, rows, found, options, progress)
 
 
 def _append(
@@ -322,9 +341,13 @@ def _explained(place: Partial) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        kept = (
+            f"{place.certain.images:,} images are done, and the same command goes on there."
+            if place.job
+            else "nothing is done yet."
+        )
         raise OutputError(
-            one_line(f"{place.out}: cannot be written ({error.strerror or error}); ")
-            + f"{place.certain.images:,} images are done, and the same command goes on there."
+            one_line(f"{place.out}: cannot be written ({error.strerror or error}); ") + kept
         ) from error
 
 
@@ -334,6 +357,7 @@ def _finding(progress: Progress | None) -> Callable[[int], None] | None:
 
 
 def _hash(given: list[str | os.PathLike[str]]) -> str:
-    """What identifies paths: as they were named, and the folder that they are named from."""
-    parts = [os.fsencode(path) for path in (Path.cwd(), *given)]
+    """What identifies paths: as they were named, which the rows repeat, and where that leads."""
+    whole = [os.path.abspath(path) for path in given]  # noqa: PTH100 - links and patterns stay
+    parts = [os.fsencode(path) for path in (*given, *whole)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from keras_classics.deployment.exported import Export
 MODEL = "model.xml"  # as `targets.openvino` writes it, which needs Keras
 PIECE = 8  # images of a request at most: more gain nothing, and a caller waits for the slowest
 
+_FIRST = threading.Lock()
 _HINTS = {"throughput": "THROUGHPUT", "latency": "LATENCY"}
 
 
@@ -58,6 +60,10 @@ class OpenVinoEngine(Engine):
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
+        with _FIRST:
+            # Each request asks for this. Where two threads are the first to do so, they wait for
+            # each other for ever: one holds Python's lock, the other that of a table in OpenVINO.
+            openvino.Type.u8.to_dtype()
         core = openvino.Core()
         # A file that is mapped, and replaced while it is served, would change what is computed.
         core.set_property({"ENABLE_MMAP": False})

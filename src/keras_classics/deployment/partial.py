@@ -131,6 +131,9 @@ class Partial:
     def begin(self, job: Job, head: bytes) -> None:
         """Begin a job, whose list is written; or go on with it, behind the last certain row."""
         if self.job is None:
+            # As a killed `discard` leaves it: it would count for the new job.
+            (self._folder / DONE).unlink(missing_ok=True)
+            synced(self._folder)
             self._write(JOB, {"format": FORMAT, **dataclasses.asdict(job)})
             self.job = job
         self._rows = os.open(self._folder / ROWS, os.O_RDWR | os.O_CREAT | _BINARY, 0o666)
@@ -166,7 +169,8 @@ class Partial:
         Args:
             whole: The file, in this folder.
         """
-        with whole.open("rb") as file:
+        self._close_rows()  # Windows renames no open file
+        with whole.open("r+b") as file:  # and flushes none that is only read
             os.fsync(file.fileno())
             inode = os.fstat(file.fileno()).st_ino
         self._write(DONE, dataclasses.asdict(dataclasses.replace(self.done, inode=inode)))
@@ -176,11 +180,14 @@ class Partial:
 
     def close(self) -> None:
         """Leave the folder to another process, or to nobody where it holds no job."""
+        self._close_rows()
+        if self.is_empty:
+            self.discard()
+
+    def _close_rows(self) -> None:
         if self._rows is not None:
             os.close(self._rows)
             self._rows = None
-        if self.is_empty:
-            self.discard()
 
     @property
     def is_empty(self) -> bool:
@@ -188,11 +195,10 @@ class Partial:
         return self._empty and self.job is None
 
     def discard(self) -> None:
-        """Remove all that is here; the job itself last, as the rest cannot be understood alone."""
-        if self._rows is not None:
-            os.close(self._rows)
-            self._rows = None
-        for name in (ROWS, TABLE, LIST, DONE, JOB):
+        """Remove all that is here."""
+        self._close_rows()
+        # The last two say, as long as there is a job, that it was over.
+        for name in (ROWS, TABLE, LIST, JOB, DONE):
             (self._folder / name).unlink(missing_ok=True)
             (self._folder / (name + _NEW)).unlink(missing_ok=True)
         self.job, self.done, self.certain, self._empty = None, Done(), Done(), True

@@ -163,9 +163,11 @@ def _flat(prediction: Prediction) -> list[Any]:
 def csv_line(values: list[str]) -> bytes:
     """A row of CSV in UTF-8."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
+    # Fields are quoted that hold a part of the line's end; a lone "\r" would end a row, too.
+    csv.writer(text, lineterminator="\r\n").writerow(values)
+    line = text.getvalue().removesuffix("\r\n") + "\n"
     # A name of bytes that are no text stands there as it is on the disk.
-    return text.getvalue().encode("utf-8", "surrogateescape" if os.name != "nt" else "replace")
+    return line.encode("utf-8", "surrogateescape" if os.name != "nt" else "replace")
 
 
 def _groups(lines: Iterator[bytes]) -> Iterator[list[list[Any]]]:
@@ -174,6 +176,8 @@ def _groups(lines: Iterator[bytes]) -> Iterator[list[list[Any]]]:
 
 
 def _values(line: bytes) -> list[Any]:
-    path, *rest = json.loads(line)
-    # Parquet holds text only.
-    return [path.encode("utf-8", "backslashreplace").decode(), *rest]
+    # Parquet holds text only, but names of files and of classes may be bytes that are none.
+    return [
+        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for value in json.loads(line)
+    ]
