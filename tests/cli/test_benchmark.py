@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -13,7 +17,7 @@ def test_a_small_network_on_three_engines(capsys, tmp_path):
     plot = tmp_path / "speed.svg"
     options = ["--width", "0.0625", "--size", "32", "--classes", "5", *TINY, "-o", str(plot)]
     chosen = ["--library", "openvino", "--library", "onnxruntime", "--library", "keras"]
-    assert classics(["benchmark", "resnet50", *options, *chosen]) == 0
+    assert classics(["benchmark", "vgg16", *options, *chosen]) == 0
     out = capsys.readouterr().out
     lines = {tuple(line.split()[:2]) for line in out.splitlines()}
     for library, precision in [
@@ -26,7 +30,7 @@ def test_a_small_network_on_three_engines(capsys, tmp_path):
     ]:
         assert (library, precision) in lines
     assert "left out" not in out
-    assert "resnet50, 32 × 32, width 0.0625" in out
+    assert "vgg16, 32 × 32, width 0.0625" in out
     assert "openvino int8" in plot.read_text()
 
 
@@ -58,6 +62,24 @@ def test_what_cannot_be_is_one_line(capsys, arguments, message):
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_nothing_but_the_mistake_is_said():
+    command = [sys.executable, "-m", "keras_classics.cli", "benchmark", "resnet5"]
+    environment = {name: value for name, value in os.environ.items() if "TF_CPP" not in name}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "did you mean 'resnet50'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_tensorflow(capsys, monkeypatch, artefact):
+    find_spec = importlib.util.find_spec
+    without = lambda name: None if name == "tensorflow" else find_spec(name)  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", without)
+    monkeypatch.setattr("keras_classics.cli.backend.start", lambda: None)
+    assert classics(["benchmark", str(artefact), "--library", "openvino"]) == 2
+    assert "tensorflow is not installed" in capsys.readouterr().err
 
 
 def test_options_that_a_trained_network_has_fixed(capsys, artefact):

@@ -129,7 +129,7 @@ def test_several_threads_get_their_own_answers(opened, pictures, name):
 
 
 def test_the_first_requests_of_a_process_come_together(converted):
-    """OpenVINO's binding for Python would lock up; switching threads as often as can be shows it."""
+    """OpenVINO's binding for Python would lock up; frequent switches of threads show it."""
     code = (
         "import sys, threading, numpy as np\n"
         "from keras_classics.deployment.engines import open_engine\n"

@@ -53,7 +53,7 @@ def test_the_same_bytes_every_time(form):
 
 def test_every_contender_is_named_with_its_figures():
     text = draw(FOUND, Path("a.svg")).decode()
-    for words in ("openvino int8", "timm f32", "104.0  5.20 ×", " 15.0", "A processor, 2 cores"):
+    for words in ("openvino int8", "timm f32", "104.0 · 5.20 ×", "15.0", "A processor, 2 cores"):
         assert words in text
 
 

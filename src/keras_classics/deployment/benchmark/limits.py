@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 
@@ -61,7 +62,9 @@ def _ways(threads: int | None) -> Mapping[Precision, list[Way]]:
         ways["f32"].append((1, lambda: _torch("float32", threads)))
         ways["bf16"] = [(1, lambda: _torch("bfloat16", threads))]
     if "openvino" in installed:
-        ways["int8"] = [(2, lambda: _openvino_int8(threads))]
+        for kind in get_args(Precision):
+            way = (2, partial(_openvino, kind, threads))
+            ways.setdefault(kind, []).append(way)
     return ways
 
 
@@ -79,13 +82,15 @@ def _torch(kind: str, threads: int | None) -> Product:
     return lambda: a @ a
 
 
-def _openvino_int8(threads: int | None) -> Product:
-    """Two products one after the other, as in a quantised network, with int8 between them."""
+def _openvino(kind: Precision, threads: int | None) -> Product:
+    """Two products one after the other, as in a network, in the precision between them, too."""
     ov = runtimes.load("openvino")
     ops = ov.opset13
     rng = np.random.default_rng(0)
 
     def product(factor: Any) -> Any:
+        if kind != "int8":
+            return ops.matmul(factor, np.full((SIDE, SIDE), 0.01, np.float32), False, True)
         low, high = np.float32(0), np.float32(100)
         rounded = ops.fake_quantize(factor, low, high, low, high, 256)
         whole = ops.constant(rng.integers(-127, 128, (SIDE, SIDE)).astype(np.int8))
@@ -94,7 +99,8 @@ def _openvino_int8(threads: int | None) -> Product:
 
     factor = ops.parameter((SIDE, SIDE), np.float32)
     model = ov.Model([product(product(factor))], [factor], "products")
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    hint = "bf16" if kind == "bf16" else "f32"  # which leaves int8 alone
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         options["INFERENCE_NUM_THREADS"] = str(threads)
     request = ov.Core().compile_model(model, "CPU", options).create_infer_request()

@@ -62,13 +62,20 @@ def _throughput(axes: Axes, rows: tuple[Row, ...], results: Results) -> None:
     reach = WORDS * max([*rates, *limits.values()])
     axes.barh(places, rates, color=[OURS if is_ours(row) else OTHERS for row in rows], height=0.64)
     for place, row in zip(places, rows, strict=True):
-        ratio = "" if row.to_reference is None else f"  {row.to_reference:.2f} ×"
+        ratio = "" if row.to_reference is None else f" · {row.to_reference:.2f} ×"
         end, limit = row.images_per_s, limits.get(row.precision)
         if limit is not None:
             axes.plot([limit, limit], [place - 0.4, place + 0.4], color=LIMIT, linewidth=1.5)
             if 0 < limit - end < (WORDS - 1) * reach:  # which would cross the words
                 end = limit
-        axes.text(end, place, f" {row.images_per_s:.1f}{ratio}", va="center", color=INK)
+        axes.annotate(
+            f"{row.images_per_s:.1f}{ratio}",
+            (end, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+        )
     axes.set_xlim(0, reach)
     axes.set_yticks(list(places), [row.name for row in rows])
     axes.set_xlabel(

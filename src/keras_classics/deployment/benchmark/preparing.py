@@ -70,8 +70,10 @@ def prepare(wanted: Wanted) -> Prepared:
     """Make the artefact and the exports, in a process of its own.
 
     Raises:
-        ClassicsError: If there is no such network or artefact, or memory runs out.
+        ClassicsError: If there is no such network or artefact, or TensorFlow is not installed.
+        MemoryError: If memory runs out.
     """
+    runtimes.check_installed("tensorflow")  # which makes all exports
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__, json.dumps(asdict(wanted))],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
