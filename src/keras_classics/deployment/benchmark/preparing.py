@@ -67,13 +67,27 @@ class Prepared:
 
 
 def prepare(wanted: Wanted) -> Prepared:
-    """Make the artefact and the exports, in a process of its own.
+    """Make the artefact and the exports, each in a process of its own, as converters keep memory.
 
     Raises:
         ClassicsError: If there is no such network or artefact, or TensorFlow is not installed.
         MemoryError: If memory runs out.
     """
     runtimes.check_installed("tensorflow")  # which makes all exports
+    prepared = _in_another_process(replace(wanted, contenders=()))
+    for contender in wanted.contenders:
+        one = replace(wanted, contenders=(contender,), artefact=prepared.artefact)
+        try:
+            made = _in_another_process(one)
+        except MemoryError:
+            prepared.failed[contender.name] = "not enough memory to convert it"
+        else:
+            prepared.exports.update(made.exports)
+            prepared.failed.update(made.failed)
+    return prepared
+
+
+def _in_another_process(wanted: Wanted) -> Prepared:
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__, json.dumps(asdict(wanted))],
         env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
