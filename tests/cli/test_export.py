@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,47 @@ def test_what_is_said_and_what_is_not(capfd, artefact, out):
     assert "openvino in f32" in words
     assert str(out) in shown.out
     assert shown.err == ""  # of all that the converters have to say
+
+
+def test_what_is_said_of_int8_that_was_accepted(capfd, artefact, out, tmp_path, monkeypatch):
+    asked = {}
+
+    def made(source, **options):
+        asked.update(options, source=source)
+        found = read_export(out)
+        replace(
+            found,
+            precision="int8",
+            agreement=replace(
+                found.agreement,
+                tolerance=None,
+                top1_agreement=0.97,
+                least_top1=0.99,
+                accepted=True,
+                accuracy=0.95,
+                keras_accuracy=0.96,
+                rounded=2,
+                largest_rounded=0.0003,
+            ),
+            quantisation={"layers": 16, "layers_in_int8": 15, "pictures": 42},
+        ).write(tmp_path)
+        for name in found.files:
+            (tmp_path / name).write_bytes((out / name).read_bytes())
+        return tmp_path
+
+    monkeypatch.setattr(exporting, "export", made)
+    options = ["--precision", "int8", "--accept", "--calibration-pictures", "42"]
+    words = " ".join(run(capfd, artefact, "--to", "openvino", *options).out.split())
+    assert (asked["precision"], asked["accept"], asked["calibration_pictures"]) == (
+        "int8",
+        True,
+        42,
+    )
+    assert "top-1 agrees on 97.00%, 99% is needed" in words
+    assert "accuracy there 95.00%, of the Keras model 96.00%" in words
+    assert "15 of 16 layers compute in int8, by 42 pictures that the run learnt from" in words
+    assert "2 more, where the resize rule rounds a grey level otherwise: 0.0003" in words
+    assert "it agrees less than it should, and was accepted" in words
 
 
 def test_json(capfd, artefact, tmp_path):
