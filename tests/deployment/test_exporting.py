@@ -196,6 +196,9 @@ def test_it_ends_with_those_who_asked_for_it(artefact, tmp_path, how):
     (place / "stand_in.py").write_text(waits + "\n")
     out = tmp_path / "out"
     code = (
+        # What is started in the background of a shell does not hear Ctrl-C.
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from keras_classics.deployment import export, exporting\n"
         "exporting.WORKER = 'stand_in'\n"
         f"export({str(artefact)!r}, to='onnx', out={str(out)!r})"
@@ -210,7 +213,7 @@ def test_it_ends_with_those_who_asked_for_it(artefact, tmp_path, how):
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(how)
-    assert process.wait() != 0
+    assert process.wait(60) != 0
     while Path(f"/proc/{pid.read_text()}").exists():
         time.sleep(0.05)
     left = {path.name for path in tmp_path.iterdir()} - {"worker", "pid"}

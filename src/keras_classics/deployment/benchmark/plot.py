@@ -17,7 +17,7 @@ FORMS = (".svg", ".png", ".pdf")
 INK, SOFT, GRID = "#1b1f24", "#5c6670", "#dde1e6"
 OURS, OTHERS, LIMIT = "#1f5fbf", "#aeb6bf", "#b4610a"
 ROW = 0.34  # inches
-WORDS = 1.22  # times the longest bar, with the words behind it
+WORDS = 1.3  # times the longest bar, with the words behind it
 
 
 def draw(results: Results, path: Path) -> bytes:
