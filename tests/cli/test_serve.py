@@ -125,6 +125,7 @@ def test_a_torn_artefact(capsys, artefact, tmp_path):
     assert "not an artefact" in fails(capsys, f"empty={tmp_path}", "--port", 0)
 
 
+@pytest.mark.slow
 def test_a_torn_artefact_with_workers(artefact, tmp_path):
     torn = shutil.copytree(artefact, tmp_path / "torn")
     (torn / "artefact.json").write_text("{")

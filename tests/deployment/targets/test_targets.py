@@ -19,6 +19,11 @@ from keras_classics.deployment.targets import writer
 HERE = [name for name in TARGETS if name != "torch_export"]  # from Keras on TensorFlow
 
 
+def also(target):
+    """A target whose conversion is tested otherwise, too."""
+    return pytest.param(target, marks=pytest.mark.slow)
+
+
 def metadata_of(target, folder):
     """What the model file says of itself, by the plain runtime alone."""
     if target == "openvino":
@@ -91,7 +96,8 @@ def test_any_text_comes_back_as_it_was(tmp_path, target):
     assert json.loads(metadata_of(target, tmp_path))["class_names"] == names
 
 
-@pytest.mark.parametrize("target", ["openvino"])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
 def test_inception(converted, inception, target):
     folder, export = converted(inception, target)
     assert export.agreement.largest_difference < 1e-4
@@ -102,7 +108,7 @@ def test_inception(converted, inception, target):
     assert given.max(axis=1).std() > 0.001  # else any network would do
 
 
-@pytest.mark.parametrize("target", HERE)
+@pytest.mark.parametrize("target", [also("openvino"), also("onnx"), "litert", "saved_model"])
 def test_the_network_alone(converted, artefact, target):
     folder, export = converted(artefact, target, kind="raw")
     assert export.agreement.largest_difference < 1e-4
@@ -111,7 +117,7 @@ def test_the_network_alone(converted, artefact, target):
     assert writer(target).run(folder, export.options)(batch) == pytest.approx(wanted, abs=1e-4)
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", "litert"])
+@pytest.mark.parametrize("target", ["openvino", also("onnx"), "litert"])
 def test_int8(converted, artefact, target):
     folder, export = converted(artefact, target, "int8", accept=True)  # of nine, one is 11 %
     assert export.agreement.top1_agreement >= 8 / 9
@@ -126,7 +132,7 @@ def test_int8(converted, artefact, target):
     assert size < 2.5 * weights  # bytes; 4 for each before
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx"])
+@pytest.mark.parametrize("target", ["openvino", also("onnx")])
 def test_int8_of_a_picture_of_any_size(converted, artefact, target):
     """The resize rule stays exact: a large photograph is called as Keras calls it."""
     folder, export = converted(artefact, target, "int8", kind="image", accept=True)
