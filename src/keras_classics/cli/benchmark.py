@@ -56,6 +56,9 @@ def benchmark(
     A network of the catalog has random weights. Whatever is not installed is left out, and said.
     """
     from keras_classics.cli.backend import start
+
+    start()  # which keeps TensorFlow's remarks from the terminal
+
     from keras_classics.cli.terminal import console, counting
     from keras_classics.deployment.benchmark.course import benchmark as run
     from keras_classics.deployment.benchmark.plot import FORMS, draw
@@ -66,7 +69,6 @@ def benchmark(
         raise ClassicsError(f"{output}: the file ends with .json, {', '.join(FORMS)}.")
     if output is not None and not output.parent.is_dir():
         raise ClassicsError(f"{output}: no such folder to write in.")
-    start()
     is_artefact = _is_artefact(network)
     if is_artefact and not (size is width is classes is None):
         raise ClassicsError("--size, --width and --classes: those of a trained model are fixed.")
