@@ -148,6 +148,30 @@ def test_the_first_requests_of_a_process_come_together(converted):
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.parametrize(
+    "ended",
+    [
+        # By another thread than the one that opened it.
+        "[thread := threading.Thread(target=engines.pop().close), thread.start(), thread.join()]",
+        # In the order in which they were opened.
+        "[engines.pop(0).close() for _ in range(2)]",
+    ],
+)
+def test_a_signal_finds_its_handler_after_engines_are_closed(converted, ended):
+    code = (
+        "import gc, os, signal, threading\n"
+        "from keras_classics.deployment.engines import open_engine\n"
+        f"folder = {str(converted['openvino'])!r}\n"
+        "engines = [open_engine(folder), open_engine(folder)]\n"
+        f"{ended}\n"
+        "gc.collect()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('handled', flush=True))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_what_becomes_of_the_file_changes_no_answer(converted, pictures, tmp_path):
     """Not even if it is written over, or cut off, under a running engine."""
     copy = shutil.copytree(converted["openvino"], tmp_path / "copy")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,6 @@ from keras_classics.deployment.exported import Export
 MODEL = "model.xml"  # as `targets.openvino` writes it, which needs Keras
 PIECE = 8  # images of a request at most: more gain nothing, and a caller waits for the slowest
 
-_FIRST = threading.Lock()
 _HINTS = {"throughput": "THROUGHPUT", "latency": "LATENCY"}
 
 
@@ -52,7 +50,6 @@ class OpenVinoEngine(Engine):
         """
         self.card = export.card
         self.precision = precision
-        openvino = runtimes.load("openvino")
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": _HINTS[hint],
             # Where the processor has bf16, OpenVINO takes it if it is not told otherwise.
@@ -60,13 +57,7 @@ class OpenVinoEngine(Engine):
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        with _FIRST:
-            # Each request asks for this. Where two threads are the first to do so, they wait for
-            # each other for ever: one holds Python's lock, the other that of a table in OpenVINO.
-            openvino.Type.u8.to_dtype()
-        core = openvino.Core()
-        # A file that is mapped, and replaced while it is served, would change what is computed.
-        core.set_property({"ENABLE_MMAP": False})
+        core = runtimes.openvino_core()
         model = core.read_model(folder / MODEL)
         self._most = PIECE
         if export.input == "image":  # resizing to the size that a picture has changes nothing

@@ -119,7 +119,7 @@ class _OpenVino:
     @staticmethod
     def compiled(model: Any) -> Any:
         hint = {"INFERENCE_PRECISION_HINT": "f32"}
-        return runtimes.load("openvino").compile_model(model, "CPU", hint)
+        return runtimes.openvino_core().compile_model(model, "CPU", hint)
 
     @staticmethod
     def runner(compiled: Any) -> Callable[[Batch], Batch]:

@@ -7,12 +7,15 @@ stand-ins. A process that has imported OpenVINO before keeps what it has.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from typing import Any
 
 from keras_classics.errors import ClassicsError
 
@@ -56,6 +59,36 @@ def load(package: str) -> ModuleType:
     if package == "onnxruntime":
         module.disable_telemetry_events()
     return module
+
+
+_one_at_a_time = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, which stays to its end.
+
+    OpenVINO gives the thread that first compiles a stack for the handlers of signals, and takes its
+    memory back with the `Core`. Where another thread lets that go, or two of them go in the order
+    in which they came, the next signal, such as Ctrl-C, is handled on memory that is gone, and the
+    process crashes (`SigAltStackSetup` in OpenVINO's intel_cpu plugin, 2026.4).
+
+    Raises:
+        ClassicsError: If OpenVINO is not installed.
+    """
+    openvino = load("openvino")
+    with _one_at_a_time:
+        return _core_of(openvino)
+
+
+@functools.cache
+def _core_of(openvino: Any) -> Any:
+    # Each request asks for this. Where two threads are the first to do so, they wait for each other
+    # for ever: one holds Python's lock, the other that of a table in OpenVINO.
+    openvino.Type.u8.to_dtype()
+    core = openvino.Core()
+    # A file that is mapped, and replaced while it is used, would change what is computed.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -105,7 +105,7 @@ def _openvino(kind: Precision, threads: int | None) -> Product:
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         options["INFERENCE_NUM_THREADS"] = str(threads)
-    request = ov.Core().compile_model(model, "CPU", options).create_infer_request()
+    request = runtimes.openvino_core().compile_model(model, "CPU", options).create_infer_request()
     request.set_input_tensor(ov.Tensor(rng.uniform(0, 100, (WIDE, WIDE)).astype(np.float32)))
     infer: Product = request.infer
     return infer

@@ -49,8 +49,7 @@ def write(
 
 def run(folder: Path, options: Mapping[str, str]) -> Run:
     """As `Writer` says."""
-    openvino = runtimes.load("openvino")
-    compiled = openvino.Core().compile_model(folder / MODEL, "CPU", dict(options))
+    compiled = runtimes.openvino_core().compile_model(folder / MODEL, "CPU", dict(options))
 
     def infer(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return np.array(compiled(batch)[0], np.float32)
