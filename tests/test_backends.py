@@ -15,8 +15,10 @@ OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != keras.backend.backen
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory):
+def processes(tmp_path_factory, pytestconfig):
     """The tests marked `backends`, begun at once on each backend that is not the current one."""
+    slow = pytestconfig.getoption("--slow")
+    chosen = ["-m", "backends", "--slow"] if slow else ["-m", "backends and not slow_elsewhere"]
     running = {}
     for backend in OTHERS:
         if importlib.util.find_spec(backend) is None:
@@ -24,7 +26,7 @@ def processes(tmp_path_factory):
         output = tmp_path_factory.mktemp(backend) / "output.txt"
         with output.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-q", "-m", "backends", "-p", "no:cacheprovider"],
+                [sys.executable, "-m", "pytest", "-q", *chosen, "-p", "no:cacheprovider"],
                 cwd=TESTS.parent,
                 env={
                     **os.environ,

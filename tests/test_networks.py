@@ -79,6 +79,7 @@ def test_arguments_by_position(name):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", OURS)
 def test_layers_are_those_of_keras_applications(name, pair):
     theirs, ours = pair(name)
@@ -165,6 +166,7 @@ PUBLISHED_TESTS = (
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("test", PUBLISHED_TESTS)
 @pytest.mark.parametrize("name", OURS)
@@ -217,6 +219,7 @@ def test_constructors_of_the_variants(network):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 def test_the_auxiliary_head_is_a_plain_second_output(randomise, images, run):
     arguments = {"weights": None, "width": 1 / 16, "classes": 5, "input_shape": (139, 160, 3)}
     model = randomise(InceptionV3(auxiliary=True, **arguments))

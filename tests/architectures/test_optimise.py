@@ -64,6 +64,7 @@ def test_every_network_is_here():
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", NORMS)
 def test_no_batch_norm_is_left_and_the_outputs_are_the_same(name, network, images, run):
     old = network(name)
@@ -228,6 +229,7 @@ def folded(model, mode):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
 @pytest.mark.parametrize("name", CATALOG)
 def test_each_network_takes_pixels(name, mode, network, run):

@@ -86,6 +86,7 @@ STEMS = {
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", BUILD)
 def test_a_grey_image_gives_what_its_three_equal_channels_gave(name, network, images, run):
     old = network(name)
@@ -202,6 +203,7 @@ def test_stem_of_other_channels():
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", BUILD)
 def test_other_classes_leave_all_before_the_predictions(name, network, images, run):
     old = network(name)
@@ -409,6 +411,7 @@ def norms(model):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", ["resnet50", "resnet50_d"])
 def test_without_gamma_the_outputs_are_the_same(name, network, images, run):
     old = network(name)

@@ -9,10 +9,19 @@ import sys
 import pytest
 
 from keras_classics.cli.app import run as classics
+from keras_classics.deployment.engine import PRECISIONS
 
 TINY = ["--rounds", "1", "--seconds", "0.02", "--batch-size", "2"]
 
 
+@pytest.fixture
+def limits(monkeypatch):
+    """The machine's limits without measuring them, which tests/deployment/benchmark does."""
+    course = "keras_classics.deployment.benchmark.course"
+    monkeypatch.setattr(f"{course}.measured_limits", lambda _: dict.fromkeys(PRECISIONS, 1e12))
+
+
+@pytest.mark.slow
 def test_a_small_network_on_two_engines(capsys, tmp_path):
     plot = tmp_path / "speed.svg"
     options = ["--width", "0.0625", "--size", "32", "--classes", "5", *TINY, "-o", str(plot)]
@@ -32,6 +41,21 @@ def test_a_small_network_on_two_engines(capsys, tmp_path):
     assert "openvino int8" in plot.read_text()
 
 
+@pytest.mark.usefixtures("limits")
+def test_a_small_network_in_int8(capsys, tmp_path):
+    options = ["--width", "0.0625", "--size", "32", "--classes", "5", "--precision", "int8", *TINY]
+    values = tmp_path / "speed.json"
+    assert (
+        classics(["benchmark", "vgg16", *options, "--library", "openvino", "-o", str(values)]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "vgg16, 32 × 32, width 0.0625" in out
+    (row,) = json.loads(values.read_text())["rows"]
+    assert (row["library"], row["precision"]) == ("openvino", "int8")
+    assert row["images_per_s"] > 0
+
+
+@pytest.mark.usefixtures("limits")
 def test_an_artefact_beside_what_is_not_to_be_had(capsys, artefact):
     options = ["--library", "keras", "--library", "torchvision", "--precision", "f32", "--json"]
     assert classics(["benchmark", str(artefact), *TINY, *options]) == 0

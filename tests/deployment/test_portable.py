@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -66,8 +68,23 @@ def varied(probabilities):
     return 0.2 < probabilities.max(axis=1).min() < 0.99 and np.ptp(probabilities, axis=0).max() > 0
 
 
-@pytest.mark.parametrize("name", CATALOG)
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe"])
+# All that there are of networks and of modes; all pairs with --slow.
+OFTEN = {
+    ("vgg16", "caffe"),
+    ("resnet50", "tf"),
+    ("resnet50_v1_5", "torch"),
+    ("resnet50_d", "caffe"),
+}
+OFTEN |= {("inception_v3", "torch"), ("inception_v3_torch", "tf")}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(*pair, marks=[] if pair in OFTEN else pytest.mark.slow)
+        for pair in itertools.product(CATALOG, ["tf", "torch", "caffe"])
+    ],
+)
 def test_each_network_fitted(name, mode, randomise):
     """Logits, because random networks have saturated probabilities."""
     arguments = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
@@ -199,8 +216,17 @@ TARGETS = {
 @pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"
 )
-@pytest.mark.parametrize("fit", RULES, ids=str)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("target", "fit"),
+    [
+        # Elsewhere each way to resize; "crop" is in all tests of the targets.
+        pytest.param(
+            target, fit, marks=[] if target == "openvino" or fit == "pad" else pytest.mark.slow
+        )
+        for target, fit in itertools.product(TARGETS, RULES)
+    ],
+    ids=str,
+)
 def test_every_format_resizes_as_keras_does(target, fit, small, tmp_path):
     model = portable(classifier(small(), fit=fit, temperature=2.0))
     images = [pictures(1, *shape, 3) for shape in SHAPES]

@@ -264,7 +264,10 @@ def test_the_phase_of_an_epoch():
     ] * 3
 
 
-@pytest.mark.parametrize("done", [3, 4, 6, 7, 11])
+@pytest.mark.parametrize(
+    "done",
+    [pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow), 7, 11],
+)
 def test_going_on_from_a_checkpoint_in_any_phase_ends_as_without_it(tmp_path, done):
     """Statistics, frozen layers and each phase's optimiser, too; an epoch has 2 steps."""
     how = recipe(epochs=6, batch_norm="train")

@@ -126,8 +126,9 @@ def check_killed(found, kills):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_killed_at_ten_random_moments_it_ends_as_if_it_had_not_been(shapes, tmp_path):
-    check_killed(killed(shapes, tmp_path, kills=10, network="vgg16"), 10)
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(shapes, tmp_path, kills):
+    check_killed(killed(shapes, tmp_path, kills=kills, network="vgg16"), kills)
 
 
 @pytest.mark.slow

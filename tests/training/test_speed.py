@@ -184,7 +184,9 @@ def losses(network, context, steps):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("network", PARTS)
+@pytest.mark.parametrize(
+    "network", ["resnet50", pytest.param("inception_v3", marks=pytest.mark.slow)]
+)
 def test_equal_loss_curves(network):
     fused = losses(network, speed.fused_batch_norm, 20)
     plain = losses(network, nullcontext, 20)

@@ -109,9 +109,16 @@ CHAINS = [
     ("inception_v3", {"auxiliary": True, "input_shape": (299, 299, 3)}, (".h5",)),
     ("inception_v3_torch", {"auxiliary": True, "input_shape": (299, 299, 3)}, (".keras",)),
 ]
+SLOW = {"resnet50", "inception_v3"}  # whose relatives take the same ways
 
 
-@pytest.mark.parametrize(("network", "arguments", "endings"), CHAINS, ids=[c[0] for c in CHAINS])
+@pytest.mark.parametrize(
+    ("network", "arguments", "endings"),
+    [
+        pytest.param(*chain, id=chain[0], marks=pytest.mark.slow if chain[0] in SLOW else [])
+        for chain in CHAINS
+    ],
+)
 def test_through_all_formats_and_back(network, arguments, endings, make):
     """The files at both ends have the same bytes, and all between the same tensors."""
     model, path = make(network, **arguments)
@@ -207,7 +214,7 @@ def test_without_the_top(network, make):
     assert_same_weights(whole, model)
 
 
-@pytest.mark.parametrize("side", [75, 123])
+@pytest.mark.parametrize("side", [75, pytest.param(123, marks=pytest.mark.slow)])
 def test_an_auxiliary_head_of_a_small_grid(side, make):
     """Its window is smaller than 5 x 5 there, which the file alone tells."""
     model, path = make("inception_v3_torch", auxiliary=True, input_shape=(side, side, 3))
