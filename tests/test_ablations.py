@@ -200,7 +200,10 @@ def test_a_folder_s_own_splits_are_kept(ablations, tmp_path):
     assert (len(data.x), len(data.test_x)) == (18, 12)
 
 
-@pytest.mark.parametrize("name", ["residual", "batch_norm", "factorised"])
+@pytest.mark.parametrize(
+    "name",
+    ["residual", *(pytest.param(n, marks=pytest.mark.slow) for n in ("batch_norm", "factorised"))],
+)
 def test_a_short_run(tiny, name, tmp_path, monkeypatch, capsys):
     saved = tmp_path / "ablations.json"
     monkeypatch.setattr(tiny, "SAVED", saved)

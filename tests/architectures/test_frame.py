@@ -46,7 +46,8 @@ SIDE = {
     ("network", "more"),
     [
         *((network, (1, 31)) for network in CATALOG),
-        *((network, more) for network in MAIN for more in ((0, 0), (45, 2))),
+        *((network, (0, 0)) for network in MAIN),
+        *(pytest.param(network, (45, 2), marks=pytest.mark.slow) for network in MAIN),
     ],
 )
 def test_any_size_from_the_least_up(network, more, images, run):
@@ -143,7 +144,10 @@ def test_channels_first_without_the_top_and_with_least_size(network, data_format
         ("mixed_float16", "float16", "float32"),
     ],
 )
-@pytest.mark.parametrize("network", MAIN)
+@pytest.mark.parametrize(
+    "network",
+    ["vgg16", "resnet50", pytest.param("inception_v3", marks=pytest.mark.slow)],
+)
 def test_dtype_policies(network, policy, compute, variable, dtype_policy, images):
     dtype_policy(policy)
     model = small(network, input_shape=(75, 75, 3))

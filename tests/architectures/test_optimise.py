@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import functools
 
 import keras
@@ -230,8 +231,16 @@ def folded(model, mode):
 
 @pytest.mark.backends
 @pytest.mark.slow_elsewhere
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
-@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        # Each mode and each network; all pairs with --slow.
+        pytest.param(
+            name, mode, marks=[] if name == "resnet50" or mode == "caffe" else pytest.mark.slow
+        )
+        for name, mode in itertools.product(CATALOG, ["tf", "torch", "caffe", "raw"])
+    ],
+)
 def test_each_network_takes_pixels(name, mode, network, run):
     """Nothing at all is left before networks that do not pad, and one subtraction before others."""
     old = network(name)

@@ -809,8 +809,15 @@ def test_the_tab_key_comes_to_every_control(page):
 # Light and dark, phone and desktop.
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("scheme", "size"),
+    [
+        pytest.param("light", DESKTOP, id="desktop-light"),
+        pytest.param("dark", PHONE, id="phone-dark"),
+        pytest.param("dark", DESKTOP, id="desktop-dark", marks=pytest.mark.slow),
+        pytest.param("light", PHONE, id="phone-light", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious(visit, scheme, size):
     page = visit(size=size, scheme=scheme).go("#model=resnet50&other=inception_v3&seed=3")
     assert page.locator("html").get_attribute("data-theme") == scheme

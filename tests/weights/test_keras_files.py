@@ -26,7 +26,9 @@ def relative_error(values, expected):
     return np.abs(values - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    "name", ["VGG16", "ResNet50", pytest.param("InceptionV3", marks=pytest.mark.slow)]
+)
 def test_keras_applications_takes_our_files(name, tmp_path, randomise, images, run):
     arguments = {"input_shape": SHAPE, "classes": 4, "classifier_activation": None}
     ours = randomise(OURS[name](weights=None, **arguments))

@@ -84,7 +84,9 @@ def test_round_trip_in_other_types(policy, ending, tmp_path, randomise, dtype_po
         np.testing.assert_array_equal(a.astype("float32"), b.astype("float32"))
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    "name", ["VGG16", "ResNet50", pytest.param("InceptionV3", marks=pytest.mark.slow)]
+)
 def test_files_of_keras_applications(name, tmp_path, randomise, images, run):
     arguments = {"input_shape": (75, 75, 3), "classes": 4, "classifier_activation": None}
     theirs = randomise(getattr(applications, name)(weights=None, **arguments))
@@ -201,8 +203,17 @@ def variant():
     variant.cache_clear()
 
 
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize(
+    ("ending", "include_top"),
+    [
+        (FORMATS[0], True),
+        (FORMATS[0], False),
+        *(
+            pytest.param(ending, include_top, marks=pytest.mark.slow)
+            for ending, include_top in itertools.product(FORMATS[1:], (True, False))
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     ("source", "target"),
     list(itertools.permutations(["resnet50", "resnet50_v1_5", "resnet50_d"], 2)),
