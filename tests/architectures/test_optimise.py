@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import functools
+import itertools
 
 import keras
 import numpy as np
