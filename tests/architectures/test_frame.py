@@ -110,6 +110,7 @@ def test_channels(network, channels, images, run):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("network", MAIN)
 def test_data_formats_agree(network, data_format, randomise, images, run):
     last = randomise(small(network, input_shape=(75, 90, 3), classifier_activation=None))

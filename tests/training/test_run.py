@@ -426,7 +426,12 @@ def test_defaults(tmp_path, monkeypatch):
     [
         ("vgg16", "paper", ("mixing.mixup=0.2", "optimizer.accumulate=2")),
         pytest.param("inception_v3", "paper", (), marks=pytest.mark.slow),
-        ("resnet50", "a3", ("network.drop_path=0.1", "augmentation.repeats=2")),
+        pytest.param(
+            "resnet50",
+            "a3",
+            ("network.drop_path=0.1", "augmentation.repeats=2"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_kind_of_recipe_trains_and_leaves_a_plain_network(
