@@ -74,8 +74,9 @@ OFTEN = {
     ("resnet50", "tf"),
     ("resnet50_v1_5", "torch"),
     ("resnet50_d", "caffe"),
+    ("inception_v3", "torch"),
+    ("inception_v3_torch", "tf"),
 }
-OFTEN |= {("inception_v3", "torch"), ("inception_v3_torch", "tf")}
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ TARGETS = {
 @pytest.mark.parametrize(
     ("target", "fit"),
     [
-        # Elsewhere each way to resize; "crop" is in all tests of the targets.
+        # Of the others "pad" alone, and all pairs with --slow; test_targets.py has "crop".
         pytest.param(
             target, fit, marks=[] if target == "openvino" or fit == "pad" else pytest.mark.slow
         )
