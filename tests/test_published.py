@@ -219,7 +219,7 @@ def folder(resnet50, photos, tmp_path_factory):
     return folder, np.array(list(ranks.values()))
 
 
-@pytest.mark.parametrize("by", ["name", "file"])
+@pytest.mark.parametrize("by", ["name", pytest.param("file", marks=pytest.mark.slow)])
 def test_evaluated_by_the_record_s_protocol(by, published_resnet50, folder, tmp_path):
     path, ranks = folder
     weights = published_resnet50

@@ -69,7 +69,7 @@ def positive(model):
     [
         ("vgg16", (256, 288)),
         ("resnet50", (544, 577)),
-        ("resnet50_v1_5", (512, 544)),
+        pytest.param("resnet50_v1_5", (512, 544), marks=pytest.mark.slow),
         ("resnet50_d", (512, 545)),
         ("inception_v3", (1399, 1450)),
     ],

@@ -312,6 +312,7 @@ def softmax(logits):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 def test_the_convolutional_top_slides_the_dense_one(network, images, run):
     old = network("vgg16")
     with unharmed(old) as made:

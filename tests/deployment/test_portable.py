@@ -213,6 +213,7 @@ TARGETS = {
     "litert": ("model.tflite", run_litert),
     "tf_saved_model": ("model", run_saved_model),
 }
+RESIZED_OFTEN = {*((target, "pad") for target in TARGETS), ("openvino", RULES[-1])}
 
 
 @pytest.mark.filterwarnings(
@@ -221,11 +222,9 @@ TARGETS = {
 @pytest.mark.parametrize(
     ("target", "fit"),
     [
-        # Of the others "pad" alone, and all pairs with --slow; test_targets.py has "crop".
-        pytest.param(
-            target, fit, marks=[] if target == "openvino" or fit == "pad" else pytest.mark.slow
-        )
-        for target, fit in itertools.product(TARGETS, RULES)
+        # All pairs with --slow; test_targets.py has "crop".
+        pytest.param(*pair, marks=[] if pair in RESIZED_OFTEN else pytest.mark.slow)
+        for pair in itertools.product(TARGETS, RULES)
     ],
     ids=str,
 )

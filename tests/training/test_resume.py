@@ -63,6 +63,7 @@ def whole(shapes, tmp_path_factory):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere
 def test_interrupted_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(
     shapes, whole, tmp_path
 ):
@@ -126,7 +127,7 @@ def check_killed(found, kills):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(shapes, tmp_path, kills):
     check_killed(killed(shapes, tmp_path, kills=kills, network="vgg16"), kills)
 
@@ -172,6 +173,7 @@ def test_interrupted_in_the_first_epoch_it_goes_on_from_wherever(shapes, tmp_pat
     assert card.data["source"] == shapes.name
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_that_is_whole_it_begins_anew_and_ends_the_same(
     shapes, whole, tmp_path
 ):

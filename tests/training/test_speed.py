@@ -152,7 +152,7 @@ def test_a_mask_and_other_types_are_left_to_keras():
 
 
 # Side, width and last layer of lower parts, which take less time to trace; VGG16 has no batch norm.
-PARTS = {"resnet50": (32, 0.125, "conv3_block4_out"), "inception_v3": (75, 0.25, "mixed1")}
+PARTS = {"resnet50": (32, 0.125, "conv2_block3_out"), "inception_v3": (75, 0.25, "mixed1")}
 
 
 def losses(network, context, steps):

@@ -71,8 +71,9 @@ def test_the_network_that_is_kept_is_plain_and_gives_the_same(dtype_policy):
     assert len(kept.outputs) == 1
     assert {layer.dtype_policy.name for layer in kept.layers} == {"float32"}
     assert not [layer for layer in kept.layers if "dropout" in layer.name]
+    trained = values(network.model)
     for path, value in values(kept).items():
-        np.testing.assert_array_equal(value, values(network.model)[path])
+        np.testing.assert_array_equal(value, trained[path])
     images = np.random.default_rng(0).normal(size=(2, 75, 75, 3)).astype("float32")
     logits = keras.ops.convert_to_numpy(
         keras.ops.cast(network.model(images, training=False)[0], "float32")

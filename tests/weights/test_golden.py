@@ -158,15 +158,22 @@ def same_padding(unit, layer):
     return change
 
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("network", "change"),
     [
         ("vgg16", setting({"block5_conv3"}, activation="linear")),
         ("vgg16", setting({"fc2"}, activation="linear")),
-        ("vgg16", setting({"block3_conv2"}, activation="elu")),
+        slow("vgg16", setting({"block3_conv2"}, activation="elu")),
         ("resnet50", setting({"BatchNormalization"}, epsilon=1e-3)),
-        ("resnet50", setting({"conv5_block3_2_relu"}, activation="linear")),
-        ("resnet50", same_padding("conv1", "conv")),
+        pytest.param(
+            "resnet50",
+            setting({"conv5_block3_2_relu"}, activation="linear"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("resnet50", same_padding("conv1", "conv"), marks=pytest.mark.slow),
         ("resnet50", same_padding("pool1", "pool")),
         ("resnet50_v1_5", same_padding("conv5_block1_2", "conv")),
         ("inception_v3", setting({"BatchNormalization"}, epsilon=1.001e-5)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
+from keras_classics.units import short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,13 +115,13 @@ def _is_artefact(network: str) -> bool:
 
 
 def _show(screen: Console, found: Results) -> None:
-    from keras_classics.cli.terminal import new_table, short, show_table
+    from keras_classics.cli.terminal import new_table, show_table
 
     table = new_table(
         ["library"],
         ["precision", "p50 ms", "p95 ms", "p99 ms", "images/s"],
         title=f"{found.network}, {found.size} × {found.size}, width {found.width:g}, "
-        f"{short(found.macs)}MACs",
+        f"{short(found.macs, 'MACs')}",
     )
     for heading in ("× keras.app.", "× torchvision", "of limit", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -134,10 +135,10 @@ def _show(screen: Console, found: Results) -> None:
                 for value in (row.to_reference, row.to_torchvision)
             ),
             "" if row.of_limit is None else f"{row.of_limit:.0%}",
-            f"{short(row.memory)}B",
+            short(row.memory, "B"),
         )
     show_table(screen, table)
-    limits = ", ".join(f"{name} {short(rate)}op/s" for name, rate in found.limits.items())
+    limits = ", ".join(f"{name} {short(rate, 'op/s')}" for name, rate in found.limits.items())
     machine = found.machine
     screen.print(f"{machine['processor']}, {machine['cores']} cores; matrix products: {limits}")
     screen.print(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_classics.cli import options
+from keras_classics.units import short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -246,8 +247,6 @@ def _show_place(screen: Console, place: Place, sign: str, *, show_all: bool) -> 
 def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | None) -> None:
     from rich.table import Table
 
-    from keras_classics.cli.terminal import short
-
     cost = found.cost
     table = Table.grid(padding=(0, 2))
     table.add_row(
@@ -256,7 +255,7 @@ def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | No
     )
     where = "a temporary file, as that is more than 2 GiB" if cost.mapped else "memory"
     table.add_row(
-        "images", f"{short(cost.image_bytes)}B at {cost.size} × {cost.size} pixels, in {where}"
+        "images", f"{short(cost.image_bytes, 'B')} at {cost.size} × {cost.size} pixels, in {where}"
     )
     if estimate is not None:
         table.add_row(
@@ -269,7 +268,8 @@ def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | No
         if estimate["peak_bytes"]:
             table.add_row(
                 "program",
-                f"{short(estimate['peak_bytes'])}B of memory in these steps, images not counted",
+                f"{short(estimate['peak_bytes'], 'B')} of memory in these steps, images not "
+                "counted",
             )
     screen.print("[bold]estimates for a run[/]")
     screen.print(table)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
+from keras_classics.units import short
 
 if TYPE_CHECKING:
     from keras_classics.architectures.analysis import Analysis, Cost
@@ -34,7 +35,7 @@ def summary(
 
     from keras_classics.architectures.analysis import analyse
     from keras_classics.cli.named import named
-    from keras_classics.cli.terminal import console, new_table, short, show_table
+    from keras_classics.cli.terminal import console, new_table, show_table
     from keras_classics.errors import ClassicsError
 
     if layers and blocks:
@@ -88,8 +89,6 @@ def _rows(analysis: Analysis, *, deep: bool) -> list[tuple[int, Cost]]:
 
 
 def _cells(cost: Cost) -> tuple[str, ...]:
-    from keras_classics.cli.terminal import short
-
     field = stride = ""
     if cost.field:
         field = ("" if cost.field.exact else "≤ ") + _pair(cost.field.size)
@@ -99,7 +98,7 @@ def _cells(cost: Cost) -> tuple[str, ...]:
         "×".join("?" if side is None else str(side) for side in cost.output_shape),
         f"{cost.parameters:,}" if cost.parameters else "",
         short(cost.macs) if cost.macs else "",
-        f"{short(cost.activation_bytes)}B",
+        short(cost.activation_bytes, "B"),
         field,
         stride,
     )

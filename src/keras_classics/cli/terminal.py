@@ -38,14 +38,6 @@ class _Console(Console):
         raise SystemExit(0)
 
 
-def short(number: float) -> str:
-    """A large number in three digits: 25.6 M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= 0.9995 * size:  # in three digits that is one
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f} "
-
-
 def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
     """A table of columns of words, cut where the terminal is narrow, and of whole figures."""
     table = Table(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
+from keras_classics.units import short
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -272,7 +273,7 @@ class Display:
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape
 
-        from keras_classics.cli.terminal import short, show_skipped
+        from keras_classics.cli.terminal import show_skipped
 
         self.epochs = event.epochs
         show_skipped(self.screen, event.skipped)
@@ -308,8 +309,6 @@ class Display:
 
     def _phase_begin(self, event: PhaseBegin) -> None:
         from rich.markup import escape
-
-        from keras_classics.cli.terminal import short
 
         what = [f"unfreezing {', '.join(stage for stage in event.stages if stage != 'top')}"]
         if "top" in event.stages:

@@ -16,8 +16,9 @@ from keras_classics.drawing.layout import SMALL, Sketch, sketch
 from keras_classics.drawing.scene import Scene, Words, text_width
 from keras_classics.drawing.svg import to_svg
 from keras_classics.drawing.theme import THEMES, Theme
-from keras_classics.drawing.words import shape_of, short
+from keras_classics.drawing.words import shape_of
 from keras_classics.errors import ClassicsError, OutputError
+from keras_classics.units import short
 
 MARGIN = 20.0
 __all__ = ["Drawing", "check_format", "check_level", "check_theme", "draw"]

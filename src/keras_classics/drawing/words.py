@@ -5,17 +5,10 @@ from __future__ import annotations
 from keras_classics.architectures.analysis import Cost, Field
 from keras_classics.drawing.diagram import Item
 from keras_classics.drawing.theme import family
+from keras_classics.units import short
 
 # Blocks that are better known by their own name than by that of their kind.
 _BY_NAME = {"stage", "vgg_block", "stem"}
-
-
-def short(number: float) -> str:
-    """A number in three digits: 25.6 M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= 0.9995 * size:  # in three digits that is one
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"
 
 
 def shape_of(shape: tuple[int | None, ...]) -> str:

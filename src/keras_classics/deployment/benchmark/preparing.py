@@ -135,7 +135,7 @@ def _prepare(wanted: Wanted) -> Prepared:
         artefact=str(artefact),
         exports=exports,
         failed=failed,
-        macs=_macs(classifier),
+        macs={} if wanted.contenders else _macs(classifier),  # which the first process tells
     )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_classics.drawing.words import short
+from keras_classics.units import short
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,8 @@ from keras_classics.drawing.words import short
 )
 def test_numbers_have_three_digits(number, words):
     assert short(number) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 B"), (512, "512 B"), (102_400_000, "102 MB")])
+def test_a_unit_follows_its_prefix(number, words):
+    assert short(number, "B") == words
