@@ -264,15 +264,20 @@ def test_the_phase_of_an_epoch():
     ] * 3
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """A training that nothing interrupts: its recipe, what it told, and what it learnt."""
+    how, model = recipe(epochs=6, batch_norm="train"), tiny()
+    return how, run(model, how), snapshot(model)
+
+
 @pytest.mark.parametrize(
     "done",
-    [pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow), 7, 11],
+    [*(pytest.param(step, marks=pytest.mark.slow) for step in (3, 6, 7)), 4, 11],
 )
-def test_going_on_from_a_checkpoint_in_any_phase_ends_as_without_it(tmp_path, done):
+def test_going_on_from_a_checkpoint_in_any_phase_ends_as_without_it(tmp_path, done, whole):
     """Statistics, frozen layers and each phase's optimiser, too; an epoch has 2 steps."""
-    how = recipe(epochs=6, batch_norm="train")
-    whole = tiny()
-    expected = run(whole, how)
+    how, expected, weights = whole
 
     def stop(event):
         if isinstance(event, Step) and event.done == done:
@@ -287,4 +292,4 @@ def test_going_on_from_a_checkpoint_in_any_phase_ends_as_without_it(tmp_path, do
     assert [event.done for event in events if isinstance(event, Step)] == [*range(done + 1, 13)]
     assert fitting.history == expected.history
     assert fitting.best_epoch == expected.best_epoch
-    assert not changed(snapshot(whole), snapshot(again))
+    assert not changed(weights, snapshot(again))
