@@ -60,6 +60,8 @@ class Visit:
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._hear)
+        # Who listens only when it is about to open may be too late: it opens unseen.
+        self.page.on("filechooser", lambda _: None)
 
     def _own(self, url):
         parts = urlsplit(url)

@@ -33,14 +33,15 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "accuracy"), [(4, 0.9), pytest.param(None, 0.97, marks=pytest.mark.slow)]
+    ("epochs", "accuracy"), [(2, 0.75), pytest.param(None, 0.97, marks=pytest.mark.slow)]
 )
 def test_the_default_run_learns_the_digits(tmp_path, epochs, accuracy):
     run = train(TrainConfig(out=tmp_path / "digits", epochs=epochs))
     assert run.judgement.accuracy >= accuracy
     assert run.judgement.images == 269
-    # Batch norm's statistics do not lag: validation follows training from the third epoch on.
-    for epoch in run.classifier.card.history[2:]:
+    # Batch norm's statistics do not lag: validation soon follows training.
+    history = run.classifier.card.history
+    for epoch in history[2:] or history[-1:]:
         assert epoch["val_accuracy"] > epoch["accuracy"] - 0.15
     # The momentum that training needed is not that of the network.
     assert {layer.momentum for layer in run.classifier.model.layers if "_bn" in layer.name} == {
