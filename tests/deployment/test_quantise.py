@@ -56,9 +56,17 @@ def test_accuracy_control_puts_back_the_layer_that_costs_most():
     run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     called = [int(run(batch)[0].argmax()) for batch in batches]
     assert len(set(called)) == 5
-    calibration = Calibration(batches[:40], batches[40:], called[40:], most_lost=0.1, seed=0)
+    told = []
+
+    def tell(what, *_):
+        told.append(what)
+
+    calibration = Calibration(batches[:40], batches[40:], called[40:], 0.1, seed=0, tell=tell)
     _, how = quantise(model, calibration)
     assert how["by"] == "NNCF with accuracy control"
+    assert told[0].endswith("% agree")
+    assert told[1] == "accuracy control: network 1"
+    assert len(told) > 3
     assert how["validation_top1_agreement"] >= 0.9
     assert (how["layers"], how["layers_in_int8"]) == (2, 1)
 

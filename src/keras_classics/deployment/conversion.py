@@ -206,7 +206,7 @@ def _calibration(
     if not batches or not validation:
         raise ExportError("none of the pictures that the run learnt from can be read.")
     lost = 1 - LIMITS["int8"][1]
-    return Calibration(batches, validation, called, most_lost=lost, seed=SEED)
+    return Calibration(batches, validation, called, most_lost=lost, seed=SEED, tell=tell)
 
 
 def _read(classifier: Classifier, sample: Sample) -> Iterator[list[Picture]]:

@@ -11,6 +11,7 @@ arXiv:1806.08342; https://docs.openvino.ai, "Quantizing with accuracy control".
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ RESIZE = r".*/resize(_\d+)?/.*"  # nodes of the layer of `portable`
 Batch = npt.NDArray[Any]
 
 
+def _nobody(what: str, done: int, total: int) -> None:
+    """Is told what goes on where nobody listens."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The pictures that decide, as the exported model takes them, and what was done with them.
@@ -38,6 +43,7 @@ class Calibration:
         called: the class that the Keras model gives each of these.
         most_lost: share of the validation pictures that may be called otherwise.
         seed: that drew the pictures.
+        tell: called with what goes on where that takes long, as `exporting.Tell` says.
     """
 
     batches: list[Batch]
@@ -45,6 +51,7 @@ class Calibration:
     called: list[int]
     most_lost: float
     seed: int
+    tell: Callable[[str, int, int], None] = _nobody
 
     @property
     def record(self) -> dict[str, Any]:
@@ -81,11 +88,18 @@ def quantise(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]
     quantised = nncf.quantize(model, pictures, **options)
     agreement, _ = validate(kind.compiled(quantised), items)
     if agreement < 1 - calibration.most_lost:
+        tried = itertools.count(1)
+
+        def watched(given: Any, batches: Iterable[tuple[Batch, int]]) -> tuple[float, list[float]]:
+            calibration.tell(f"accuracy control: network {next(tried)}", 0, 0)
+            return validate(given, batches)
+
+        calibration.tell(f"accuracy control: {agreement:.1%} agree", 0, 0)
         controlled = nncf.quantize_with_accuracy_control(
             model,
             pictures,
             nncf.Dataset(items, lambda item: {name: item[0]}),
-            validate,
+            watched,
             max_drop=calibration.most_lost,
             # Takes longer, and puts more right than the fast one.
             fast_bias_correction=False,
