@@ -20,6 +20,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Each network is tens of thousands of objects, among which hardly any garbage is found.
+    gc.set_threshold(20_000, 20, 20)
     for warning in FOREIGN_WARNINGS:
         config.addinivalue_line("filterwarnings", warning)
     config.addinivalue_line(

@@ -45,8 +45,8 @@ SIDE = {
 @pytest.mark.parametrize(
     ("network", "more"),
     [
-        *((network, (1, 31)) for network in CATALOG),
-        *((network, (0, 0)) for network in MAIN),
+        *((network, (1, 31) if network in MAIN else (0, 0)) for network in CATALOG),
+        *(pytest.param(network, (0, 0), marks=pytest.mark.slow) for network in MAIN),
         *(pytest.param(network, (45, 2), marks=pytest.mark.slow) for network in MAIN),
     ],
 )
