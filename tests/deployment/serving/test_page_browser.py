@@ -173,6 +173,7 @@ def test_a_key_is_asked_for(serving, visit):
 
 def test_by_keyboard(server, visit):
     page = visit(server)
+    page.get_by_label("Model").wait_for()  # as soon as the server has said which there are
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "docs"
     page.keyboard.press("Tab")
