@@ -8,6 +8,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.pop("PYTHONUNBUFFERED", None)  # what the tests start runs as it does for most
 
 # Warnings of TensorFlow, JAX and Keras about each other, which no code of ours can avoid.
 FOREIGN_WARNINGS = (

@@ -295,6 +295,17 @@ def test_output_into_a_closed_pipe_is_no_error(artefact, shapes):
     assert "error" not in result.stderr
 
 
+def test_remarks_that_nobody_reads_cost_nothing(artefact, shapes, tmp_path):
+    out = tmp_path / "rows.csv"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nobody:
+        command = [*CLASSICS, "predict", artefact, shapes, "-o", out]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=nobody, check=False)
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert len(out.read_text().splitlines()) == 1 + 60
+
+
 def test_a_loss_that_is_no_number_is_the_user_s_to_mend(capsys, tmp_path, data, monkeypatch):
     from keras_classics.training import fitting
 

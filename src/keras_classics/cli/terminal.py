@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -33,9 +32,13 @@ class _Console(Console):
     """A console whose reader, such as `head`, may have seen enough."""
 
     def on_broken_pipe(self) -> None:
-        """End in peace; what is left to flush goes nowhere."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0)
+        """Output that nobody reads ends the command in peace; remarks that nobody reads do not.
+
+        What is left to flush goes nowhere.
+        """
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        if not self.stderr:
+            raise SystemExit(0)
 
 
 def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:

@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
@@ -56,20 +57,33 @@ def longest_end(settings: Settings) -> float:
 
 
 def leave(seconds: float = _LEAVING_SECONDS) -> None:
-    """End the process if a thread is stuck: the interpreter would wait for it for ever."""
+    """See to it that the process can end well.
+
+    It is ended here if a thread is stuck, for which the interpreter would wait for ever. And what
+    nobody reads any more is forgotten: the interpreter would end with 120 where it cannot write it.
+    """
     end = time.monotonic() + seconds
     for thread in threading.enumerate():
         if thread.name.startswith(THREADS):
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
                 _go()
+    _flush()
 
 
-def _go() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
+def _go() -> NoReturn:
+    _flush()
     os._exit(0)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except ValueError:  # closed, with nothing in it
+            continue
 
 
 @contextmanager
