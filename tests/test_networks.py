@@ -95,6 +95,7 @@ def test_layers_are_those_of_keras_applications(name, pair):
 
 
 @pytest.mark.backends
+@pytest.mark.slow_elsewhere  # other backends are compared with golden outputs, which are Keras'
 @pytest.mark.parametrize("name", OURS)
 def test_outputs_are_those_of_keras_applications(name, pair, randomise, images, run):
     theirs, ours = pair(name)

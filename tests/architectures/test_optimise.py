@@ -30,6 +30,8 @@ NORMS = {
     "inception_v3": 94,
     "inception_v3_torch": 94,
 }
+OFTEN = ("vgg16", "resnet50_d", "inception_v3")  # of each kind one
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def test_every_network_is_here():
 
 @pytest.mark.backends
 @pytest.mark.slow_elsewhere
-@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("name", [*OFTEN, *(slow(name) for name in NORMS if name not in OFTEN)])
 def test_no_batch_norm_is_left_and_the_outputs_are_the_same(name, network, images, run):
     old = network(name)
     with unharmed(old) as made:
@@ -235,9 +237,7 @@ def folded(model, mode):
     ("name", "mode"),
     [
         # Each mode and each network; all pairs with --slow.
-        pytest.param(
-            name, mode, marks=[] if name == "resnet50" or mode == "caffe" else pytest.mark.slow
-        )
+        (name, mode) if name == "resnet50" or mode == "caffe" else slow(name, mode)
         for name, mode in itertools.product(CATALOG, ["tf", "torch", "caffe", "raw"])
     ],
 )

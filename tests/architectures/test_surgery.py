@@ -31,6 +31,11 @@ BUILD = {
         InceptionV3, input_shape=(75, 80, 3), auxiliary=True, prefix="a_", **SMALL
     ),
 }
+# Variants begin as their relatives do.
+OFTEN = [
+    pytest.param(name, marks=pytest.mark.slow if name in ("resnet50_v1_5", "inception_v3") else [])
+    for name in BUILD
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +92,7 @@ STEMS = {
 
 @pytest.mark.backends
 @pytest.mark.slow_elsewhere
-@pytest.mark.parametrize("name", BUILD)
+@pytest.mark.parametrize("name", OFTEN)
 def test_a_grey_image_gives_what_its_three_equal_channels_gave(name, network, images, run):
     old = network(name)
     grey = sample(old, images, 1)

@@ -137,7 +137,7 @@ def test_the_same_bytes_every_time(networks, name, block, level):
 
 def test_the_same_bytes_in_another_process(networks, tmp_path):
     """Whatever the seed of Python's hashes is, and with no other program or Graphviz at hand."""
-    networks["resnet50"].save(tmp_path / "model.keras")
+    networks["vgg16"].save(tmp_path / "model.keras")
     (tmp_path / "nothing").mkdir()
     code = (
         "import sys;"
