@@ -41,6 +41,7 @@ def test_a_small_network_on_two_engines(capsys, tmp_path):
     assert "openvino int8" in plot.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("limits")
 def test_a_small_network_in_int8(capsys, tmp_path):
     options = ["--width", "0.0625", "--size", "32", "--classes", "5", "--precision", "int8", *TINY]

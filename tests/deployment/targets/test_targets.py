@@ -53,7 +53,7 @@ def test_every_target_has_a_module():
         assert callable(module.run)
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", also("litert"), also("saved_model")])
+@pytest.mark.parametrize("target", ["openvino", *map(also, ("onnx", "litert", "saved_model"))])
 def test_a_picture_of_any_size(converted, resnet, target):
     folder, export = converted(resnet, target, kind="image")
     assert export.agreement.largest_difference < 1e-4
