@@ -23,10 +23,12 @@ def small(network, side, **arguments):
     )
 
 
+@pytest.mark.parametrize("side", ["least", "default", pytest.param(101, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", CATALOG)
-def test_the_stages_are_the_papers_at_any_size(network):
-    for side in (CATALOG[network].least_size, CATALOG[network].default_size):
-        assert names(small(network, side)) == EXPECTED.get(network[:3], INCEPTION)
+def test_the_stages_are_the_papers_at_every_size(network, side):
+    record = CATALOG[network]
+    side = {"least": record.least_size, "default": record.default_size}.get(side, side)
+    assert names(small(network, side)) == EXPECTED.get(network[:3], INCEPTION)
 
 
 @pytest.mark.parametrize("network", CATALOG)

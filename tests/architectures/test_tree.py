@@ -51,7 +51,7 @@ def kinds(tree):
     return Counter(block.kind for block in tree.walk() if block.kind != "model")
 
 
-@pytest.mark.parametrize("prefix", ["", "my_net_"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("a_", marks=pytest.mark.slow), "my_net_"])
 @pytest.mark.parametrize("network", CATALOG)
 def test_kinds_and_counts(network, prefix):
     model = small(network, prefix=prefix)

@@ -33,7 +33,11 @@ def weights_of(model):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "accuracy"), [(2, 0.75), pytest.param(None, 0.97, marks=pytest.mark.slow)]
+    ("epochs", "accuracy"),
+    [
+        (2, 0.75),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((4, 0.9), (None, 0.97))),
+    ],
 )
 def test_the_default_run_learns_the_digits(tmp_path, epochs, accuracy):
     run = train(TrainConfig(out=tmp_path / "digits", epochs=epochs))

@@ -371,6 +371,15 @@ def test_a_source_that_is_not_there(ending, tmp_path):
         ("resnet50", "vgg16", "block1_conv1 is missing; block1_conv2 is missing; "),
         ("resnet50", "resnet50_v1_5", "conv1_conv has 2 tensors, needs 1; "),
         ("vgg16", "resnet50_d", "conv1_a_conv is missing; "),
+        pytest.param(
+            "vgg16",
+            "inception_v3",
+            "stem_1_conv is missing; stem_1_bn is missing; ",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "inception_v3", "resnet50_d", "conv1_a_conv is missing; ", marks=pytest.mark.slow
+        ),
         ("inception_v3", "inception_v3_torch", "stem_1_bn has 3 tensors, needs 4; "),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from keras_classics.cli import (
     weights,
 )
 from keras_classics.errors import ClassicsError, NothingLearntError, out_of_memory
+from keras_classics.streams import forget
 
 TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
 
@@ -133,7 +133,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
         interrupted = not isinstance(error, ClassicsError) or isinstance(error, NothingLearntError)
         return _fail(str(error) or "interrupted.", 130 if interrupted else 2, debug=debug)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         return 0
     except OSError as error:  # the system refuses: no space, no permission, no such device
         where = f"{error.filename}: " if error.filename else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from rich.text import Text
 from keras_classics.data.storage import one_line
 from keras_classics.errors import ImageError
 from keras_classics.evaluation.metrics import Judgement, interval
+from keras_classics.streams import forget
 from keras_classics.weights.records import PublishedWeights
 
 LONGEST_HEADING = 8  # characters of a class over a column of the confusion matrix
@@ -32,11 +32,8 @@ class _Console(Console):
     """A console whose reader, such as `head`, may have seen enough."""
 
     def on_broken_pipe(self) -> None:
-        """Output that nobody reads ends the command in peace; remarks that nobody reads do not.
-
-        What is left to flush goes nowhere.
-        """
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        """Output that nobody reads ends the command in peace; remarks that nobody reads do not."""
+        forget(self.file)
         if not self.stderr:
             raise SystemExit(0)
 

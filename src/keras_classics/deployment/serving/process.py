@@ -24,6 +24,7 @@ from keras_classics.deployment.serving.places import Place
 from keras_classics.deployment.serving.reload import engine_facts
 from keras_classics.deployment.serving.settings import THREADS, Settings
 from keras_classics.deployment.serving.shelf import Open, open_place
+from keras_classics.streams import forget
 from keras_classics.web.server import serve
 
 _ENDING_SECONDS = 5  # that requests may take beyond their timeout
@@ -60,7 +61,7 @@ def leave(seconds: float = _LEAVING_SECONDS) -> None:
     """See to it that the process can end well.
 
     It is ended here if a thread is stuck, for which the interpreter would wait for ever. And what
-    nobody reads any more is forgotten: the interpreter would end with 120 where it cannot write it.
+    nobody reads any more is forgotten.
     """
     end = time.monotonic() + seconds
     for thread in threading.enumerate():
@@ -81,7 +82,7 @@ def _flush() -> None:
         try:
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            forget(stream)
         except ValueError:  # closed, with nothing in it
             continue
 
