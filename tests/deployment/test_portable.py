@@ -12,6 +12,7 @@ from keras_classics import CATALOG, Classifier, build
 from keras_classics.card import Card, Preprocessing
 from keras_classics.data.fit import CentralCrop, fit_image
 from keras_classics.data.preprocess import preprocess
+from keras_classics.deployment import runtimes
 from keras_classics.deployment.portable import portable
 
 CLASSES = ("a", "b", "c", "d", "e")
@@ -167,9 +168,8 @@ def test_low_precision_gives_float32(dtype_policy, small):
 
 
 def run_openvino(path):
-    import openvino
-
-    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    core = runtimes.openvino_core()
+    model = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda image: model([image])[0]
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import sys
+
 import numpy as np
 import pytest
 
@@ -21,7 +24,7 @@ def network():
     last = rng.normal(size=(16, 5)).astype(np.float32)
     model = openvino.Model([op.matmul(hidden, last, False, False)], [image])
     batches = [rng.normal(size=(1, 8)).astype(np.float32) for _ in range(60)]
-    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    run = runtimes.openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     called = [int(run(batch)[0].argmax()) for batch in batches]
     return model, batches, called
 
@@ -53,7 +56,7 @@ def test_accuracy_control_puts_back_the_layer_that_costs_most():
     x = op.matmul(op.multiply(x, scale), last, False, False)
     model = openvino.Model([x], [image])
     batches = [rng.normal(size=(1, 8)).astype(np.float32) for _ in range(80)]
-    run = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    run = runtimes.openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     called = [int(run(batch)[0].argmax()) for batch in batches]
     assert len(set(called)) == 5
     told = []
@@ -84,3 +87,18 @@ def test_where_nothing_may_be_rounded(network):
     assert how["by"] == "NNCF"
     assert (how["layers"], how["layers_in_int8"]) == (2, 2)
     assert how["validation_top1_agreement"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_signals_are_handled_after_it(network):
+    """Where its last `Core` took the stack along on which they are, the process would end here."""
+    model, batches, called = network
+    wrong = [(call + 1) % 5 for call in called[40:]]
+    quantise(model, Calibration(batches[:40], batches[40:], wrong, 0.0, seed=0))
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,13 @@ def quantise(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]
         model: `openvino.Model` or `onnx.ModelProto`, with one input and one output.
         calibration: The pictures.
     """
+    # In a thread of its own, as NNCF makes one `Core` of OpenVINO after the other, and lets them go
+    # in any order: see `runtimes.openvino_core`.
+    with ThreadPoolExecutor(1, thread_name_prefix="quantise") as pool:
+        return pool.submit(_quantised, model, calibration).result()
+
+
+def _quantised(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any]]:
     nncf = runtimes.load("nncf")
     kind = _Onnx if type(model).__module__.startswith("onnx") else _OpenVino
     name = kind.input_of(model)

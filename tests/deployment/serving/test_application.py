@@ -130,6 +130,7 @@ def test_the_log(serving):
         headers = {"content-type": "image/png", "x-request-id": "mine"}
         server.post("/classify?top=1", content=encoded(image), headers=headers)
         server.get("/v2/models/nobody%0A%1B[31m")
+        until(lambda: len(server.log.of("request")) == 2)  # written after the answer
         first, second = server.log.of("request")
         assert first["time"].endswith("+00:00")
         expected = {
@@ -166,6 +167,7 @@ def test_a_bug_is_answered_in_one_line(serving, monkeypatch):
         answer = server.get("/metrics")
         assert answer.status_code == 500
         assert answer.json()["error"] == "KeyError (this is a bug; the log says more)."
+        until(lambda: server.log.of("request"))
         assert server.log.of("request")[0]["error"] == "'bug'"
         assert server.get("/v2").status_code == 200
 

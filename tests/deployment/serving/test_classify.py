@@ -187,6 +187,7 @@ def test_a_network_that_fails(serving):
         answer = server.classify(np.full((*SIZE, 3), 7, np.uint8))
         assert answer.status_code == 500
         assert answer.json() == {"error": "the network failed on this request; the log says more."}
+        until(lambda: server.log.of("request"))  # written after the answer
         (line,) = server.log.of("request")
         assert "a picture that the network cannot take" in line["error"]
         assert server.classify(pictures(1)[0]).status_code == 200

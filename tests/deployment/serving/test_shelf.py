@@ -144,6 +144,7 @@ def test_hot_reload(serving, folder):
         until(lambda: answers(2))
         assert OPENED[0].closed.wait(10)  # nobody needs it any more
         assert not OPENED[1].closed.is_set()
+        until(lambda: server.log.of("reload"))
         (line,) = server.log.of("reload")
         told = {"result": "swapped", "engine": "keras", "precision": "f32", "why": "it is a fake"}
         assert told.items() <= line.items()
