@@ -46,17 +46,19 @@ def test_what_is_shown(capsys, path):
     assert "conv1_bn/gamma" in run(capsys, "verify", path, *RESNET, "--tensors").out
 
 
-def test_a_report_can_be_expected_of_another_format(capsys, path, tmp_path):
+def test_a_report_can_be_expected_of_another_format(capsys, tmp_path):
+    vgg = ("--network", "vgg16", "--width", 0.0625)
+    one, third = tmp_path / "mine.weights.h5", tmp_path / "third.weights.h5"
+    for path in (one, third):
+        build("vgg16", weights=None, width=0.0625, classes=5).save_weights(path)
     report = tmp_path / "report.json"
-    report.write_text(run(capsys, "verify", path, *RESNET, "--json").out)
+    report.write_text(run(capsys, "verify", one, *vgg, "--json").out)
     assert len(json.loads(report.read_text())["picture_outputs"]) == 5
     other = tmp_path / "mine.h5"
-    run(capsys, "convert", path, other, *RESNET)
-    output = run(capsys, "verify", other, *RESNET, "--expect", report).out
+    run(capsys, "convert", one, other, *vgg)
+    output = run(capsys, "verify", other, *vgg, "--expect", report).out
     assert f"as in {report}" in " ".join(output.split())
-    third = tmp_path / "third.weights.h5"
-    build("resnet50", weights=None, width=0.125, classes=5).save_weights(third)
-    error = run(capsys, "verify", third, *RESNET, "--expect", report, code=2).err
+    error = run(capsys, "verify", third, *vgg, "--expect", report, code=2).err
     assert "off those in" in error
 
 

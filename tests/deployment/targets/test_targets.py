@@ -68,7 +68,7 @@ def test_a_picture_of_any_size(converted, resnet, target):
     assert given.sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", also("litert"), also("saved_model")])
+@pytest.mark.parametrize("target", ["openvino", *map(also, ("onnx", "litert", "saved_model"))])
 def test_the_file_says_itself_what_it_is(converted, resnet, target):
     folder, export = converted(resnet, target, kind="image")
     found = json.loads(metadata_of(target, folder))
@@ -117,7 +117,7 @@ def test_the_network_alone(converted, artefact, target):
     assert writer(target).run(folder, export.options)(batch) == pytest.approx(wanted, abs=1e-4)
 
 
-@pytest.mark.parametrize("target", ["openvino", also("onnx"), "litert"])
+@pytest.mark.parametrize("target", [also("openvino"), also("onnx"), "litert"])
 def test_int8(converted, artefact, target):
     folder, export = converted(artefact, target, "int8", accept=True)  # of nine, one is 11 %
     assert export.agreement.top1_agreement >= 8 / 9
