@@ -85,7 +85,12 @@ def test_round_trip_in_other_types(policy, ending, tmp_path, randomise, dtype_po
 
 
 @pytest.mark.parametrize(
-    "name", ["VGG16", "ResNet50", pytest.param("InceptionV3", marks=pytest.mark.slow)]
+    "name",
+    [
+        "ResNet50",
+        pytest.param("VGG16", marks=pytest.mark.slow),
+        pytest.param("InceptionV3", marks=pytest.mark.slow),
+    ],
 )
 def test_files_of_keras_applications(name, tmp_path, randomise, images, run):
     arguments = {"input_shape": (75, 75, 3), "classes": 4, "classifier_activation": None}
