@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import numpy as np
 import pytest
 
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.quantise import Calibration, quantise
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_handled_afterwards():
+    """If a `Core` took the stack along on which this thread handles them, the process ends here."""
+    yield
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +99,3 @@ def test_where_nothing_may_be_rounded(network):
     assert how["by"] == "NNCF"
     assert (how["layers"], how["layers_in_int8"]) == (2, 2)
     assert how["validation_top1_agreement"] == pytest.approx(0.5, abs=0.1)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
-def test_signals_are_handled_after_it(network):
-    """Where its last `Core` took the stack along on which they are, the process would end here."""
-    model, batches, called = network
-    wrong = [(call + 1) % 5 for call in called[40:]]
-    quantise(model, Calibration(batches[:40], batches[40:], wrong, 0.0, seed=0))
-    heard = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
-    try:
-        signal.raise_signal(signal.SIGUSR1)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert heard == [signal.SIGUSR1]
