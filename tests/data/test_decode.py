@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import io
 import os
+import re
 import struct
 import threading
 import tracemalloc
@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from keras_classics.data import decode
 from keras_classics.data.decode import IMAGE_SUFFIXES, read_image
+from keras_classics.data.jpeg import read_jpeg
 from keras_classics.errors import ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -149,21 +150,6 @@ def test_cmyk(tmp_path):
     assert green - max(red, blue) > 200
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
-def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
-    values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    Image.fromarray(values).save(tmp_path / f"x{suffix}")
-    assert read_image(tmp_path / f"x{suffix}")[0, :, 1].tolist() == [0, 1, 128, 255]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"), [([0, 0.5, 1], [0, 128, 255]), ([0, 7, 300], [0, 7, 255])]
-)
-def test_float_grey(tmp_path, values, expected):
-    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
-    assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == expected
-
-
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
 def test_first_frame_of_an_animation(tmp_path, suffix):
     frames = [Image.new("RGB", (20, 10), colour) for colour in (RED, GREEN, BLUE)]
@@ -211,8 +197,8 @@ def test_simplejpeg_gives_the_pixels_of_pillow(
         np.testing.assert_array_equal(
             read_image(path, at_least=at_least), by_pillow(path, at_least)
         )
-    data = path.read_bytes()
-    assert (decode._turbo_pixels(data, at_least) is None) == (mode == "CMYK")
+    jpeg = read_jpeg(path.read_bytes())
+    assert (decode._turbo_pixels(jpeg, at_least) is None) == (mode == "CMYK")
 
 
 def test_what_simplejpeg_refuses_is_left_to_pillow(tmp_path, by_pillow):
@@ -224,11 +210,11 @@ def test_what_simplejpeg_refuses_is_left_to_pillow(tmp_path, by_pillow):
     damaged = bytearray(whole)
     damaged[-900:-400] = bytes(500)
     path.write_bytes(damaged)
-    assert decode._turbo_pixels(bytes(damaged), None) is None
+    assert decode._turbo_pixels(read_jpeg(bytes(damaged)), None) is None
     # libjpeg only warns of it.
     np.testing.assert_array_equal(read_image(path), by_pillow(path))
-    assert decode._turbo_pixels(whole, None) is not None
-    assert decode._turbo_pixels(whole[:-200], None) is None
+    assert decode._turbo_pixels(read_jpeg(whole), None) is not None
+    assert decode._turbo_pixels(read_jpeg(whole[:-200]), None) is None
 
 
 def test_bombs_are_refused_by_simplejpeg_as_well(tmp_path, monkeypatch):
@@ -393,47 +379,6 @@ def test_tiff_with_odd_metadata_loads_without_warning_in_threads(tmp_path):
     assert caught == []
 
 
-def test_metadata_is_cut_from_a_jpeg_and_its_colours_kept(tmp_path):
-    path = tmp_path / "x.jpg"
-    corners().save(path, exif=Image.Exif(), comment=b"kept", icc_profile=b"profile" * 99)
-    data = path.read_bytes()
-    rest, exif = decode.split_jpeg(data)
-    assert b"profile" in data
-    assert b"profile" not in rest
-    assert b"JFIF" in rest
-    assert exif.startswith(b"Exif")
-    assert exif not in rest
-    np.testing.assert_array_equal(read_image(path), np.asarray(Image.open(path)))
-
-
-def with_scans(count, trick=b""):
-    """A progressive JPEG whose last scan is repeated, each time behind some bytes."""
-    file = io.BytesIO()
-    corners().convert("L").save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    last = data.rindex(b"\xff\xda")
-    own = data.count(b"\xff\xda")
-    return data[:-2] + (count - own) * (trick + data[last:-2]) + data[-2:]
-
-
-COMMENT = b"\xff\xfe\x00\x04"  # of two bytes
-
-
-@pytest.mark.parametrize("trick", [b"", COMMENT + b"\xff\xd9", b"\xff", b"\xff\x01"])
-def test_a_jpeg_that_takes_hours_is_refused(tmp_path, trick):
-    path = tmp_path / "x.jpg"
-    path.write_bytes(with_scans(decode.SCAN_LIMIT + 1, trick))
-    assert reason(path) == "a JPEG of more than 64 scans"
-
-
-def test_as_many_scans_as_are_taken(tmp_path):
-    """What only looks like scans is none: in a comment, or behind the end."""
-    path = tmp_path / "x.jpg"
-    data = with_scans(decode.SCAN_LIMIT)
-    path.write_bytes(data[:2] + COMMENT + b"\xff\xda" + data[2:] + 99 * b"\xff\xda\x00\x02")
-    assert read_image(path).shape == (32, 48, 3)
-
-
 def test_nothing_is_left_open_or_printed(tmp_path, capfd):
     corners().save(tmp_path / "x.jpg")
     (tmp_path / "y.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:300])
@@ -442,3 +387,158 @@ def test_nothing_is_left_open_or_printed(tmp_path, capfd):
     reason(tmp_path / "y.jpg")
     assert capfd.readouterr() == ("", "")
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_only_the_first_frame_counts(tmp_path, suffix):
+    """What follows is never decoded, so it may be cut off; it is still said to be there."""
+    path = tmp_path / f"x{suffix}"
+    noise = np.random.default_rng(0).integers(0, 255, (2, 40, 60, 3), np.uint8)
+    first, second = map(Image.fromarray, noise)
+    first.save(path, save_all=True, append_images=[second])
+    assert decode.several(path.read_bytes(), path) == ("pages" if suffix == ".tif" else "frames")
+    whole = read_image(path)
+    data = path.read_bytes()
+    if suffix == ".gif":
+        at = [found.start() for found in re.finditer(rb"!\xf9\x04", data)]
+        path.write_bytes(data[: at[-1] + 20])
+        np.testing.assert_array_equal(read_image(path), whole)
+        assert decode.several(path.read_bytes(), path) == "frames"
+    first.save(path)
+    assert decode.several(path.read_bytes(), path) is None
+
+
+def described_by(path: Path, how: str, orientation: int) -> None:
+    """Save a picture whose orientation is stated in one of the ways that Pillow honours."""
+    stored = corners().transpose(STORED[orientation])
+    tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, 4, 1, orientation, 0)
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>' % orientation
+    if how == "long":
+        stored.save(path, exif=b"Exif\0\0" + tiff, quality=95)
+    elif how == "profile":
+        lines = ["", "exif", f"{len(tiff) + 6:8}", (b"Exif\0\0" + tiff).hex()]
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Raw profile type exif", "\n".join(lines), zip=True)
+        stored.save(path, pnginfo=text)
+    elif path.suffix == ".png":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        stored.save(path, pnginfo=text)
+    elif path.suffix == ".tif":
+        stored.save(path, tiffinfo={700: xmp})
+    else:
+        stored.save(path, xmp=xmp, quality=95)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        *((suffix, "long") for suffix in (".jpg", ".png", ".webp")),
+        (".png", "profile"),
+        *((suffix, "xmp") for suffix in (".jpg", ".png", ".webp", ".tif")),
+    ],
+)
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_orientations_that_pillow_applies_are_applied(tmp_path, suffix, how, orientation):
+    path = tmp_path / f"x{suffix}"
+    described_by(path, how, orientation)
+    with Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image).convert("RGB")
+    assert turned.size == (48, 32)
+    np.testing.assert_array_equal(read_image(path), np.asarray(turned))
+    with decode.decoded(path.read_bytes(), path) as picture:
+        assert picture.orientation == orientation
+
+
+def test_exif_is_believed_before_xmp():
+    exif = b"II*\0" + struct.pack("<IHHHIHH", 8, 1, 0x0112, 3, 1, 1, 0)
+    xmp = b'tiff:Orientation="6"'
+    assert decode.orientation_of(exif, xmp) == 1
+    assert decode.orientation_of(b"", xmp) == 6
+    assert decode.orientation_of(b"", b"<tiff:Orientation>8</tiff:Orientation>") == 8
+    assert decode.orientation_of(b"", b'tiff:Orientation="9"') == 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_colour_profiles_are_not_applied(tmp_path, suffix):
+    """The pixels are those that any decoder gives, with the profile of a wide gamut or without."""
+    path = tmp_path / f"x{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = wide.replace(b"XYZ \0\0\0\0\0\0\x6f", b"XYZ \0\0\0\0\0\0\x9c")  # more red
+    Image.fromarray(noise).save(path, icc_profile=wide)
+    with Image.open(path) as image:
+        assert image.info["icc_profile"] == wide
+        np.testing.assert_array_equal(read_image(path), np.asarray(image.convert("RGB")))
+
+
+def float_colours(path: Path) -> None:
+    """A sound TIFF of three floats a pixel, which Pillow does not read."""
+    entries = [
+        (256, 3, 1, 4), (257, 3, 1, 2), (258, 3, 3, 200), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 300), (277, 3, 1, 3), (278, 3, 1, 2), (279, 4, 1, 96), (339, 3, 3, 210),
+    ]  # fmt: skip
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    head += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    head = head.ljust(200, b"\0") + struct.pack("<3H", 32, 32, 32)
+    head = head.ljust(210, b"\0") + struct.pack("<3H", 3, 3, 3)
+    path.write_bytes(head.ljust(300, b"\0") + np.zeros(24, np.float32).tobytes())
+
+
+def of_compression(path: Path) -> None:
+    """A TIFF of a compression that Pillow does not know."""
+    corners().save(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", 259, 3, 1))
+    struct.pack_into("<H", data, at + 8, 34712)
+    path.write_bytes(data)
+
+
+def of_bits(path: Path) -> None:
+    """A JPEG that says it has 12 bits a sample."""
+    corners().save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "kind"),
+    [
+        ("x.tif", float_colours, "a kind of TIFF (unknown pixel mode)"),
+        ("x.tif", of_compression, "a TIFF of compression 34712"),
+        ("x.jpg", of_bits, "a JPEG of 12 bits"),
+    ],
+)
+def test_what_is_sound_but_not_read_is_not_called_damaged(tmp_path, name, write, kind):
+    path = tmp_path / name
+    write(path)
+    assert reason(path) == f"{kind}, which is not supported; convert it to JPEG or PNG"
+
+
+def test_a_jpeg_cut_within_its_header_is_truncated(tmp_path):
+    path = tmp_path / "x.jpg"
+    corners().save(path)
+    whole = path.read_bytes()
+    for end in range(4, whole.index(b"\xff\xda"), 7):
+        path.write_bytes(whole[:end])
+        assert reason(path) == "truncated"
+
+
+def test_libtiff_prints_nothing(tmp_path, capfd):
+    """It writes a line for each strip that it cannot unpack."""
+    path = tmp_path / "x.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (400, 300), np.uint8)
+    black = Image.fromarray(noise).convert("1")
+    black.save(path, compression="group4")
+    data = bytearray(path.read_bytes())
+    data[300:-200] = np.random.default_rng(1).integers(0, 256, len(data) - 500, np.uint8).tobytes()
+    outcomes = []
+    for _ in range(2):
+        path.write_bytes(data)
+        try:
+            outcomes.append(read_image(path).shape)
+        except ImageError as error:
+            outcomes.append(error.reason)
+    assert len(set(outcomes)) == 1
+    assert capfd.readouterr() == ("", "")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keras_classics.data import pixels
 from keras_classics.data.check.copies import equal_groups, perceptual_hash
-from keras_classics.data.decode import decode_image
+from keras_classics.data.decode import decoded
 from keras_classics.data.fit import load_image
 from keras_classics.data.listing import Item
 from keras_classics.data.pixels import decode_all
@@ -124,24 +124,24 @@ def test_an_interrupt_stops_all_threads(folder, items, tmp_path, monkeypatch, bu
     monkeypatch.setattr(pixels, "MEMORY_BUDGET", budget)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    decoded: list[str] = []
+    names: list[str] = []
 
     def slow(data, path, **options):
-        decoded.append(path.name)
-        return decode_image(data, path, **options)
+        names.append(path.name)
+        return decoded(data, path, **options)
 
     def interrupt(done, _total):
         if done == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pixels, "decode_image", slow)
+    monkeypatch.setattr(pixels, "decoded", slow)
     many = items * 50
     with pytest.raises(KeyboardInterrupt):
         decode_all(
             Folder(folder), many, (8, 8), "crop", progress=interrupt, workers=2, scratch=scratch
         )
     assert decode_threads() == []
-    assert 3 <= len(decoded) < len(many)
+    assert 3 <= len(names) < len(many)
     assert list(scratch.iterdir()) == []
 
 

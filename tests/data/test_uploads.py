@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_classics.data import uploads
 from keras_classics.data.uploads import UploadError, check_upload, clean_name, too_many_bytes
 from keras_classics.errors import ClassicsError
 
@@ -21,13 +20,6 @@ def encoded(form, **options):
     return file.getvalue()
 
 
-def animation(form):
-    frames = [Image.fromarray(noise(20, 30, seed)) for seed in range(3)]
-    file = BytesIO()
-    frames[0].save(file, form, save_all=True, append_images=frames[1:], duration=50)
-    return file.getvalue()
-
-
 def check(data, name="a.png", most_bytes=10**6, most_pixels=10**6):
     return check_upload(data, name, most_bytes=most_bytes, most_pixels=most_pixels)
 
@@ -39,15 +31,6 @@ def test_pixels_are_counted_by_the_head(form):
     with pytest.raises(UploadError, match=r"60 x 40 pixels; at most 0\.002399 million") as refusal:
         check(data, most_pixels=2399)
     assert refusal.value.status == 413
-
-
-@pytest.mark.parametrize(
-    ("form", "several"),
-    [("GIF", "frames"), ("WEBP", "frames"), ("PNG", "frames"), ("TIFF", "pages")],
-)
-def test_several_pictures_in_one(form, several):
-    assert check(animation(form)).several == several
-    assert check(encoded(form)).several is None
 
 
 @pytest.mark.parametrize(
@@ -67,13 +50,6 @@ def test_what_is_not_taken(data, status, words):
 
 def test_too_many_bytes():
     assert too_many_bytes(20 * 1024**2).startswith("the file is larger than 20 MB")
-
-
-@pytest.mark.parametrize("options", [{}, {"lossless": True}])
-def test_the_size_that_a_webp_claims(options):
-    assert uploads._webp_size(encoded("WEBP", **options)) == (60, 40)
-    assert uploads._webp_size(animation("WEBP")) == (30, 20)
-    assert uploads._webp_size(encoded("WEBP", **options)[:25]) == (1, 1)
 
 
 @pytest.mark.parametrize(

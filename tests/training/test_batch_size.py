@@ -157,15 +157,6 @@ def test_a_process_that_measures_nothing(shapes, tmp_path, monkeypatch, code, me
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_size, "CGROUP", tmp_path)
-    (tmp_path / "memory.max").write_text("3000000\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    assert batch_size.free_memory() == 2_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert batch_size.free_memory() > 2_000_000
-
-
 @pytest.mark.parametrize("text", ["many", "1.5", ""])
 def test_bad_values(text):
     with pytest.raises(ClassicsError, match="a whole number or auto is needed"):

@@ -1,5 +1,8 @@
 """Image files to RGB arrays: every orientation, every mode, and an error that names the file.
 
+Whatever reads a picture comes through `decoded`, so that one file has one verdict: to check a
+folder, to train on it, to predict and to serve is to decode in the same way.
+
 Pillow's format classes are used directly in the place of `Image.open`, which warns of large
 pictures and of unreadable metadata: Python's warning filters belong to the whole process and cannot
 be changed for one thread. What could warn is therefore kept away from Pillow or checked beforehand.
@@ -7,18 +10,21 @@ be changed for one thread. What could warn is therefore kept away from Pillow or
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import re
 import struct
 import threading
 import warnings
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, _imaging
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -27,10 +33,13 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from keras_classics.data.budget import room
+from keras_classics.data.depth import is_deep, strips, to_8_bits
+from keras_classics.data.jpeg import SCAN_LIMIT, Jpeg, has_too_many_scans, read_jpeg
 from keras_classics.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from numpy.typing import NDArray
@@ -47,10 +56,6 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 PIXEL_LIMIT = 178_956_970
 """More pixels than this are refused unread: a small file can claim a picture of many gigabytes."""
 
-SCAN_LIMIT = 64
-"""A progressive JPEG of more passes is refused: encoders write a dozen, and each costs the decoding
-of all its pixels, so that a small file could take hours."""
-
 _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImageFile),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -64,28 +69,65 @@ _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     *((b"P%d" % kind, PpmImageFile) for kind in range(1, 7)),
 )
 
+_OF_SEVERAL: dict[type[ImageFile], str] = {
+    GifImageFile: "frames",
+    PngImageFile: "frames",
+    TiffImageFile: "pages",
+    WebPImageFile: "frames",
+}
+
 ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ORIENTATION_TAG = 0x0112
-_SHORT = 3
-
-_SOS, _EOI = 0xDA, 0xD9
-# But for those that have no length: fill bytes, stuffed ones, restarts.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_APP1 = 0xE1
-# JFIF and Adobe segments decide the colours of a JPEG; the other application segments are metadata.
-_COLOUR_SEGMENTS = frozenset({0xE0, 0xEE})
-_APPLICATION_SEGMENTS = range(0xE0, 0xF0)
-
-_TURBO_COLOURS = frozenset({"YCbCr", "Gray", "RGB"})  # of a JPEG; others are Pillow's
+_SHORT, _LONG = 3, 4
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 _WARNING_FILTERS = threading.Lock()
+
+# Bytes that a pixel takes at most while it is decoded, as `benchmarks/decoding_memory.py` measures
+# them: in Pillow, by its mode; and as colours, which turning upright holds twice.
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+_STORED_OTHERWISE = 4
+_DECODED = 6
+_COEFFICIENT = 2  # of a JPEG with several scans, which are kept until the last one
+_BESIDES = {WebPImageFile: 10, TiffImageFile: 2, PpmImageFile: 4}  # in the format's decoder
+
+# What Pillow says where it knows what a file is, and does not read that kind.
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|cannot handle|unknown (pixel mode|data organization|compression)"
+    r"|not available|unable to (handle|read)|not yet supported",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image, and what its file says of it.
+
+    Attributes:
+        pixels: (h, w, 3) uint8, upright, red, green and blue.
+        width: in pixels, as stored.
+        height: in pixels, as stored.
+        mode: Pillow's name for what a pixel is, such as "CMYK".
+        orientation: 1 to 8, as in EXIF; the pixels are turned already.
+        deep: more than 8 bits a sample.
+        transparent: laid on white.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    mode: str
+    orientation: int
+    deep: bool
+    transparent: bool
 
 
 def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.uint8]:
     """Decode one image file, upright and in colour.
 
-    The orientation of the EXIF data is applied, transparency is laid on white, 16-bit grey is
-    scaled to 8 bits, and of an animation the first frame is taken. Nothing is printed or warned of.
+    The orientation that EXIF or XMP states is applied, transparency is laid on white, deep grey is
+    scaled to 8 bits as `depth.to_8_bits` says, and of an animation the first frame is taken. Colour
+    profiles are not applied. Nothing is printed or warned of.
 
     Args:
         path: a file in one of the formats of `IMAGE_SUFFIXES`; its contents decide the format.
@@ -105,9 +147,59 @@ def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.u
 
 def decode_image(data: bytes, path: Path, *, at_least: int | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of an image file; the path only names it in errors. As `read_image`."""
+    with decoded(data, path, at_least=at_least) as picture:
+        return picture.pixels
+
+
+@contextmanager
+def decoded(data: bytes, path: Path, *, at_least: int | None = None) -> Iterator[Picture]:
+    """A decoded image, for the length of a `with`: so long it counts against the memory budget.
+
+    Args and errors as `decode_image`.
+    """
+    opener = opener_of(path, data)
+    # One after the other: who waits for memory must not hold what others wait for.
+    with guarded(path, data, opener):
+        head = _head(path, data, opener)
+    width, height = head.size
+    if width * height > PIXEL_LIMIT:
+        raise ImageError(path, f"{width}x{height} pixels, more than the limit of {PIXEL_LIMIT:,}")
+    with ExitStack() as held:
+        try:
+            held.enter_context(room(head.each * width * height))
+        except MemoryError:
+            reason = f"{width}x{height} pixels, too large for the memory of this machine"
+            raise ImageError(path, reason) from None
+        with guarded(path, data, opener):
+            picture = head.decode(at_least)
+        yield picture
+
+
+def size_of(data: bytes, path: Path) -> tuple[int, int]:
+    """Width and height that the head of an image file states, before anything is decoded.
+
+    Raises:
+        ImageError: no image, one of an unsupported kind, or a damaged head.
+    """
     opener = opener_of(path, data)
     with guarded(path, data, opener):
-        return decode_pixels(path, data, opener, at_least)
+        return _head(path, data, opener).size
+
+
+def several(data: bytes, path: Path) -> str | None:
+    """What an image file holds besides its first picture: "frames", "pages" or None.
+
+    They are never decoded, and may be damaged.
+    """
+    opener = opener_of(path, data)
+    if opener not in _OF_SEVERAL:
+        return None
+    try:
+        with guarded(path, data, opener), opener(BytesIO(data)) as image:
+            more = getattr(image, "is_animated", False)
+    except ImageError:
+        more = True
+    return _OF_SEVERAL[opener] if more else None
 
 
 @contextmanager
@@ -117,6 +209,8 @@ def guarded(path: Path, data: bytes, opener: type[ImageFile]) -> Iterator[None]:
     may_warn = opener in {TiffImageFile, GifImageFile} or (
         opener is PngImageFile and b"acTL" in data
     )
+    if opener is TiffImageFile:
+        _silence()
     quiet: AbstractContextManager[None] = _without_warnings() if may_warn else nullcontext()
     try:
         with quiet:
@@ -128,7 +222,7 @@ def guarded(path: Path, data: bytes, opener: type[ImageFile]) -> Iterator[None]:
     except Image.DecompressionBombError:  # Pillow has a limit, too, and may look first
         raise ImageError(path, f"more pixels than the limit of {PIXEL_LIMIT:,}") from None
     except Exception as error:  # Pillow raises nearly any type on a damaged file.
-        raise ImageError(path, _reason(error)) from None
+        raise ImageError(path, _reason(error, opener)) from None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -161,32 +255,88 @@ def opener_of(path: Path, data: bytes) -> type[ImageFile]:
     raise ImageError(path, "not an image")
 
 
-def decode_pixels(
-    path: Path, data: bytes, opener: type[ImageFile], at_least: int | None
-) -> NDArray[np.uint8]:
-    """Decode with one of Pillow's classes, inside `guarded`; as `read_image` otherwise."""
-    exif = b""
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the head of a file states, and how to go on from there."""
+
+    size: tuple[int, int]  # width and height, as stored
+    each: int  # bytes of memory that decoding a pixel takes
+    decode: Callable[[int | None], Picture]
+
+
+def _head(path: Path, data: bytes, opener: type[ImageFile]) -> _Head:
     if opener is JpegImageFile:
-        data, exif = split_jpeg(data)
-        if has_too_many_scans(data):
+        jpeg = read_jpeg(data)
+        if jpeg.unsupported is not None:
+            raise ImageError(path, _not_supported(jpeg.unsupported))
+        if has_too_many_scans(jpeg.data):
             raise ImageError(path, f"a JPEG of more than {SCAN_LIMIT} scans")
-        pixels = _turbo_pixels(data, at_least)
-        if pixels is not None:
-            return np.ascontiguousarray(_upright(pixels, orientation_of(exif)))
-    with opener(BytesIO(data), str(path)) as image:
-        width, height = image.size
-        if width * height > PIXEL_LIMIT:
-            raise ImageError(
-                path, f"{width}x{height} pixels, more than the limit of {PIXEL_LIMIT:,}"
-            )
-        if at_least is not None:
-            # The shorter side stays the shorter one in every orientation, so a square does.
-            image.draft(None, (at_least, at_least))
+        each = _STORED_OTHERWISE + _DECODED
+        if jpeg.several_scans:
+            each += _COEFFICIENT * jpeg.components
+        return _Head((jpeg.width, jpeg.height), each, partial(_decode_jpeg, jpeg))
+    if opener is WebPImageFile:
+        # Pillow makes room for the canvas of a WebP before it says how large that is.
+        each = _BESIDES[opener] + _STORED_OTHERWISE + _DECODED
+        return _Head(_webp_size(data), each, lambda _: _decode(opener(BytesIO(data))))
+    image = opener(BytesIO(data), str(path))
+    each = _BESIDES.get(opener, 0) + _STORED.get(image.mode, _STORED_OTHERWISE) + _DECODED
+    return _Head(image.size, each, lambda _: _decode(image))
+
+
+def _decode_jpeg(jpeg: Jpeg, at_least: int | None) -> Picture:
+    pixels = _turbo_pixels(jpeg, at_least)
+    mode = "L" if jpeg.components == 1 else "RGB"
+    if pixels is None:
+        with JpegImageFile(BytesIO(jpeg.data)) as image:
+            if at_least is not None and jpeg.scales:
+                # The shorter side stays the shorter one in every orientation, so a square does.
+                image.draft(None, (at_least, at_least))
+            image.load()
+            pixels, mode = _to_rgb(image), image.mode
+    orientation = orientation_of(jpeg.exif, jpeg.xmp)
+    return Picture(
+        pixels=_upright(pixels, orientation),
+        width=jpeg.width,
+        height=jpeg.height,
+        mode=mode,
+        orientation=orientation,
+        deep=False,
+        transparent=False,
+    )
+
+
+def _decode(image: ImageFile) -> Picture:
+    with image:
+        mode, (width, height) = image.mode, image.size
+        deep = is_deep(mode) or any("16" in str(tile.args) for tile in image.tile)
+        if isinstance(image, TiffImageFile):
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         image.load()
-        # TIFF is turned by Pillow itself; a PNG may hold its EXIF data after the pixels.
-        if opener in {PngImageFile, WebPImageFile}:
-            exif = image.info.get("exif", b"")
-        return np.ascontiguousarray(_upright(_to_rgb(image), orientation_of(exif)))
+        pixels = _to_rgb(image)
+        if not isinstance(image, TiffImageFile):  # which Pillow has turned
+            # A PNG may hold its EXIF data after the pixels.
+            orientation = orientation_of(*_metadata(image))
+            pixels = _upright(pixels, orientation)
+        return Picture(
+            pixels=pixels,
+            width=width,
+            height=height,
+            mode=mode,
+            orientation=orientation,
+            deep=deep,
+            transparent=mode in ALPHA_MODES or "transparency" in image.info,
+        )
+
+
+def _metadata(image: Image.Image) -> tuple[bytes, bytes]:
+    """EXIF and XMP data of a loaded image; empty where it has none."""
+    exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
+    if not exif:  # as ImageMagick writes it into a PNG
+        digits = "".join(str(image.info.get("Raw profile type exif", "")).split("\n")[3:])
+        with suppress(ValueError):
+            exif = bytes.fromhex(digits)
+    return exif, str(image.info.get("XML:com.adobe.xmp", "")).encode() or xmp
 
 
 @cache
@@ -200,54 +350,45 @@ def _simplejpeg() -> ModuleType | None:
     return module
 
 
-def _turbo_pixels(data: bytes, at_least: int | None) -> NDArray[np.uint8] | None:
+def _turbo_pixels(jpeg: Jpeg, at_least: int | None) -> NDArray[np.uint8] | None:
     """A sound JPEG in little time, the same pixels as Pillow's; None where Pillow must decide.
 
     simplejpeg refuses whatever Pillow refuses and more, as libjpeg-turbo then only warns.
     """
     turbo = _simplejpeg()
-    if turbo is None:
+    # It makes room for what it is asked for, and not for what is written where a frame has no
+    # scales; and CMYK is Pillow's.
+    if turbo is None or not jpeg.scales or jpeg.components not in {1, 3}:
         return None
+    height, width = jpeg.height, jpeg.width
+    # The scales of Pillow's draft; libjpeg-turbo has more of them.
+    times = min(height, width) // at_least if at_least else 1
+    scale = next((scale for scale in (8, 4, 2) if times >= scale), 1)
+    wanted = -(-height // scale), -(-width // scale)
     try:
-        height, width, colours, _ = turbo.decode_jpeg_header(data)
-        if colours not in _TURBO_COLOURS or width * height > PIXEL_LIMIT:
-            return None
-        # The scales of Pillow's draft; libjpeg-turbo has more of them.
-        times = min(height, width) // at_least if at_least else 1
-        scale = next((scale for scale in (8, 4, 2) if times >= scale), 1)
         pixels: NDArray[np.uint8] = turbo.decode_jpeg(
-            data, min_height=-(-height // scale), min_width=-(-width // scale), min_factor=scale
+            jpeg.data, min_height=wanted[0], min_width=wanted[1], min_factor=scale
         )
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, KeyError):
         return None
     return pixels
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Any mode of Pillow to (h, w, 3) uint8."""
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return np.repeat(_grey_to_8_bits(image)[..., None], 3, axis=2)
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGB", image.size, (255, 255, 255))
-        white.paste(coloured, mask=coloured.getchannel("A"))
-        return np.asarray(white)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _grey_to_8_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits to (h, w) uint8, by its nominal range and never by its contents.
-
-    Stretching each picture to its own extremes would give two pictures of one scene different
-    greys. Integers count from 0 to 65535; floats from 0 to 1, or to 255 if any exceeds 1.
-    """
-    values = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        values = np.nan_to_num(values)
-        scale = 1.0 if values.max() > 1.0 else 255.0
-    else:
-        scale = 1 / 257
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    """A loaded image of any mode of Pillow to (h, w, 3) uint8."""
+    if is_deep(image.mode):
+        return np.repeat(to_8_bits(image)[..., None], 3, axis=2)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    transparent = image.mode in ALPHA_MODES or "transparency" in image.info
+    for top, strip in strips(image):
+        if transparent:
+            coloured = strip.convert("RGBA")
+            white = Image.new("RGB", strip.size, (255, 255, 255))
+            white.paste(coloured, mask=coloured.getchannel("A"))
+            strip = white  # noqa: PLW2901
+        rgb = strip if strip.mode == "RGB" else strip.convert("RGB")
+        pixels[top : top + strip.height] = np.asarray(rgb)
+    return pixels
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -259,67 +400,53 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
         pixels = pixels[::-1]
     if orientation in {2, 3, 6, 7}:
         pixels = pixels[:, ::-1]
-    return pixels
+    return np.ascontiguousarray(pixels)
 
 
-def orientation_of(exif: bytes) -> int:
-    """The orientation 1 to 8 of a block of EXIF data; 1 if it has none or is damaged."""
+def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
+    """The orientation 1 to 8 that EXIF data state, or else XMP data; 1 if neither does."""
     exif = exif.removeprefix(b"Exif\x00\x00")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return 1
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2], "<")
     try:
         (offset,) = struct.unpack_from(f"{order}I", exif, 4)
         (count,) = struct.unpack_from(f"{order}H", exif, offset)
         for entry in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, offset + 2 + 12 * entry)
+            place = offset + 2 + 12 * entry
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, place)
             if tag == _ORIENTATION_TAG:
-                return value if kind == _SHORT and 1 <= value <= 8 else 1
-    except struct.error:  # the picture is good, only its description is cut short
-        return 1
-    return 1
+                if kind == _LONG:
+                    (value,) = struct.unpack_from(f"{order}I", exif, place + 8)
+                return value if kind in {_SHORT, _LONG} and 1 <= value <= 8 else 1
+    except struct.error:  # the picture is good, only its description is absent or cut short
+        pass
+    found = _XMP_ORIENTATION.search(xmp)
+    return int(found[1]) if found and found[1] in b"12345678" else 1
 
 
-def split_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """A JPEG without its metadata, and its EXIF data (empty if it has none).
-
-    Damaged metadata would make Pillow warn, and the second picture that telephones store in it
-    would make it read another format.
-    """
-    kept = [data[:2]]
-    exif = b""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != _SOS:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker not in _APPLICATION_SEGMENTS or marker in _COLOUR_SEGMENTS:
-            kept.append(data[position:end])
-        elif marker == _APP1 and not exif and data[position + 4 : position + 10] == b"Exif\0\0":
-            exif = data[position + 4 : end]
-        position = end
-    kept.append(data[position:])
-    return b"".join(kept), exif
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the first chunk of a WebP states; (1, 1) where it is cut short."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        return 1, 1
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    sides = int.from_bytes(body[6:8], "little"), int.from_bytes(body[8:10], "little")
+    return sides[0] & 0x3FFF, sides[1] & 0x3FFF
 
 
-def has_too_many_scans(data: bytes) -> bool:
-    """Whether a JPEG would take more than `SCAN_LIMIT` passes over all its pixels.
-
-    It is read as libjpeg reads it: what is no marker is skipped, and so is what a marker says is
-    its own.
-    """
-    if data.count(bytes((0xFF, _SOS))) <= SCAN_LIMIT:
-        return False
-    scans, position = 0, 2
-    while (found := _JPEG_MARKER.search(data, position)) and found[0][-1] != _EOI:
-        scans += found[0][-1] == _SOS
-        if scans > SCAN_LIMIT:
-            return True
-        length = data[found.end() : found.end() + 2]
-        position = found.end() + max(2, int.from_bytes(length, "big"))
-    return False
+@cache
+def _silence() -> None:
+    """Let libtiff, and what Pillow logs of a TIFF, print nothing: the errors say what matters."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        # Where Pillow's libtiff cannot be reached, it goes on printing.
+        with suppress(OSError, AttributeError):
+            handler = getattr(ctypes.CDLL(_imaging.__file__), name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
 
 
 @contextmanager
@@ -330,9 +457,20 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, opener: type[ImageFile]) -> str:
     """Pillow's words for what is wrong with a file, as one short line."""
-    words = " ".join(str(error).split())
-    if isinstance(error, EOFError) or "truncated" in words.lower():
+    cause = error.__cause__
+    if isinstance(cause, Exception) and str(cause) == str(error):
+        error = cause  # of which Pillow made a SyntaxError
+    words = " ".join(str(error).split())[:80] or type(error).__name__
+    if opener is TiffImageFile and isinstance(error, KeyError):  # of Pillow's compressions
+        return _not_supported(f"a TIFF of compression {words}")
+    if _UNSUPPORTED.search(words):
+        return _not_supported(f"a kind of {opener.format} ({words})")
+    if isinstance(error, (EOFError, struct.error)) or "truncated" in words.lower():
         return "truncated"
-    return f"damaged ({words[:80] or type(error).__name__})"
+    return f"damaged ({words})"
+
+
+def _not_supported(kind: str) -> str:
+    return f"{kind}, which is not supported; convert it to JPEG or PNG"

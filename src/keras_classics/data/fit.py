@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from keras_classics.data.decode import decode_image, read_bytes
+from keras_classics.data.decode import decoded, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,8 @@ def fit_bytes(
     data: bytes, path: Path, size: tuple[int, int], fit: Fit | CentralCrop
 ) -> NDArray[np.uint8]:
     """The image that the bytes of a file hold, as `load_image`; the path names it in errors."""
-    return fit_image(decode_image(data, path, at_least=pixels_needed(size, fit)), size, fit)
+    with decoded(data, path, at_least=pixels_needed(size, fit)) as picture:
+        return fit_image(picture.pixels, size, fit)
 
 
 def pixels_needed(size: tuple[int, int], fit: Fit | CentralCrop) -> int | None:

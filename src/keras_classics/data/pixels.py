@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_classics.data.check.copies import HASH_BYTES, perceptual_hash
-from keras_classics.data.decode import decode_image
+from keras_classics.data.decode import decoded
 from keras_classics.data.fit import fit_image, pixels_needed
 from keras_classics.errors import DataError, ImageError
 
@@ -112,11 +112,11 @@ def decode_all(
         try:
             data = storage.read_bytes(name)
             # The steps of `fit_bytes`.
-            image = decode_image(data, path, at_least=pixels_needed(size, fit))
-            if keep:
-                images[index] = fit_image(image, size, fit)
-            if taken is not None:
-                _take(taken, index, data, image)
+            with decoded(data, path, at_least=pixels_needed(size, fit)) as picture:
+                if keep:
+                    images[index] = fit_image(picture.pixels, size, fit)
+                if taken is not None:
+                    _take(taken, index, data, picture.pixels)
         except ImageError as error:
             # A new one, as the traceback of the old one would keep the file's bytes alive.
             return ImageError(path, error.reason)

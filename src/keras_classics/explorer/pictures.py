@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.card import Preprocessing
-from keras_classics.data.decode import decode_image
+from keras_classics.data.decode import decode_image, decoded, several
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.uploads import UploadError, check_upload
 from keras_classics.errors import ImageError
@@ -79,18 +79,19 @@ def read_picture(data: bytes, name: str) -> Picture:
     """
     upload = check_upload(data, name, most_bytes=UPLOAD_BYTES, most_pixels=UPLOAD_PIXELS)
     try:
-        pixels = decode_image(data, upload.path)
+        with decoded(data, upload.path) as picture:
+            height, width = picture.pixels.shape[:2]
     except ImageError as error:
         raise UploadError(f"{error}.", 422) from None
-    several = upload.several
+    more = several(data, upload.path)
     return Picture(
         id=f"u-{hashlib.sha256(data).hexdigest()[:16]}",
         name=upload.path.name,
         data=data,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-        animated=several is not None,
-        note=None if several is None else f"it has several {several}; the first one is used",
+        width=width,
+        height=height,
+        animated=more is not None,
+        note=None if more is None else f"it has several {more}; the first one is used",
     )
 
 

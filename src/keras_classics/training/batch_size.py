@@ -11,15 +11,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 import keras
-import psutil
 
 from keras_classics.data.pixels import MEMORY_BUDGET
 from keras_classics.data.splits import assign_splits
 from keras_classics.errors import ClassicsError
+from keras_classics.memory import free_memory
 from keras_classics.training.batch_trial import Spec, Trial
 from keras_classics.training.config import recipe_for
 from keras_classics.training.events import BatchSizeFound, BatchSizeTried
@@ -36,7 +35,6 @@ NEARLY = 0.9  # of the highest speed is as good: the smaller batch makes more st
 MARGIN = 0.8  # of the free memory may be used
 SECONDS = 120.0  # after which no larger size is tried
 PATIENCE = 480.0  # seconds after which the process is ended
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def with_batch_size(task: Task) -> Task:
@@ -106,17 +104,6 @@ def scaled_rate(recipe: Recipe, batch_size: int) -> float:
     ratio = batch_size / recipe.batch_size
     factor = ratio if recipe.optimizer.name == "sgd" else math.sqrt(ratio)
     return float(f"{recipe.optimizer.learning_rate * factor:.3g}")
-
-
-def free_memory() -> int:
-    """Bytes that are free on this machine, or within the limit of this process's container."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = int((CGROUP / "memory.max").read_text(encoding="ascii"))
-        used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no container, or no limit: "max"
-        return free
-    return min(free, limit - used)
 
 
 def _rate_given(task: Task) -> bool:

@@ -6,10 +6,11 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import cv2
+import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -20,18 +21,28 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.data import decode
 from keras_classics.data.check.copies import LEAST_SIDE, perceptual_hash
+from keras_classics.data.depth import is_deep
 from keras_classics.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
     from keras_classics.data.listing import Item
     from keras_classics.data.storage import Storage
 
 Trait = Literal[
-    "rotated", "greyscale", "palette", "cmyk", "transparent", "16-bit", "animated", "wrong-ending"
+    "rotated",
+    "greyscale",
+    "palette",
+    "cmyk",
+    "transparent",
+    "16-bit",
+    "animated",
+    "flat",
+    "wrong-ending",
 ]
 
 _ENDINGS: dict[type[ImageFile], tuple[str, ...]] = {
@@ -47,8 +58,10 @@ HEAD = 16
 """Bytes of a file that tell its format."""
 
 _PHONE_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
-_PNG_DEPTH = 24  # the place of the byte that holds the bits of a sample
-_BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF
+
+LEAST_RANGE = 1 / 4
+"""Of the range of values: a picture that uses less is nearly black, white or of one grey."""
+_STRAY = 0.001  # of the pixels may lie outside the range
 
 # Files handed to the threads at a time: a future for each of a million would take gigabytes.
 _WINDOW = 4096
@@ -139,54 +152,45 @@ def _look_at(storage: Storage, item: Item, at_least: int, *, near: bool) -> Fact
     began = time.perf_counter()
     try:
         data = storage.read_bytes(item.name)
-        opener = decode.opener_of(path, data)
-        # The pass must fail where training does, and only there: these are the steps of read_image.
-        with decode.guarded(path, data, opener):
-            pixels = decode.decode_pixels(path, data, opener, max(at_least, LEAST_SIDE))
+        with decode.decoded(data, path, at_least=max(at_least, LEAST_SIDE)) as picture:
             seconds = time.perf_counter() - began
-            width, height, traits = _header(path, data, opener)
+            return _facts(item, path, data, picture, seconds, near=near)
     except ImageError as error:
         return Facts(item, error=error.reason)
-    if path.suffix.lower() not in _ENDINGS[opener]:
-        traits = (*traits, "wrong-ending")
+
+
+def _facts(
+    item: Item, path: Path, data: bytes, picture: decode.Picture, seconds: float, *, near: bool
+) -> Facts:
+    opener = decode.opener_of(path, data)
+    pixels, mode = picture.pixels, picture.mode
+    traits: dict[Trait, bool] = {
+        "rotated": picture.orientation != 1,
+        "greyscale": mode in {"1", "L", "LA", "La"} or is_deep(mode),
+        "palette": mode in {"P", "PA"},
+        "cmyk": mode == "CMYK",
+        "transparent": picture.transparent,
+        "16-bit": picture.deep,
+        "animated": decode.several(data, path) is not None,
+        "flat": _range_used(pixels) < LEAST_RANGE,
+        "wrong-ending": path.suffix.lower() not in _ENDINGS[opener],
+    }
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.data)
     return Facts(
         item,
-        width=width,
-        height=height,
+        width=picture.width,
+        height=picture.height,
         format=_format(opener),
-        traits=traits,
+        traits=tuple(trait for trait, true in traits.items() if true),
         pixels=digest.digest(),
         hash=perceptual_hash(pixels) if near else None,
         seconds=seconds,
     )
 
 
-def _header(path: Path, data: bytes, opener: type[ImageFile]) -> tuple[int, int, tuple[Trait, ...]]:
-    """Width, height and what is special, from what stands before the pixels."""
-    exif = b""
-    deep = opener is PngImageFile and data[_PNG_DEPTH] == 16
-    if opener is JpegImageFile:
-        data, exif = decode.split_jpeg(data)
-    elif opener is PngImageFile:  # it may stand behind the pixels
-        exif = data.partition(b"eXIf")[2]
-    with opener(BytesIO(data), str(path)) as image:
-        mode = image.mode
-        if opener is WebPImageFile:
-            exif = image.info.get("exif", b"")
-        orientation = decode.orientation_of(exif)
-        if isinstance(image, TiffImageFile):
-            orientation = image.tag_v2.get(_ORIENTATION, 1)
-            deep = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
-        traits: dict[Trait, bool] = {
-            "rotated": orientation != 1,
-            "greyscale": mode in {"1", "L", "LA", "La", "I", "F"} or mode.startswith("I;16"),
-            "palette": mode in {"P", "PA"},
-            "cmyk": mode == "CMYK",
-            "transparent": mode in decode.ALPHA_MODES or "transparency" in image.info,
-            "16-bit": deep or mode in {"I", "F"} or mode.startswith("I;16"),
-            "animated": getattr(image, "is_animated", False),
-        }
-        width, height = image.size
-    return width, height, tuple(trait for trait, true in traits.items() if true)
+def _range_used(pixels: NDArray[np.uint8]) -> float:
+    """The part of the range of values that all but a few pixels use, from 0 to 1."""
+    counts = cv2.calcHist([pixels.reshape(-1, 1)], [0], None, [256], [0, 256]).ravel().cumsum()
+    low, high = np.searchsorted(counts, np.array([_STRAY, 1 - _STRAY]) * counts[-1])
+    return float(high - low) / 255

@@ -15,8 +15,8 @@ Kind = Literal[
     "unreadable", "copies-across-splits", "copies-across-classes", "near-copies-across-splits",
     "groups-across-splits", "few-images", "near-copies-across-classes", "copies", "near-copies",
     "imbalance", "similar-names", "empty-folder", "missing-in-split", "wrong-ending", "overlooked",
-    "outside-classes", "tiny", "huge", "rotated", "greyscale", "palette", "cmyk", "transparent",
-    "16-bit", "animated", "other-files",
+    "outside-classes", "flat", "tiny", "huge", "rotated", "greyscale", "palette", "cmyk",
+    "transparent", "16-bit", "animated", "other-files",
 ]  # fmt: skip
 
 FEWEST = 10
@@ -117,6 +117,11 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
         "look",
         "an image in no folder of a class: it is left out",
         "move it into a class",
+    ),
+    "flat": (
+        "look",
+        "less than a quarter of the range of values is used: nearly black, white or one colour",
+        "see whether their files state the range (docs/data.md), or scale their values",
     ),
     "tiny": (
         "look",
