@@ -28,6 +28,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.errors import ImageError
+from keras_classics.regular import IrregularFileError, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,9 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 
 PIXEL_LIMIT = 178_956_970
 """More pixels than this are refused unread: a small file can claim a picture of many gigabytes."""
+
+FILE_LIMIT = 4 * PIXEL_LIMIT
+"""Files of more bytes are refused unread: the largest picture, not compressed."""
 
 SCAN_LIMIT = 64
 """A progressive JPEG of more passes is refused: encoders write a dozen, and each costs the decoding
@@ -134,11 +138,11 @@ def guarded(path: Path, data: bytes, opener: type[ImageFile]) -> Iterator[None]:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file; ImageError says why there are none."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, FILE_LIMIT)
+    except IrregularFileError as error:
+        raise ImageError(path, str(error.strerror)) from None
     except FileNotFoundError:
         raise ImageError(path, "no such file") from None
-    except IsADirectoryError:
-        raise ImageError(path, "a folder, not an image") from None
     except PermissionError:
         raise ImageError(path, "permission denied") from None
     except OSError as error:

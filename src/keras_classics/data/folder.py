@@ -31,6 +31,7 @@ from keras_classics.data.storage import (
 )
 from keras_classics.data.table import TABLE_SUFFIXES, list_table
 from keras_classics.errors import DataError
+from keras_classics.regular import kind_of
 
 _LAYOUT = "put the images of each class into a sub-folder that bears the name of the class"
 
@@ -110,7 +111,7 @@ def _storage(path: Path) -> Folder | Archive:
         return Archive(path)
     raise DataError(
         one_line(
-            f"{path}: is a file, not a folder; give the folder that holds the classes, a .zip of "
+            f"{path}: is {kind_of(mode)}, not a folder; give the folder of the classes, a .zip of "
             "it, or a .csv of paths and labels"
         )
     )

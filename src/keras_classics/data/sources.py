@@ -43,6 +43,7 @@ def find_images(paths: Paths) -> list[Source]:
     A folder, or a zip archive of one, stands for the images in it at any depth, those that
     `folder.scan` sees, in the order of their paths; a pattern such as `photos/**/*.jpg` for the
     visible files that match. A file that is named is taken whatever its ending, hidden or not.
+    What is no regular file, such as a pipe or a broken link, is taken too: reading refuses it.
 
     Raises:
         DataError: If something named is empty, does not exist, cannot be read, or names no image.
@@ -146,4 +147,4 @@ def _matches(pattern: str) -> list[Path]:
         images = set(filter(is_image_name, matches))
     except ValueError:  # a null byte, which no name holds
         return []
-    return sorted(path for path in images if stat.S_ISREG(file_mode(path) or 0))
+    return sorted(path for path in images if not stat.S_ISDIR(file_mode(path) or stat.S_IFDIR))
