@@ -299,11 +299,13 @@ class _Files:
 
     def of(self, name: str) -> tuple[Path, Path]:
         """The files of an image, or a network, by name; they are new unless they were named."""
+        from keras_classics.training.output import file_stem
+
         if self.picture is not None:
             return self.picture, self.json or self.picture.with_suffix(".json")
         number = 1
         while True:
-            stem = f"{name}-{self.method}" + (f"-{number}" if number > 1 else "")
+            stem = f"{file_stem(name)}-{self.method}" + (f"-{number}" if number > 1 else "")
             picture = self.folder / f"{stem}.png"
             numbers = self.json or self.folder / f"{stem}.json"
             old = picture.exists() or (self.json is None and numbers.exists())

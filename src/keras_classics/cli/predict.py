@@ -219,7 +219,6 @@ def _show(predictions: Predictions) -> None:
     from rich.text import Text
 
     from keras_classics.cli.terminal import console, new_table, show_table
-    from keras_classics.data.storage import one_line
 
     table = new_table(["image", "class", "then"], ["confidence"])
     table.columns[0].no_wrap = False
@@ -229,7 +228,7 @@ def _show(predictions: Predictions) -> None:
         unsure = prediction.accepted is False
         others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
         table.add_row(
-            Text(one_line(str(prediction.path))),
+            Text(str(prediction.path)),
             Text(prediction.class_name, style="yellow" if unsure else "bold"),
             Text(others, style="dim"),
             f"{prediction.confidence:.1%}{' ?' if unsure else '  ' if marked else ''}",
