@@ -41,9 +41,10 @@ def augment(
     import numpy as np
 
     from keras_classics.architectures import catalog
-    from keras_classics.cli.terminal import console, show_skipped
+    from keras_classics.cli.terminal import console, show_left_out, show_skipped
     from keras_classics.data.contact_sheet import chosen, contact_sheet, readable, save
     from keras_classics.data.folder import scan
+    from keras_classics.data.formats import not_read
     from keras_classics.data.pictures import StoredPictures
     from keras_classics.errors import DataError
     from keras_classics.training import recipes
@@ -77,7 +78,9 @@ def augment(
     save(sheet, out)
     screen = console()
     screen.print(f"{out}: {_said(found)}", soft_wrap=True, markup=False)
-    show_skipped(console(error=True), skipped)
+    remarks = console(error=True)
+    show_skipped(remarks, skipped)
+    show_left_out(remarks, not_read(listing.ignored))
 
 
 def _said(recipe: Recipe) -> str:

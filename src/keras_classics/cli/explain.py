@@ -140,9 +140,9 @@ def explain(
 
     start()
     from keras_classics.artefact import load
-    from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
     from keras_classics.cli.weights import classifier_of
-    from keras_classics.data.sources import find_images
+    from keras_classics.data.sources import find_images, left_out
     from keras_classics.errors import DataError, ImageError
     from keras_classics.explanation.explain import probe_of
     from keras_classics.explanation.inside import OFFERS
@@ -189,6 +189,7 @@ def explain(
         )
     _show(done)
     show_skipped(remarks, skipped)
+    show_left_out(remarks, left_out(images))
 
 
 def _check_options(how: Offer, told: dict[str, Any]) -> None:

@@ -151,6 +151,12 @@ def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
         )  # a path that is cut cannot be copied
 
 
+def show_left_out(where: Console, images: str | None) -> None:
+    """Say which images were left out because of their format, if any were."""
+    if images:
+        where.print(f"[yellow]left out {images}[/]", soft_wrap=True)
+
+
 def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     """Accuracy, the table of the classes and the confusion matrix."""
     right = sum(row[i] for i, row in enumerate(judgement.confusion))

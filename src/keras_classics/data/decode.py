@@ -27,6 +27,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from keras_classics.data.formats import foreign
 from keras_classics.errors import ImageError
 from keras_classics.regular import IrregularFileError, read_regular
 
@@ -154,14 +155,13 @@ def read_bytes(path: Path) -> bytes:
 
 def opener_of(path: Path, data: bytes) -> type[ImageFile]:
     """Pillow's class for the format that the first bytes tell; ImageError for no image."""
+    if form := foreign(path, data):
+        raise ImageError(path, f"{form}, which is not supported; convert it to JPEG or PNG")
     for signature, opener in _SIGNATURES:
         if data.startswith(signature):
             return opener
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImageFile
-    # Telephones write these; people rename them.
-    if data[4:8] == b"ftyp":
-        raise ImageError(path, "HEIC or AVIF, which is not supported; convert it to JPEG or PNG")
     raise ImageError(path, "not an image")
 
 

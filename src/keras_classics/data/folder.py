@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_classics.data.decode import IMAGE_SUFFIXES
+from keras_classics.data.formats import not_read
 from keras_classics.data.groups import by_pattern
 from keras_classics.data.listing import (
     SPLIT_NAMES,
@@ -121,6 +122,8 @@ def _list_folders(storage: Folder | Archive, classes: Sequence[str] | None) -> L
     root = storage.place
     images, ignored = storage.files()
     if not images:
+        if unread := not_read(ignored):
+            raise DataError(one_line(f"{root}: contains no images but {unread}"))
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(one_line(f"{root}: contains no images (looked for {endings}); {_LAYOUT}"))
     found = _found(images, frozenset(classes or ()))

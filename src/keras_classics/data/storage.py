@@ -58,6 +58,9 @@ class Storage(Protocol):
         `read_bytes` refuses it by name.
         """
 
+    def names(self) -> Iterator[str]:
+        """All visible files one by one, in any order."""
+
     def images(self) -> Iterator[str]:
         """The visible images one by one, in the order of `files`."""
 
@@ -86,7 +89,15 @@ class Folder:
         Raises:
             DataError: a folder cannot be read.
         """
-        return _sorted_out(_walk(self.place, "", frozenset()))
+        return _sorted_out(self.names())
+
+    def names(self) -> Iterator[str]:
+        """As in `Storage`.
+
+        Raises:
+            DataError: a folder cannot be read.
+        """
+        return _walk(self.place, "", frozenset())
 
     def images(self) -> Iterator[str]:
         """As in `Storage`; a folder of any size takes the memory of `AT_A_TIME` names.
@@ -187,7 +198,11 @@ class Archive:
 
     def files(self) -> tuple[list[str], list[str]]:
         """As in `Storage`."""
-        return _sorted_out(name for name in self._row if not any(map(_hidden, name.split("/"))))
+        return _sorted_out(self.names())
+
+    def names(self) -> Iterator[str]:
+        """As in `Storage`."""
+        return (name for name in self._row if not any(map(_hidden, name.split("/"))))
 
     def images(self) -> Iterator[str]:
         """As in `Storage`; the names of an archive are held with its directory."""
