@@ -261,7 +261,7 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
     check_artefact(folder)
     card = Card.read(folder)
     splits = {}
-    if (folder / MANIFEST).is_file():
+    if os.path.lexists(folder / MANIFEST):  # a broken link is no artefact without one
         splits = {row["path"]: row["split"] for row in read_manifest(folder / MANIFEST)}
     try:
         # safe_mode refuses code in the file; compile=False, as nothing is trained.

@@ -23,5 +23,6 @@ def canvas(**settings: Any) -> Iterator[None]:
         settings: By matplotlib's names, with `_` in the place of the dot.
     """
     own = {name.replace("_", ".", 1): value for name, value in settings.items()}
-    with _ONE_AT_A_TIME, style.context(["default", own]):
+    # A name with two dollars is no formula.
+    with _ONE_AT_A_TIME, style.context(["default", {"text.parse_math": False}, own]):
         yield

@@ -16,6 +16,7 @@ from keras_classics.data.fit import CentralCrop, Fit, Interpolation
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.temperature import Calibration
+from keras_classics.regular import read_regular
 
 CARD = "artefact.json"
 MODEL = "model.keras"
@@ -70,7 +71,7 @@ class Card:
         """
         path = folder / CARD
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(read_regular(path))
             number = values.pop("format")
             if isinstance(number, int) and number > FORMAT:
                 raise ArtefactError(

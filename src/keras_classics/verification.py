@@ -15,6 +15,7 @@ from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.layers import channel_axis
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
+from keras_classics.regular import why_none
 from keras_classics.weights import records
 from keras_classics.weights.conversion import model_of
 from keras_classics.weights.golden import (
@@ -92,7 +93,7 @@ def verify(
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file.")
+        raise WeightsError(f"{path}: {why_none(path)}.")
     digests = records.digests_of(path)
     record = records.recognise(path, digests)
     if record and record.network != architecture.name:

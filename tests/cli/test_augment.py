@@ -80,3 +80,22 @@ def test_an_unreadable_image_is_named(capsys, data, tmp_path):
 def test_there_is_nothing_without_a_folder(capsys, tmp_path):
     assert app.run(["augment", str(tmp_path / "absent")]) == 2
     assert "absent" in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_are_named_and_others_taken(capsys, data, tmp_path):
+    for name in ("circle/a\x1b[31m.png", "cross/b.png", "stripes/c.png"):
+        (data / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+    out = tmp_path / "sheet.png"
+    arguments = ["augment", str(data), "-o", str(out), "--size", "32", "--columns", "1"]
+    assert app.run([*arguments, "--images", "12"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{out}: ")
+    assert said.err.startswith("skipped 3 images that cannot be read:\n")
+    assert "circle/a\\x1b[31m.png: " in said.err
+    assert "\x1b" not in said.err
+    for path in data.rglob("0*.png"):
+        path.write_bytes(b"no picture")
+    out.unlink()
+    assert app.run([*arguments, "--images", "2"]) == 2
+    assert "none of the 12 images can be read; first" in capsys.readouterr().err
+    assert not out.exists()

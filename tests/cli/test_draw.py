@@ -54,7 +54,7 @@ def test_unfolded_and_dark(tmp_path):
         (["resnet50", "-o", "nowhere/a.svg"], "nowhere/a.svg: cannot be written"),
         (["resnet50", "vgg17"], "did you mean 'vgg16'"),
         (["resnet50", "vgg16", "--block", "conv2"], "block and beside"),
-        (["torn.keras"], "torn.keras: no such file, torn"),
+        (["torn.keras"], "torn.keras: no such file."),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -61,6 +63,31 @@ def test_several_images_and_those_that_cannot_be_read(capsys, artefact, shapes, 
     assert names == ["001-grad-cam-2.png", "001-grad-cam-3.png", "001-grad-cam.png"]
     assert "skipped 1 image that cannot be read" in captured.err
     assert "deletion" not in captured.out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be had there")
+def test_names_of_any_kind(capsys, artefact, shapes, tmp_path):
+    """Not Unicode, as long as can be, with what moves a cursor, and with a formula."""
+    (tmp_path / "odd").mkdir()
+    for name in (b"\xff", b"x" * 251, b"\x1b]0;a\x07\nb$\\frac$"):
+        place = os.fsencode(tmp_path / "odd") + b"/" + name + b".png"
+        shutil.copy(shapes / "circle" / "000.png", place)
+    (tmp_path / "odd" / "bad\x1b[2J.png").write_bytes(b"no picture")
+    output, error = run(capsys, artefact, tmp_path / "odd", "--no-check", "-o", "out")
+    assert "\x1b" not in output + error
+    assert "\\udcff.png" in output
+    assert "bad\\x1b[2J.png: not an image" in error
+    pattern, options = f"{tmp_path}/odd/*frac*", ["--method", "feature-maps", "--channels", 1]
+    assert "\x1b" not in run(capsys, artefact, pattern, *options, "-o", "out").out
+    written = {path.name for path in Path("out").glob("*.png")}
+    assert written == {
+        f"{stem}.png"
+        for stem in ("unnamed-grad-cam", f"{'x' * 160}-grad-cam", "]0;ab$\\frac$-grad-cam",
+                     "]0;ab$\\frac$-feature-maps")
+    }  # fmt: skip
+    for name in written:
+        content = json.loads(Path("out", name).with_suffix(".json").read_bytes())
+        assert content["path"].startswith(str(tmp_path))
 
 
 def test_named_files_block_classes_and_method(capsys, artefact, shapes, tmp_path):

@@ -488,9 +488,18 @@ def test_a_class_that_is_missing_in_a_split(parts):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_pipes_dangling_links_and_circles(folder):
     os.mkfifo(folder / "cat" / "pipe")
+    os.mkfifo(folder / "cat" / "pipe.jpg")
     (folder / "cat" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     (folder / "cat" / "circle").symlink_to(folder / "cat")
-    assert found(check(folder)) == {"other-files": [("cat/gone.jpg",), ("cat/pipe",)]}
+    result = check(folder)
+    assert found(result) == {
+        "unreadable": [("cat/gone.jpg",), ("cat/pipe.jpg",)],
+        "other-files": [("cat/pipe",)],
+    }
+    assert notes(result, "unreadable") == {
+        "cat/gone.jpg": "a symbolic link that leads to no file",
+        "cat/pipe.jpg": "a named pipe, not a regular file",
+    }
 
 
 def test_what_scan_refuses_is_refused(tmp_path):

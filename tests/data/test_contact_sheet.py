@@ -5,9 +5,16 @@ import pytest
 from PIL import Image
 
 from keras_classics.data.augment import Augmentation, augment, rng_for
-from keras_classics.data.contact_sheet import _caption, _shortened, chosen, contact_sheet, save
+from keras_classics.data.contact_sheet import (
+    _caption,
+    _shortened,
+    chosen,
+    contact_sheet,
+    readable,
+    save,
+)
 from keras_classics.data.mixing import Mixing, mix, mixing_rng
-from keras_classics.data.pictures import ArrayPictures
+from keras_classics.data.pictures import ArrayPictures, FilePictures
 from keras_classics.errors import OutputError
 
 # Blocks of colours, so that nothing on the sheet but the images has many of them.
@@ -107,3 +114,15 @@ def test_it_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
     with pytest.raises(OutputError, match=r"nowhere/x\.png: cannot be written"):
         save(image, tmp_path / "nowhere" / "x.png")
+
+
+def test_those_that_can_be_read_in_the_order_given(tmp_path):
+    for name in "abcd":
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"x")
+    pictures = FilePictures([tmp_path / f"{name}.png" for name in "abcd"])
+    indices, errors = readable(pictures, [3, 1, 0, 2], 2)
+    assert indices.tolist() == [3, 0]
+    assert [error.path.name for error in errors] == ["b.png"]
+    indices, errors = readable(pictures, [1], 2)
+    assert (len(indices), len(errors)) == (0, 1)

@@ -236,7 +236,7 @@ def test_what_is_no_image_is_named(tmp_path):
     assert reason(tmp_path / "empty.png") == "empty file"
     assert "HEIC" in reason(tmp_path / "phone.jpg")
     assert reason(tmp_path / "absent.jpg") == "no such file"
-    assert reason(tmp_path) == "a folder, not an image"
+    assert reason(tmp_path) == "a folder, not a regular file"
 
 
 @pytest.mark.skipif(os.name == "nt" or not os.getuid(), reason="the administrator may read all")
@@ -250,6 +250,7 @@ def test_permission_error_is_an_image_error(tmp_path, monkeypatch):
     def refuse(_path):
         raise PermissionError(13, "Permission denied")
 
+    corners().save(tmp_path / "x.png")
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert reason(tmp_path / "x.png") == "permission denied"
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_classics.errors import OutputError
-from keras_classics.training.output import LOCK, check_space, free_name, staging, taken
+from keras_classics.training.output import LOCK, check_space, file_stem, free_name, staging, taken
 
 
 def test_published_only_when_whole(tmp_path):
@@ -172,3 +172,22 @@ def test_a_run_belongs_to_one_process(tmp_path):
             pass
         assert (tmp_path / LOCK).exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("cats", "cats"),
+        (" .a b. ", "a b"),
+        ("..", "unnamed"),
+        ("a\x1b[31m\n\udcffb\u202e", "a[31mb"),
+        ("x" * 300, "x" * 160),
+        ("日" * 100, "日" * 53),
+        ("é" * 120, "é" * 80),
+    ],
+)
+def test_names_derived_from_others_suit_every_file_system(tmp_path, name, stem):
+    assert file_stem(name) == stem
+    assert free_name(tmp_path, name) == tmp_path / stem
+    (tmp_path / stem).mkdir()
+    assert free_name(tmp_path, name) == tmp_path / f"{stem}-2"

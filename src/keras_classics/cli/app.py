@@ -153,7 +153,9 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
+    from keras_classics.data.storage import one_line
+
     if debug:
         traceback.print_exc()
-    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {message}", err=True)
+    typer.echo(f"{typer.style('error:', fg='red', bold=True)} {one_line(message)}", err=True)
     return code

@@ -41,10 +41,12 @@ def augment(
     import numpy as np
 
     from keras_classics.architectures import catalog
-    from keras_classics.cli.terminal import console
-    from keras_classics.data.contact_sheet import chosen, contact_sheet, save
+    from keras_classics.cli.terminal import console, show_left_out, show_skipped
+    from keras_classics.data.contact_sheet import chosen, contact_sheet, readable, save
     from keras_classics.data.folder import scan
+    from keras_classics.data.formats import not_read
     from keras_classics.data.pictures import StoredPictures
+    from keras_classics.errors import DataError
     from keras_classics.training import recipes
     from keras_classics.training.config import TrainConfig, input_sizes
 
@@ -53,11 +55,17 @@ def augment(
     sizes = input_sizes(TrainConfig(folder, network=network, size=size), found, architecture)
     listing = scan(folder, root=root)
     labels = np.array([item.label for item in listing.items])
+    pictures = StoredPictures(listing.storage, [item.name for item in listing.items])
+    indices, skipped = readable(pictures, chosen(labels, len(labels), seed=seed), images)
+    if not len(indices):
+        raise DataError(
+            f"{listing.source}: none of the {len(labels)} images can be read; first {skipped[0]}"
+        )
     sheet = contact_sheet(
-        StoredPictures(listing.storage, [item.name for item in listing.items]),
+        pictures,
         labels,
         listing.classes,
-        indices=chosen(labels, images, seed=seed),
+        indices=indices,
         size=(sizes.train, sizes.train),
         test_size=(sizes.test, sizes.test),
         test_fit=sizes.fit,
@@ -70,6 +78,9 @@ def augment(
     save(sheet, out)
     screen = console()
     screen.print(f"{out}: {_said(found)}", soft_wrap=True, markup=False)
+    remarks = console(error=True)
+    show_skipped(remarks, skipped)
+    show_left_out(remarks, not_read(listing.ignored))
 
 
 def _said(recipe: Recipe) -> str:

@@ -49,10 +49,12 @@ def evaluate(
         console,
         counting,
         show_judgement,
+        show_left_out,
         show_published,
         show_skipped,
     )
     from keras_classics.cli.weights import classifier_of
+    from keras_classics.data.sources import left_out
     from keras_classics.errors import ClassicsError
     from keras_classics.published import published_record
 
@@ -89,6 +91,7 @@ def evaluate(
         )
     else:
         show_skipped(remarks, evaluation.skipped)
+        show_left_out(remarks, left_out(folder))
         title = f"{folder}, {evaluation.part}"
         if weights:
             show_published(remarks, evaluation.judgement, published_record(weights), title)

@@ -140,9 +140,9 @@ def explain(
 
     start()
     from keras_classics.artefact import load
-    from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
     from keras_classics.cli.weights import classifier_of
-    from keras_classics.data.sources import find_images
+    from keras_classics.data.sources import find_images, left_out
     from keras_classics.errors import DataError, ImageError
     from keras_classics.explanation.explain import probe_of
     from keras_classics.explanation.inside import OFFERS
@@ -189,6 +189,7 @@ def explain(
         )
     _show(done)
     show_skipped(remarks, skipped)
+    show_left_out(remarks, left_out(images))
 
 
 def _check_options(how: Offer, told: dict[str, Any]) -> None:
@@ -299,11 +300,13 @@ class _Files:
 
     def of(self, name: str) -> tuple[Path, Path]:
         """The files of an image, or a network, by name; they are new unless they were named."""
+        from keras_classics.training.output import file_stem
+
         if self.picture is not None:
             return self.picture, self.json or self.picture.with_suffix(".json")
         number = 1
         while True:
-            stem = f"{name}-{self.method}" + (f"-{number}" if number > 1 else "")
+            stem = f"{file_stem(name)}-{self.method}" + (f"-{number}" if number > 1 else "")
             picture = self.folder / f"{stem}.png"
             numbers = self.json or self.folder / f"{stem}.json"
             old = picture.exists() or (self.json is None and numbers.exists())

@@ -26,6 +26,7 @@ def named(
     from keras_classics.architectures import catalog, frame
     from keras_classics.artefact import load
     from keras_classics.errors import ClassicsError
+    from keras_classics.regular import why_none
 
     path = Path(network)
     if network not in catalog.CATALOG and (path.is_dir() or path.suffix == ".keras"):
@@ -33,10 +34,12 @@ def named(
             raise ClassicsError("--width and --classes: those of a trained model are fixed.")
         if path.is_dir():
             return load(path).model
+        if not path.is_file():
+            raise ClassicsError(f"{path}: {why_none(path)}.")
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:  # Keras raises whatever the torn part of the file leads to
-            raise ClassicsError(f"{path}: no such file, torn, or not a Keras model.") from error
+            raise ClassicsError(f"{path}: torn, or not a Keras model.") from error
     return frame.build(
         catalog.find(network),
         input_shape=frame.with_channels((size, size), 3) if size else None,

@@ -113,7 +113,8 @@ def _to_file(
     """Write a file; the exit code."""
     from rich.text import Text
 
-    from keras_classics.cli.terminal import console, counting
+    from keras_classics.cli.terminal import console, counting, show_left_out
+    from keras_classics.data.sources import left_out
     from keras_classics.deployment.bulk import predict_to
 
     remarks = console(error=True)
@@ -141,6 +142,7 @@ def _to_file(
         remarks.print(
             f"[yellow]{written.unreadable:,} {noun} cannot be read: see the column error[/]"
         )
+    show_left_out(remarks, left_out(paths))
     remarks.print(Text(f"wrote {written.images:,} rows: {out}"), soft_wrap=True)
     return 0
 
@@ -151,13 +153,15 @@ def _to_output(
     """Print predictions."""
     import json
 
-    from keras_classics.cli.terminal import console, counting, show_skipped
+    from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
+    from keras_classics.data.sources import left_out
     from keras_classics.deployment.bulk import predict
     from keras_classics.deployment.rows import plain
 
     remarks = console(error=True)
     if as_csv:
         show_skipped(remarks, _print_csv(remarks, model, paths, how))
+        show_left_out(remarks, left_out(paths))
         return
     with counting(remarks, "images") as progress:
         predictions = predict(
@@ -174,6 +178,7 @@ def _to_output(
         return
     _show(predictions)
     show_skipped(remarks, predictions.skipped)
+    show_left_out(remarks, left_out(paths))
 
 
 def _print_csv(
@@ -219,7 +224,6 @@ def _show(predictions: Predictions) -> None:
     from rich.text import Text
 
     from keras_classics.cli.terminal import console, new_table, show_table
-    from keras_classics.data.storage import one_line
 
     table = new_table(["image", "class", "then"], ["confidence"])
     table.columns[0].no_wrap = False
@@ -229,7 +233,7 @@ def _show(predictions: Predictions) -> None:
         unsure = prediction.accepted is False
         others = ", ".join(f"{name} {p:.1%}" for name, p in prediction.top[1:])
         table.add_row(
-            Text(one_line(str(prediction.path))),
+            Text(str(prediction.path)),
             Text(prediction.class_name, style="yellow" if unsure else "bold"),
             Text(others, style="dim"),
             f"{prediction.confidence:.1%}{' ?' if unsure else '  ' if marked else ''}",

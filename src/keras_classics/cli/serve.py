@@ -138,6 +138,7 @@ def serve(
     with listen(host, port) as listening:  # before the models are opened, which takes longer
         from keras_classics.cli.backend import start
         from keras_classics.cli.terminal import console
+        from keras_classics.data.storage import one_line
         from keras_classics.deployment.serving.opening import Choice
         from keras_classics.deployment.serving.process import (
             Control,
@@ -152,7 +153,8 @@ def serve(
         job = Job(places, choice.open, settings, host, keys)
 
         def started() -> None:
-            typer.echo(f"{address}  ({', '.join(map(str, places))}; Ctrl-C ends it)")
+            names = one_line(", ".join(map(str, places)))
+            typer.echo(f"{address}  ({names}; Ctrl-C ends it)")
 
         with hangups_ignored():
             if workers > 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
+from rich.text import Span, Text
 
 from keras_classics.data.storage import one_line
 from keras_classics.errors import ImageError
@@ -29,7 +30,15 @@ def console(*, error: bool = False) -> Console:
 
 
 class _Console(Console):
-    """A console whose reader, such as `head`, may have seen enough."""
+    """A console whose reader, such as `head`, may have seen enough.
+
+    The names of files and classes may hold what moves a cursor, or cannot be encoded: it is shown
+    escaped, whatever is printed.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As Rich does it."""
+        super().print(*map(_harmless, objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Output that nobody reads ends the command in peace; remarks that nobody reads do not."""
@@ -38,9 +47,36 @@ class _Console(Console):
             raise SystemExit(0)
 
 
+class _Table(Table):
+    """A table whose cells are single lines."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """As Rich does it."""
+        super().add_row(*(_harmless(cell, lines=False) for cell in cells), **options)
+
+
+def _harmless(shown: Any, *, lines: bool = True) -> Any:
+    """A string or a text with control characters escaped, but for its line breaks if it has any."""
+    if isinstance(shown, str):
+        return "\n".join(map(one_line, shown.split("\n"))) if lines else one_line(shown)
+    if not isinstance(shown, Text):
+        return shown
+    odd = {char for char in shown.plain if one_line(char) != char} - ({"\n"} if lines else set())
+    if not odd:
+        return shown
+    places = [i for i, char in enumerate(shown.plain) if char in odd]
+    parts = shown.divide(sorted({cut for i in places for cut in (i, i + 1)}))
+    return Text.assemble(*(_escaped(part) if part.plain in odd else part for part in parts))
+
+
+def _escaped(char: Text) -> Text:
+    text = one_line(char.plain)
+    return Text(text, char.style, spans=[Span(0, len(text), span.style) for span in char.spans])
+
+
 def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
     """A table of columns of words, cut where the terminal is narrow, and of whole figures."""
-    table = Table(
+    table = _Table(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -49,9 +85,9 @@ def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | No
         pad_edge=False,
     )
     for i, name in enumerate(words):
-        table.add_column(Text(name), overflow="ellipsis", no_wrap=i == 0)
+        table.add_column(Text(one_line(name)), overflow="ellipsis", no_wrap=i == 0)
     for name in figures:
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        table.add_column(Text(one_line(name)), justify="right", no_wrap=True)
     return table
 
 
@@ -113,6 +149,12 @@ def show_skipped(where: Console, skipped: Sequence[ImageError]) -> None:
         where.print(
             Text(one_line(f"  {error}")), soft_wrap=True
         )  # a path that is cut cannot be copied
+
+
+def show_left_out(where: Console, images: str | None) -> None:
+    """Say which images were left out because of their format, if any were."""
+    if images:
+        where.print(f"[yellow]left out {images}[/]", soft_wrap=True)
 
 
 def show_judgement(where: Console, judgement: Judgement, title: str) -> None:

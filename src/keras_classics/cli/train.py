@@ -273,12 +273,13 @@ class Display:
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape
 
-        from keras_classics.cli.terminal import show_skipped
+        from keras_classics.cli.terminal import show_left_out, show_skipped
 
         self.epochs = event.epochs
         show_skipped(self.screen, event.skipped)
         if event.ignored:
             self.screen.print(f"{event.ignored:,} files are no images of a class: ignored")
+        show_left_out(self.screen, event.left_out)
         self.screen.print(
             f"[bold]{escape(event.source)}[/]: {event.classes} classes, "
             f"{event.train:,} images to learn "

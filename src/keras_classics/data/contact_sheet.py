@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_classics.data.augment import augment, rng_for
 from keras_classics.data.mixing import mix, mixing_rng
 from keras_classics.data.views import view
-from keras_classics.errors import OutputError
+from keras_classics.errors import ImageError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,29 @@ def chosen(labels: NDArray[np.integer], number: int, *, seed: int) -> NDArray[np
         label = int(labels[index])
         turns[place] = seen[label] = seen.get(label, -1) + 1
     return order[np.argsort(turns, kind="stable")][:number]
+
+
+def readable(
+    pictures: Pictures, order: Iterable[int], number: int
+) -> tuple[NDArray[np.intp], tuple[ImageError, ...]]:
+    """The first pictures, in an order, that can be read, and the errors of those before them.
+
+    Args:
+        pictures: the data set.
+        order: indices, in which they are tried.
+        number: how many are wanted; all are taken where there are fewer.
+    """
+    found: list[int] = []
+    errors: list[ImageError] = []
+    for index in order:
+        if len(found) == number:
+            break
+        try:
+            pictures.picture(int(index), 1)
+            found.append(int(index))
+        except ImageError as error:
+            errors.append(error)
+    return np.array(found, np.intp), tuple(errors)
 
 
 def contact_sheet(

@@ -35,8 +35,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.data.budget import room
 from keras_classics.data.depth import is_deep, strips, to_8_bits
+from keras_classics.data.formats import foreign
 from keras_classics.data.jpeg import SCAN_LIMIT, Jpeg, has_too_many_scans, read_jpeg
 from keras_classics.errors import ImageError
+from keras_classics.regular import IrregularFileError, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +57,9 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 
 PIXEL_LIMIT = 178_956_970
 """More pixels than this are refused unread: a small file can claim a picture of many gigabytes."""
+
+FILE_LIMIT = 4 * PIXEL_LIMIT
+"""Files of more bytes are refused unread: the largest picture, not compressed."""
 
 _SIGNATURES: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImageFile),
@@ -228,11 +233,11 @@ def guarded(path: Path, data: bytes, opener: type[ImageFile]) -> Iterator[None]:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file; ImageError says why there are none."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, FILE_LIMIT)
+    except IrregularFileError as error:
+        raise ImageError(path, str(error.strerror)) from None
     except FileNotFoundError:
         raise ImageError(path, "no such file") from None
-    except IsADirectoryError:
-        raise ImageError(path, "a folder, not an image") from None
     except PermissionError:
         raise ImageError(path, "permission denied") from None
     except OSError as error:
@@ -244,14 +249,13 @@ def read_bytes(path: Path) -> bytes:
 
 def opener_of(path: Path, data: bytes) -> type[ImageFile]:
     """Pillow's class for the format that the first bytes tell; ImageError for no image."""
+    if form := foreign(path, data):
+        raise ImageError(path, f"{form}, which is not supported; convert it to JPEG or PNG")
     for signature, opener in _SIGNATURES:
         if data.startswith(signature):
             return opener
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebPImageFile
-    # Telephones write these; people rename them.
-    if data[4:8] == b"ftyp":
-        raise ImageError(path, "HEIC or AVIF, which is not supported; convert it to JPEG or PNG")
     raise ImageError(path, "not an image")
 
 

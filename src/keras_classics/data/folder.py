@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_classics.data.decode import IMAGE_SUFFIXES
+from keras_classics.data.formats import not_read
 from keras_classics.data.groups import by_pattern
 from keras_classics.data.listing import (
     SPLIT_NAMES,
@@ -31,6 +32,7 @@ from keras_classics.data.storage import (
 )
 from keras_classics.data.table import TABLE_SUFFIXES, list_table
 from keras_classics.errors import DataError
+from keras_classics.regular import kind_of
 
 _LAYOUT = "put the images of each class into a sub-folder that bears the name of the class"
 
@@ -110,7 +112,7 @@ def _storage(path: Path) -> Folder | Archive:
         return Archive(path)
     raise DataError(
         one_line(
-            f"{path}: is a file, not a folder; give the folder that holds the classes, a .zip of "
+            f"{path}: is {kind_of(mode)}, not a folder; give the folder of the classes, a .zip of "
             "it, or a .csv of paths and labels"
         )
     )
@@ -120,6 +122,8 @@ def _list_folders(storage: Folder | Archive, classes: Sequence[str] | None) -> L
     root = storage.place
     images, ignored = storage.files()
     if not images:
+        if unread := not_read(ignored):
+            raise DataError(one_line(f"{root}: contains no images but {unread}"))
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(one_line(f"{root}: contains no images (looked for {endings}); {_LAYOUT}"))
     found = _found(images, frozenset(classes or ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from keras_classics.data.listing import Listing
 from keras_classics.data.storage import one_line, unreadable
 from keras_classics.errors import DataError, OutputError
+from keras_classics.regular import open_regular
 
 _FIELDS = ("path", "label", "split")
 _GROUP = "group"
@@ -59,7 +61,9 @@ def read_manifest(path: Path | str) -> tuple[dict[str, str], ...]:
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with io.TextIOWrapper(
+            open_regular(path), newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             reader = csv.DictReader(file, strict=True)
             rows = tuple(reader)
             fields = tuple(reader.fieldnames or ())

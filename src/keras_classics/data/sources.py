@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_classics.data.formats import not_read
 from keras_classics.data.storage import (
     Archive,
     Folder,
@@ -43,6 +45,7 @@ def find_images(paths: Paths) -> list[Source]:
     A folder, or a zip archive of one, stands for the images in it at any depth, those that
     `folder.scan` sees, in the order of their paths; a pattern such as `photos/**/*.jpg` for the
     visible files that match. A file that is named is taken whatever its ending, hidden or not.
+    What is no regular file, such as a pipe or a broken link, is taken too: reading refuses it.
 
     Raises:
         DataError: If something named is empty, does not exist, cannot be read, or names no image.
@@ -74,13 +77,40 @@ def each_image(paths: Paths) -> Iterator[Source]:
         raise DataError("no images named: give files, folders or patterns.")
 
 
+def left_out(paths: Paths) -> str | None:
+    """In words, how many images `find_images` leaves out, as their format is not read.
+
+    None where it leaves out none, or they cannot be listed any more.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    try:
+        all_of_them = (_given(named(name), os.fspath(name)).names() for name in given)
+        return not_read(itertools.chain.from_iterable(all_of_them))
+    except DataError:
+        return None
+
+
 @dataclass(frozen=True)
 class _Given:
     """What one name stands for: all images of a storage, or some files."""
 
+    name: str
     whole: Folder | Archive | None
     files: tuple[Path, ...]
-    empty: DataError  # what to raise where there is no image
+    matched: tuple[str, ...]  # by a pattern, images or not
+    problem: str  # where there is no image
+    refused: DataError | None = None  # why there is no telling what stands there
+
+    @property
+    def empty(self) -> DataError:
+        """What to raise where there is no image."""
+        unread = not_read(self.names())
+        problem = f"{self.problem} but {unread}" if unread else self.problem
+        return self.refused or DataError(one_line(f"{self.name}: {problem}."))
+
+    def names(self) -> Iterator[str]:
+        """All files of a storage, or that a pattern matches, images or not."""
+        return iter(self.matched) if self.whole is None else self.whole.names()
 
     def sources(self) -> Iterator[Source]:
         """The images, in order."""
@@ -126,24 +156,29 @@ def _given(path: Path, name: str) -> _Given:
     regular = mode is not None and stat.S_ISREG(mode)
     whole: Folder | Archive | None = None
     files: tuple[Path, ...] = ()
+    matched: tuple[str, ...] = ()
     if mode is not None and (stat.S_ISDIR(mode) or (regular and path.suffix.lower() == ".zip")):
         whole = Archive(path) if regular else Folder(path)
-        problem = "contains no images."
+        problem = "contains no images"
     elif mode is not None:
         files = (path,)
         problem = ""
     elif pattern:
-        files = tuple(_matches(name))
-        problem = "matches no image."
+        matched = _matched(name)
+        files = tuple(_images(matched))
+        problem = "matches no image"
     else:
-        problem = "no such file or folder."
-    return _Given(whole, files, refused or DataError(one_line(f"{name}: {problem}")))
+        problem = "no such file or folder"
+    return _Given(name, whole, files, matched, problem, refused)
 
 
-def _matches(pattern: str) -> list[Path]:
-    matches = map(Path, glob.iglob(pattern, recursive=True))  # noqa: PTH207
+def _matched(pattern: str) -> tuple[str, ...]:
     try:
-        images = set(filter(is_image_name, matches))
+        return tuple(glob.iglob(pattern, recursive=True))  # noqa: PTH207
     except ValueError:  # a null byte, which no name holds
-        return []
-    return sorted(path for path in images if stat.S_ISREG(file_mode(path) or 0))
+        return ()
+
+
+def _images(matched: Iterable[str]) -> list[Path]:
+    images = set(filter(is_image_name, map(Path, matched)))
+    return sorted(path for path in images if not stat.S_ISDIR(file_mode(path) or stat.S_IFDIR))

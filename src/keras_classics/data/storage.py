@@ -24,9 +24,7 @@ import numpy as np
 
 from keras_classics.data import decode
 from keras_classics.errors import DataError, ImageError
-
-MEMBER_LIMIT = 4 * decode.PIXEL_LIMIT
-"""Bytes of a file in an archive, beyond which it is refused: the largest picture, unpacked."""
+from keras_classics.regular import mode_of, open_regular
 
 RATIO_LIMIT = 200
 """Times that a file in an archive may be larger than packed, if it is larger than `RATIO_FROM`."""
@@ -54,7 +52,14 @@ class Storage(Protocol):
         """The folder or the archive, as it was named; files are told as `place / name`."""
 
     def files(self) -> tuple[list[str], list[str]]:
-        """The visible images, by their ending, and the other visible files, both sorted."""
+        """The visible images, by their ending, and the other visible files, both sorted.
+
+        What is no regular file, such as a pipe or a broken link, is told by its ending, too:
+        `read_bytes` refuses it by name.
+        """
+
+    def names(self) -> Iterator[str]:
+        """All visible files one by one, in any order."""
 
     def images(self) -> Iterator[str]:
         """The visible images one by one, in the order of `files`."""
@@ -63,7 +68,7 @@ class Storage(Protocol):
         """The visible folders that stand directly in a folder, sorted; "." is the root."""
 
     def size(self, name: str) -> int | None:
-        """The bytes of a file; None where there is none."""
+        """The bytes of a file, regular or not; None where there is none."""
 
     def head(self, name: str, count: int) -> bytes | None:
         """The first bytes of a file; None where there is no regular file that can be read."""
@@ -84,7 +89,15 @@ class Folder:
         Raises:
             DataError: a folder cannot be read.
         """
-        return _sorted_out(_walk(self.place, "", frozenset()))
+        return _sorted_out(self.names())
+
+    def names(self) -> Iterator[str]:
+        """As in `Storage`.
+
+        Raises:
+            DataError: a folder cannot be read.
+        """
+        return _walk(self.place, "", frozenset())
 
     def images(self) -> Iterator[str]:
         """As in `Storage`; a folder of any size takes the memory of `AT_A_TIME` names.
@@ -104,31 +117,28 @@ class Folder:
         above = [self.place.joinpath(*parts[:depth]) for depth in range(len(parts))]
         try:
             seen = {(status.st_dev, status.st_ino) for status in map(os.stat, above)}
-            return len(seen) == len(above) and path.is_file()  # and on no way round in a circle
+            on_a_circle = len(seen) < len(above)
+            return not on_a_circle and not stat.S_ISDIR(mode_of(path))
         except OSError:
             return False
 
     def folders(self, parent: str) -> list[str]:
         """As in `Storage`."""
-        here = self.place / parent
-        return sorted(
-            entry.name for entry in here.iterdir() if not _hidden(entry.name) and entry.is_dir()
-        )
+        return sorted(name for name, is_folder in _visible(self.place / parent) if is_folder)
 
     def size(self, name: str) -> int | None:
         """As in `Storage`."""
+        path = self.place / name
         try:
-            return (self.place / name).stat().st_size
-        except OSError:  # which decoding will report, with the name of the file
-            return None
+            return path.stat().st_size
+        except OSError:
+            # Of a broken link that of its own: decoding will report it, with the name of the file.
+            return path.lstat().st_size if path.is_symlink() else None
 
     def head(self, name: str, count: int) -> bytes | None:
         """As in `Storage`."""
         try:
-            # Opening a pipe would wait for ever.
-            if not (self.place / name).is_file():
-                return None
-            with (self.place / name).open("rb") as file:
+            with open_regular(self.place / name) as file:
                 return file.read(count)
         except OSError:
             return None
@@ -151,7 +161,7 @@ class Archive:
     def __init__(self, place: Path) -> None:
         self.place = place
         try:
-            self._file = place.open("rb", buffering=0)
+            self._file = open_regular(place)
         except OSError as error:
             raise unreadable(place, error) from None
         weakref.finalize(self, self._file.close)
@@ -168,7 +178,7 @@ class Archive:
         self._made: set[str] = set()
         # The last of two files of one name is the one that unpacking would leave.
         self._row: dict[str, int] = {}
-        self._irregular: set[str] = set()
+        self._links: set[str] = set()
         for row, info in enumerate(infos):
             name = self._checked(info)
             if info.is_dir():
@@ -176,7 +186,7 @@ class Archive:
                 continue
             self._row[name] = row
             if info.create_system == _UNIX and stat.S_ISLNK(info.external_attr >> 16):
-                self._irregular.add(name)
+                self._links.add(name)
         self._members = np.array(
             [
                 (i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type)
@@ -187,9 +197,12 @@ class Archive:
         self._check_overlap()
 
     def files(self) -> tuple[list[str], list[str]]:
-        """As in `Storage`; links are among the other files."""
-        visible = (name for name in self._row if not any(map(_hidden, name.split("/"))))
-        return _sorted_out((name, name not in self._irregular) for name in visible)
+        """As in `Storage`."""
+        return _sorted_out(self.names())
+
+    def names(self) -> Iterator[str]:
+        """As in `Storage`."""
+        return (name for name in self._row if not any(map(_hidden, name.split("/"))))
 
     def images(self) -> Iterator[str]:
         """As in `Storage`; the names of an archive are held with its directory."""
@@ -212,7 +225,7 @@ class Archive:
 
     def head(self, name: str, count: int) -> bytes | None:
         """As in `Storage`."""
-        if name not in self._row or name in self._irregular:
+        if name not in self._row or name in self._links:
             return None
         try:
             return self._unpacked(name, at_most=count)[:count]
@@ -225,9 +238,11 @@ class Archive:
         row = self._row.get(name)
         if row is None:
             raise ImageError(path, "no such file in the archive")
+        if name in self._links:
+            raise ImageError(path, "a symbolic link, which is not followed in an archive")
         _, packed, size, crc, _ = self._members[row].tolist()
-        if size > MEMBER_LIMIT:
-            raise ImageError(path, f"{size:,} bytes, more than the limit of {MEMBER_LIMIT:,}")
+        if size > decode.FILE_LIMIT:
+            raise ImageError(path, f"{size:,} bytes, more than the limit of {decode.FILE_LIMIT:,}")
         if size > RATIO_FROM and size > RATIO_LIMIT * packed:
             raise ImageError(
                 path, f"a bomb: {size:,} bytes packed into {packed:,}, more than {RATIO_LIMIT} to 1"
@@ -316,7 +331,7 @@ def named(path: str | os.PathLike[str]) -> Path:
 
 
 def file_mode(path: Path) -> int | None:
-    """What stands at a path, links followed, in the terms of `stat`; None where there is nothing.
+    """What stands at a path, as `regular.mode_of` tells; None where there is nothing.
 
     `Path.exists` and its like hide or raise what prevents a look, by the version of Python.
 
@@ -324,7 +339,7 @@ def file_mode(path: Path) -> int | None:
         DataError: there is no telling: the permissions or the name forbid it.
     """
     try:
-        return path.stat().st_mode
+        return mode_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:  # the latter for a null byte
@@ -334,8 +349,10 @@ def file_mode(path: Path) -> int | None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a regular file is a zip archive, or says so by its ending."""
+    """Whether something is a regular file and a zip archive, or says so by its ending."""
     try:
+        if not stat.S_ISREG(file_mode(path) or 0):
+            return False
         return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -364,28 +381,25 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == _MACOS_FOLDER
 
 
-def _sorted_out(files: Iterator[tuple[str, bool]]) -> tuple[list[str], list[str]]:
+def _sorted_out(files: Iterator[str]) -> tuple[list[str], list[str]]:
     images: list[str] = []
     others: list[str] = []
-    for name, regular in files:
-        (images if regular and is_image_name(name) else others).append(name)
+    for name in files:
+        (images if is_image_name(name) else others).append(name)
     return sorted(images), sorted(others)
 
 
-def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
-    """Visible files below a folder of the root, and whether each can be read like a file.
-
-    Links that lead nowhere, pipes and devices cannot: opening a pipe would wait for ever.
-    """
+def _walk(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Visible files below a folder of the root."""
     # Links to folders are followed, as data sets are often made of them, but not in a circle.
     seen = _identity(root / folder)
     if seen in above:
         return
-    for name, is_folder, is_file in list(_visible(root / folder)):
+    for name, is_folder in list(_visible(root / folder)):
         if is_folder:
             yield from _walk(root, f"{folder}{name}/", above | {seen})
         else:
-            yield f"{folder}{name}", is_file
+            yield f"{folder}{name}"
 
 
 def _in_order(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
@@ -403,8 +417,8 @@ def _in_order(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Ite
                 name
                 for name in (
                     f"{name}/" if is_folder else name
-                    for name, is_folder, is_file in _visible(here)
-                    if is_folder or (is_file and is_image_name(name))
+                    for name, is_folder in _visible(here)
+                    if is_folder or is_image_name(name)
                 )
                 if name > last
             ),
@@ -428,12 +442,19 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _visible(folder: Path) -> Iterator[tuple[str, bool, bool]]:
-    """What stands in a folder: its name, whether it is a folder, whether a regular file."""
+def _visible(folder: Path) -> Iterator[tuple[str, bool]]:
+    """What stands in a folder: its name, and whether it is a folder itself."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _hidden(entry.name):
-                    yield entry.name, entry.is_dir(), entry.is_file()
+                    yield entry.name, _is_folder(entry)
     except OSError as error:
         raise unreadable(folder, error, _MOVE_IT) from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into what is closed: no fault of the folder it is in
+        return False

@@ -22,6 +22,7 @@ from keras_classics.data.listing import (
 )
 from keras_classics.data.storage import Archive, Folder, one_line, unreadable
 from keras_classics.errors import DataError
+from keras_classics.regular import read_regular
 
 TABLE_SUFFIXES: frozenset[str] = frozenset({".csv", ".tsv"})
 """Endings of tables, in lower case."""
@@ -97,7 +98,7 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     """The names of the columns, and line number and fields of each row."""
     try:
         # Excel begins its files with a mark; names of files need not be Unicode everywhere.
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = read_regular(path).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise unreadable(path, error) from None
     first = text.partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from keras_classics.evaluation.assessment import Assessment, Judged
 from keras_classics.evaluation.comparison import Answers
 from keras_classics.evaluation.metrics import Judgement
 from keras_classics.evaluation.suspects import losses
+from keras_classics.regular import open_regular, read_regular
 
 METRICS = "metrics.json"
 HISTORY = "history.csv"
@@ -40,7 +42,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """
     path = folder / METRICS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular(path))
         if not isinstance(content, dict):
             raise ValueError
     except FileNotFoundError:
@@ -99,7 +101,9 @@ def read_answers(folder: Path) -> Answers:
     content = read_metrics(folder)
     answers = {}
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with io.TextIOWrapper(
+            open_regular(path), newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             for row in csv.DictReader(file, strict=True):
                 if row["split"] == "test":
                     answers[row["path"]] = (row["label"], row["called"])

@@ -333,7 +333,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OutputError: If it cannot be written.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content, indent=1, allow_nan=False)
     write_text(path, text + "\n")
 
 

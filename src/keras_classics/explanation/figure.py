@@ -21,6 +21,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from keras_classics.canvas import canvas
+from keras_classics.data.storage import one_line
 from keras_classics.errors import OutputError
 from keras_classics.explanation.cam import enlarged
 from keras_classics.explanation.probe import Array
@@ -374,4 +375,5 @@ def _figure(value: float) -> str:
 
 
 def _short(name: str, longest: int = LONGEST) -> str:
+    name = one_line(name)
     return name if len(name) <= longest else name[: longest - 1] + "…"

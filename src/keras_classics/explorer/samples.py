@@ -132,7 +132,7 @@ def _held_out(held: Held) -> list[dict[str, str]]:
     """Rows of the manifest: a few of each class in turn, of the test part or else of validation."""
     assert held.artefact is not None
     manifest = held.artefact / MANIFEST
-    if not manifest.is_file():
+    if not os.path.lexists(manifest):
         return []
     rows = read_manifest(manifest)
     for part in ("test", "val"):

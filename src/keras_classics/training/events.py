@@ -53,6 +53,7 @@ class Prepared:
     test: int
     skipped: tuple[ImageError, ...]
     ignored: int  # files that are no images
+    left_out: str | None  # which of these are images that are not read, in words
     network: str
     recipe: str
     width: float

@@ -150,7 +150,7 @@ def judge_again(
         DataError: If there are no images of its held-out part.
     """
     manifest = folder / MANIFEST
-    if not manifest.is_file():
+    if not os.path.lexists(manifest):
         raise ArtefactError(f"{folder}: has no {MANIFEST}, so what was held out is not known.")
     split_of = {row["path"]: row["split"] for row in read_manifest(manifest)}
     card = classifier.card

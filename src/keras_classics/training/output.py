@@ -17,12 +17,20 @@ from filelock import FileLock, Timeout
 from keras_classics.errors import OutputError
 
 LOCK = ".lock"  # in the folder of a run, while a process trains it
+_LONGEST_STEM = 160  # bytes; with what is added before and behind, most file systems take 255
 
 
-def free_name(parent: Path, stem: str) -> Path:
-    """The first of `stem`, `stem-2`, `stem-3`... that does not exist in the parent."""
+def file_stem(name: str) -> str:
+    """A name that is derived from another, without what not every system or terminal takes."""
+    plain = "".join(char for char in name if char.isprintable())
+    return plain.encode()[:_LONGEST_STEM].decode(errors="ignore").strip(". ") or "unnamed"
+
+
+def free_name(parent: Path, name: str) -> Path:
+    """The first of `name`, `name-2`, `name-3`... in the parent that does not exist there."""
+    stem = file_stem(name)
     names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-    return next(parent / name for name in names if not (parent / name).exists())
+    return next(parent / each for each in names if not os.path.lexists(parent / each))
 
 
 def check_outside(out: Path, data: Path) -> None:

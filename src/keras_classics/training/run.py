@@ -18,6 +18,7 @@ from keras_classics.architectures.analysis import analyse
 from keras_classics.artefact import Classifier, folder_id, splits_of, write_artefact
 from keras_classics.card import CARD, RECORD, Card, Preprocessing
 from keras_classics.data.check.run import quick_check
+from keras_classics.data.formats import not_read
 from keras_classics.errors import NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement
@@ -305,6 +306,7 @@ def _prepared(task: Task, network: StartingNetwork, data: Images) -> Prepared:
         **data.counts,
         skipped=data.skipped,
         ignored=len(data.listing.ignored),
+        left_out=not_read(data.listing.ignored),
         network=task.architecture.title,
         recipe=task.recipe.name,
         width=shape.width,

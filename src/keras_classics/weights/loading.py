@@ -18,6 +18,7 @@ import numpy as np
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.surgery import adapt_stem
 from keras_classics.errors import WeightsError
+from keras_classics.regular import why_none
 from keras_classics.weights.keras_files import read_keras
 from keras_classics.weights.tensors import Array, Contents, FileLayer, Placement
 from keras_classics.weights.torch_files import TORCH_SUFFIXES, read_torch
@@ -123,7 +124,7 @@ def read_contents(
         WeightsError: If there is no such file, or it is torn, or of no kind that is known.
     """
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file.")
+        raise WeightsError(f"{path}: {why_none(path)}.")
     if path.suffix in TORCH_SUFFIXES:
         return read_torch(path, targets, architecture, unneeded)
     return read_keras(path, targets)

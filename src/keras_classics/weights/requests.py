@@ -9,6 +9,7 @@ import keras
 
 from keras_classics.architectures.frame import Activation, Architecture
 from keras_classics.errors import WeightsError
+from keras_classics.regular import why_none
 from keras_classics.weights import records
 from keras_classics.weights.download import Progress, fetch
 from keras_classics.weights.loading import load_weights
@@ -34,8 +35,8 @@ def record_of(weights: str | Path, architecture: Architecture) -> PublishedWeigh
         return record
     if not Path(weights).is_file():
         raise WeightsError(
-            f"weights={str(weights)!r}: no such file; use None, 'imagenet', a name that "
-            "`classics weights` lists, or a path."
+            f"weights={str(weights)!r}: {why_none(Path(weights))}; use None, 'imagenet', a name "
+            "that `classics weights` lists, or a path."
         )
     return None
 

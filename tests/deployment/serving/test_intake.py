@@ -57,7 +57,7 @@ REFUSED = {
     "nothing": (b"", 422, "empty"),
     "text": (b"hello", 415, "not an image"),
     "html": (b"<html><script>alert(1)</script>", 415, "not an image"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not an image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "SVG, which is not supported"),
     "pdf": (b"%PDF-1.7", 415, "not an image"),
     "zip": (ZIP, 415, "not an image"),
     "heic": (b"\0\0\0\x18ftypheic" + bytes(50), 415, "HEIC or AVIF"),

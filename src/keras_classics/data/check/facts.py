@@ -22,6 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from keras_classics.data import decode
 from keras_classics.data.check.copies import LEAST_SIDE, perceptual_hash
 from keras_classics.data.depth import is_deep
+from keras_classics.data.formats import foreign
 from keras_classics.errors import ImageError
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ _ENDINGS: dict[type[ImageFile], tuple[str, ...]] = {
 }
 HEAD = 16
 """Bytes of a file that tell its format."""
-
-_PHONE_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
 
 LEAST_RANGE = 1 / 4
 """Of the range of values: a picture that uses less is nearly black, white or of one grey."""
@@ -128,15 +127,14 @@ def look_at_all(
 
 
 def format_of(path: Path, head: bytes) -> str | None:
-    """The format that the first bytes of a file tell, such as "JPG"; None if it is no image.
+    """The format that a file is in, read or not, such as "JPG"; None if it is no image.
 
     Args:
         path: of the file.
         head: `HEAD` bytes of it.
     """
-    # Films begin alike, with other brands.
-    if head[4:8] == b"ftyp":
-        return "HEIC or AVIF" if head[8:12] in _PHONE_BRANDS else None
+    if form := foreign(path, head):
+        return form
     try:
         return _format(decode.opener_of(path, head))
     except ImageError:
