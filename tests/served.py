@@ -9,14 +9,12 @@ from contextlib import contextmanager
 @contextmanager
 def serving(app):
     """The address of a real server, in a thread of its own, on any free port."""
-    import uvicorn
-
-    from keras_classics.web.server import address_of, listen, serve
+    from keras_classics.web.server import Server, address_of, listen, serve
 
     servers = []
 
-    def server_of(config):
-        servers.append(uvicorn.Server(config))
+    def server_of(*settings):
+        servers.append(Server(*settings))
         return servers[0]
 
     ready = threading.Event()

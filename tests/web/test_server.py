@@ -59,7 +59,7 @@ def test_a_port_that_is_not_allowed():
 
 
 def test_who_asks_nothing_is_hung_up_on(serving, monkeypatch):
-    monkeypatch.setattr(server._Impatient, "head_seconds", 0.3)
+    monkeypatch.setattr(server.Connection, "head_seconds", 0.3)
     with serving(nothing) as address:
         host, port = address.removeprefix("http://").rstrip("/").split(":")
         for begin in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
@@ -71,7 +71,7 @@ def test_who_asks_nothing_is_hung_up_on(serving, monkeypatch):
 
 
 def test_a_further_request_is_not_waited_for_either(serving, monkeypatch):
-    monkeypatch.setattr(server._Impatient, "head_seconds", 0.3)
+    monkeypatch.setattr(server.Connection, "head_seconds", 0.3)
     with serving(nothing) as address:
         host, port = address.removeprefix("http://").rstrip("/").split(":")
         whole = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
@@ -87,7 +87,7 @@ def test_a_further_request_is_not_waited_for_either(serving, monkeypatch):
 def test_who_asks_in_time_is_not(serving, monkeypatch):
     import httpx
 
-    monkeypatch.setattr(server._Impatient, "head_seconds", 0.2)
+    monkeypatch.setattr(server.Connection, "head_seconds", 0.2)
     with serving(nothing) as address, httpx.Client() as client:
         assert client.get(address).status_code == 204
         time.sleep(0.4)
@@ -95,7 +95,7 @@ def test_who_asks_in_time_is_not(serving, monkeypatch):
 
 
 def test_who_fetches_the_answer_slowly_but_steadily_gets_all_of_it(serving, monkeypatch):
-    monkeypatch.setattr(server._Impatient, "head_seconds", 0.3)
+    monkeypatch.setattr(server.Connection, "head_seconds", 0.3)
     size = 4 * 1024**2
 
     async def much(scope, _, send):

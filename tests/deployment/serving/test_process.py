@@ -226,7 +226,7 @@ def test_a_hangup_while_the_models_are_opened(folder):
 def test_a_hangup_before_the_first_request(monkeypatch):
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    Control(Server([opened()], lambda _: FakeEngine())).reload()
+    Control().reload()
     assert ended == []
 
 
