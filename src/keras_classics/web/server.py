@@ -78,7 +78,7 @@ class _Transport:
         asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
 
 
-class Connection(H11Protocol):
+class _Connection(H11Protocol):
     """Hangs up where no request comes, a half of one, or nobody fetches the answer.
 
     uvicorn itself would wait for ever.
@@ -297,9 +297,12 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._arriving.discard)
         return True
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> _Connection:
         state = self.lifespan.state
-        return Connection(self.config, self.server_state, state, lambda: self.leaving)
+        return _Connection(self.config, self.server_state, state, self._is_leaving)
+
+    def _is_leaving(self) -> bool:
+        return self.leaving or self.should_exit
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         """Answer who is there, tell them that it was the last time, and end."""
@@ -318,7 +321,7 @@ class Server(uvicorn.Server):
         await super().shutdown()
 
     def _any_idle(self) -> bool:
-        found = cast(set[Connection], self.server_state.connections)
+        found = cast(set[_Connection], self.server_state.connections)
         return any(each.is_idle and not each.transport.is_closing() for each in found)
 
 

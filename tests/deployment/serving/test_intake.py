@@ -291,7 +291,7 @@ def test_chunks(server):
 def test_slow_senders(serving, monkeypatch):
     from keras_classics.web import server as module
 
-    monkeypatch.setattr(module.Connection, "head_seconds", 0.3)
+    monkeypatch.setattr(module._Connection, "head_seconds", 0.3)
     with running(serving, body_seconds=0.4) as server:
         whole = head(server, PNG, "Content-Length: 100")
         letters = [whole[i : i + 1] for i in range(30)]
@@ -311,7 +311,7 @@ def test_slow_readers(serving, monkeypatch):
     """Who asks and never fetches the answers holds neither a connection nor memory."""
     from keras_classics.web import server as module
 
-    monkeypatch.setattr(module.Connection, "head_seconds", 0.3)
+    monkeypatch.setattr(module._Connection, "head_seconds", 0.3)
     with running(serving) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((server.host, server.port))

@@ -18,8 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from deployment.serving.fakes import FakeEngine, encoded, expected, opened, pictures, until
-from keras_classics.deployment.serving.application import Server
+from deployment.serving.fakes import encoded, expected, pictures, until
 from keras_classics.deployment.serving.process import Control, signals_of
 
 PROGRAM = Path(__file__).with_name("program.py")
