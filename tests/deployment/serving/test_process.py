@@ -57,8 +57,12 @@ class Program:
         code = self.process.wait(seconds)
         return code, self.process.stdout.read()
 
-    def close(self):
+    def read(self):
+        """Read all that it has written until its end."""
         self._reading.join()
+
+    def close(self):
+        self.read()
         self.process.stdout.close()
         self.process.stderr.close()
 
