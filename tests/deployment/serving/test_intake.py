@@ -336,7 +336,40 @@ def test_chunks(server):
     assert talk(server, chunked, *pieces, b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
     both = head(server, PNG, "Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close")
     assert talk(server, both, b"0\r\n\r\n").startswith(b"HTTP/1.1 422")  # the chunks count
+    both = head(server, PNG, "Content-Length: 99000000", "Transfer-Encoding: chunked")
+    answer = talk(server, both, *pieces, b"0\r\n\r\n", both)
+    assert answer.startswith(b"HTTP/1.1 200")  # and nothing else is answered there
+    assert (answer.count(b"HTTP/1.1"), answer.count(b"connection: close")) == (1, 1)
     assert talk(server, chunked, b"zz\r\nabc").startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        ("/classify", PNG, 413), ("/classify", f"Content-Type: {FORM}", 413),
+        ("/v2/models/fake/infer", "Content-Type: application/json", 413),
+        ("/classify", "Content-Type: text/html", 415), ("/classify/nobody", PNG, 404),
+        ("/docs", PNG, 405),
+    ],
+)  # fmt: skip
+def test_who_asks_whether_to_send_what_is_refused(server, path, kind, status):
+    asked = head(server, kind, "Expect: 100-continue", "Content-Length: 700000", path=path)
+    since = time.monotonic()
+    answer = talk(server, asked)
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert b"connection: close" in answer
+    assert time.monotonic() - since < 5
+
+
+def test_who_asks_whether_to_send_what_is_taken(server):
+    data = encoded(IMAGE)
+    asked = head(server, PNG, "Expect: 100-continue", f"Content-Length: {len(data)}")
+    with socket.create_connection((server.host, server.port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(asked)
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(data)
+            assert connection.recv(5000).startswith(b"HTTP/1.1 200")
 
 
 def test_slow_senders(serving, monkeypatch):
