@@ -134,6 +134,11 @@ class _Connection(H11Protocol):
         else:
             self._wait_no_longer()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_sending():  # what is dropped
+            self._wait()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_longer()
         self._fetched()
