@@ -29,7 +29,7 @@ import uvicorn
 from keras_classics.explorer.application import application
 from keras_classics.explorer.models import Models, random_network
 from keras_classics.explorer.samples import samples
-from keras_classics.web.server import address_of, listen, serve
+from keras_classics.web.server import Server, address_of, listen, serve
 
 VIEWPORT = {"width": 1440, "height": 900}
 
@@ -189,10 +189,10 @@ def measure(client: httpx.Client, held: Any, repeats: int) -> None:
 @contextmanager
 def serving(app: Any) -> Any:
     """The address of a server in a thread."""
-    servers: list[uvicorn.Server] = []
+    servers: list[Server] = []
 
-    def server_of(config: uvicorn.Config) -> uvicorn.Server:
-        servers.append(uvicorn.Server(config))
+    def server_of(config: uvicorn.Config, begun: Callable[[], None] | None) -> Server:
+        servers.append(Server(config, begun))
         return servers[0]
 
     ready = threading.Event()

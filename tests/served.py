@@ -7,16 +7,17 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def serving(app):
-    """The address of a real server, in a thread of its own, on any free port."""
-    import uvicorn
+def serving(app, servers=None):
+    """The address of a real server, in a thread of its own, on any free port.
 
-    from keras_classics.web.server import address_of, listen, serve
+    The server itself becomes the first of `servers`.
+    """
+    from keras_classics.web.server import Server, address_of, listen, serve
 
-    servers = []
+    servers = [] if servers is None else servers
 
-    def server_of(config):
-        servers.append(uvicorn.Server(config))
+    def server_of(*settings):
+        servers.append(Server(*settings))
         return servers[0]
 
     ready = threading.Event()

@@ -251,6 +251,7 @@ def test_a_sender_that_takes_its_time(serving, held, photographs, path):
 
 def test_a_sender_of_too_much_that_never_ends(serving, held, photographs, monkeypatch):
     monkeypatch.setattr("keras_classics.explorer.bodies.MESSAGE_BYTES", 1000)
+    monkeypatch.setattr("keras_classics.web.server._Connection.head_seconds", 0.3)
     with serving(
         application(Models(held[:1]), photographs, warm=False, body_seconds=0.5)
     ) as address:

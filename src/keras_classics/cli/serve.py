@@ -164,7 +164,7 @@ def serve(
             else:
                 with console(error=True).status("opening"):
                     server = server_for(job)
-                Control(server).run(listening, started)
+                Control().run(server, listening, started)
     typer.echo("ended.")
     leave()
 

@@ -74,34 +74,28 @@ async def body(
         share: Of the room for all bodies.
 
     Raises:
-        HTTPException: 413 if it is larger, 408 if it does not arrive in time.
+        HTTPException: 413 as soon as it is known to be larger, 408 if it does not arrive in time.
         FullError: If there is no room for it beside the others.
     """
+    headers = request.headers
+    # Chunks count, where there are some (RFC 9112, 6.3).
+    declared = 0 if "transfer-encoding" in headers else int(headers.get("content-length", 0))
+    # Who asked before sending (`Expect: 100-continue`) need not send it. Of the others the server
+    # drops what is still to come: a browser that is cut off would not show the answer.
+    if declared > limit:
+        raise HTTPException(413, too_large)
     parts: list[bytes] = []
     size = 0
-    full = False
     try:
         async with asyncio.timeout(seconds):
-            # What is too much is read and dropped: a browser that is cut off while it still sends
-            # would not show the answer.
             async for part in request.stream():
                 size += len(part)
-                kept = size <= limit and not full
-                if kept and share is not None:
-                    kept = share.take(len(part))
-                    full = not kept
-                if kept:
-                    parts.append(part)
-                else:
-                    parts.clear()
-                    if share is not None:
-                        share.give_back()
+                if size > limit:
+                    raise HTTPException(413, too_large)
+                if share is not None and not share.take(len(part)):
+                    raise FullError(max(size, declared))
+                parts.append(part)
     except TimeoutError:
-        late = (408, "the request did not arrive in time.")
-        status, words = (413, too_large) if size > limit else late
-        raise HTTPException(status, words, headers={"connection": "close"}) from None
-    if size > limit:
-        raise HTTPException(413, too_large)
-    if full:
-        raise FullError(size)
+        words = "the request did not arrive in time."
+        raise HTTPException(408, words, headers={"connection": "close"}) from None
     return b"".join(parts)

@@ -8,10 +8,13 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, cast
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from keras_classics.errors import ClassicsError
 
@@ -19,9 +22,63 @@ HEAD_SECONDS = 10.0  # for a request to arrive, up to its body
 SLOWEST = 32 * 1024  # bytes of an answer that its reader fetches in that time, at least
 MOST_CONNECTIONS = 64
 DEFAULT_PORT = 8420
+_WAITING = 2048  # connections that the system keeps until they are taken in
+_PAUSE = 1.0  # seconds until the next try, where no file is left for a connection
+_CLOSE = (b"connection", b"close")
 
 
-class _Impatient(H11Protocol):
+class _Conversation(h11.Connection):
+    """HTTP on one connection, where the last answer says that it is the last."""
+
+    def __init__(self, limit: int, is_last: Callable[[], bool]) -> None:
+        super().__init__(h11.SERVER, limit)
+        self._is_last = is_last
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """The bytes of an event."""
+        if isinstance(event, h11.Response) and self._is_last():
+            kept = [(name, value) for name, value in event.headers if name != b"connection"]
+            event = h11.Response(
+                status_code=event.status_code, headers=[*kept, _CLOSE], reason=event.reason
+            )
+        return super().send_with_data_passthrough(event)
+
+
+class _Transport:
+    """A transport that is closed in two steps while its sender still sends (RFC 9112, 9.6).
+
+    What nobody has read when a socket is closed resets the connection, and the answer may be lost
+    with it. So it says that nothing more comes, and for a moment drops what arrives.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, is_sending: Callable[[], bool], seconds: float
+    ) -> None:
+        self._transport, self._is_sending, self._seconds = transport, is_sending, seconds
+        self.closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be answered."""
+        return self.closed or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Once the answer is on its way."""
+        if self.is_closing():
+            return
+        self.closed = True
+        if not self._is_sending():
+            self._transport.close()
+            return
+        with suppress(OSError):  # it may be gone
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+
+
+class _Connection(H11Protocol):
     """Hangs up where no request comes, a half of one, or nobody fetches the answer.
 
     uvicorn itself would wait for ever.
@@ -29,19 +86,58 @@ class _Impatient(H11Protocol):
     """
 
     head_seconds = HEAD_SECONDS
+    last_seconds = 2.0  # in which a sender may hear that the answer was the last
+    transport: _Transport  # type: ignore[assignment]
     _waiting: asyncio.TimerHandle | None = None
     _fetching: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        is_leaving: Callable[[], bool],
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        limit = config.h11_max_incomplete_event_size
+        assert limit is not None
+        self._is_leaving = is_leaving
+        self.conn = _Conversation(limit, self._is_last)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _is_last(self) -> bool:
+        """Whether nothing more is answered here."""
+        if self._is_leaving() or self.conn.they_are_waiting_for_100_continue:
+            return True
+        # What came between may have counted the other length (RFC 9112, 6.1).
+        names = {name for name, _ in self.headers or ()}
+        return {b"content-length", b"transfer-encoding"} <= names
+
+    def _is_sending(self) -> bool:
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        patient = _Transport(transport, self._is_sending, self.last_seconds)
+        super().connection_made(cast(asyncio.Transport, patient))
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.closed:
+            return
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        if self.is_idle:
             self._wait()
         else:
             self._wait_no_longer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_sending():  # what is dropped
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_longer()
@@ -120,7 +216,7 @@ def listen(host: str, port: int | None) -> socket.socket:
             if os.name == "posix":
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind((address[0], number))
-            opened.listen(128)
+            opened.listen(_WAITING)
         except OSError as error:
             opened.close()
             if error.errno == errno.EADDRINUSE and port is None and number:
@@ -149,12 +245,97 @@ def address_of(listening: socket.socket, host: str) -> str:
     return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, but nothing that was taken in is lost when it ends.
+
+    Attributes:
+        leaving: Whether each answer from now on is the last on its connection.
+    """
+
+    idle_seconds = 1.0  # at the end, in which who is connected may be about to ask
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], None] | None = None) -> None:
+        """A server.
+
+        Args:
+            config: Its settings.
+            begun: Called before the first connection is taken in.
+        """
+        super().__init__(config)
+        self.leaving = False
+        self._begun = begun
+        self._arriving: set[asyncio.Task[Any]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in who connects.
+
+        Not by asyncio's server: when that is closed it drops whom it has accepted this moment, and
+        uvicorn would not hear of who comes a moment later, and answer them until it is killed.
+        """
+        assert sockets
+        await super().startup(sockets=[])
+        (self._listening,) = sockets
+        if self._begun is not None:
+            self._begun()
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> bool:
+        """Take in one who waits at the socket, as other processes may have time for the next."""
+        loop = asyncio.get_running_loop()
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True
+        except OSError:  # no file is left
+            loop.remove_reader(self._listening)
+            loop.call_later(_PAUSE, self._listen)
+            return False
+        connection.setblocking(False)
+        task = loop.create_task(loop.connect_accepted_socket(self._connection, connection))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+        return True
+
+    def _connection(self) -> _Connection:
+        state = self.lifespan.state
+        return _Connection(self.config, self.server_state, state, self._is_leaving)
+
+    def _is_leaving(self) -> bool:
+        return self.leaving or self.should_exit
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
+        """Answer who is there, tell them that it was the last time, and end."""
+        loop = asyncio.get_running_loop()
+        self.leaving = True
+        loop.remove_reader(self._listening)
+        while self._accept():  # whom the system has let in
+            pass
+        self._listening.close()
+        await asyncio.gather(*self._arriving, return_exceptions=True)
+        since = loop.time()
+        while self._any_idle() and loop.time() - since < self.idle_seconds and not self.force_exit:
+            await asyncio.sleep(0.02)
+        if self.config.timeout_graceful_shutdown is not None:
+            self.config.timeout_graceful_shutdown -= round(loop.time() - since)
+        await super().shutdown()
+
+    def _any_idle(self) -> bool:
+        found = cast(set[_Connection], self.server_state.connections)
+        return any(each.is_idle and not each.transport.is_closing() for each in found)
+
+
 def serve(
     app: ASGIApp,
     listening: socket.socket,
     *,
     started: Callable[[], None] | None = None,
-    server_of: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server,
+    server_of: Callable[[uvicorn.Config, Callable[[], None] | None], Server] = Server,
     connections: int = MOST_CONNECTIONS,
     ending_seconds: int = 2,
 ) -> None:
@@ -163,14 +344,13 @@ def serve(
     Args:
         app: What answers.
         listening: Where.
-        started: Called once requests are answered.
-        server_of: Makes the server of its settings.
+        started: Called when requests will be answered.
+        server_of: Makes the server of its settings and `started`.
         connections: At a time; more are told to come later (503).
         ending_seconds: That requests which are being answered have left at the end.
     """
     config = uvicorn.Config(
         app,
-        http=_Impatient,
         ws="none",
         loop="asyncio",
         log_config=None,
@@ -184,15 +364,10 @@ def serve(
         timeout_graceful_shutdown=ending_seconds,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    server = server_of(config)
-
-    async def run() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if server.started and started is not None:
-            started()
-        await serving
-
-    with suppress(KeyboardInterrupt):  # uvicorn ends in order and then passes the signal on
-        asyncio.run(run())
+    server = server_of(config, started)
+    with (
+        suppress(KeyboardInterrupt),  # uvicorn ends in order and then passes the signal on
+        # On every system one that tells when somebody waits at a socket.
+        asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
+    ):
+        runner.run(server.serve(sockets=[listening]))

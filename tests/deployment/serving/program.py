@@ -81,7 +81,7 @@ def main():
 
                     serve_with_workers(job, listening, options.workers, started)
                 else:
-                    Control(server_for(job)).run(listening, started)
+                    Control().run(server_for(job), listening, started)
         except ClassicsError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)

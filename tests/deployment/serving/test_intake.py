@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from deployment.serving.fakes import busy, encoded, pictures, running, until
+from keras_classics.deployment.serving import intake
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,9 @@ FORMS = {
     "cut off": (form_of(part())[:90], FORM, 400, "the form is torn"),
     "no form": (b"hello", FORM, 400, "the form is torn"),
     "nothing": (b"", FORM, 400, "the form is torn"),
-    "no file": (form_of(part(b"")), FORM, 400, "the form holds no file"),
+    "no file": (form_of(part(b"", b"photo.jpg")), FORM, 400, "the form holds no file"),
+    "nothing in it": (form_of(part(b"", b"")), FORM, 400, "the form holds no file"),
+    "no file name and damaged": (form_of(part(b"", b"\x89PNG")), FORM, 415, "file: not an image"),
     "no disposition": (form_of(b"\r\nabc"), FORM, 400, "the form holds no file"),
     "an empty file": (form_of(part(data=b"")), FORM, 422, "a.png: empty"),
     "many parts": (form_of(*[part(data=b"x")] * 65), FORM, 413, "more than 64 parts"),
@@ -182,6 +185,54 @@ def test_forms(server, name):
     answer = server.post("/classify", content=body, headers={"content-type": kind})
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]
+
+
+EXTENDED = "form-data; name=file; filename*="
+HEADERS = {
+    "plain": ('form-data; name="file"; filename="a.png"', "a.png"),
+    "no file name": ('form-data; name="my picture"', "my picture"),
+    "no name at all": ("form-data", "picture"),
+    "no disposition": ("", "picture"),
+    "extended": (EXTENDED + "UTF-8''%e2%82%ac%20rates.png", "€ rates.png"),
+    "extended, quoted": (EXTENDED + "\"utf-8'en'na%C3%AFve.png\"", "naïve.png"),
+    "extended, Latin 1": (EXTENDED + "iso-8859-1''%a3.png", "£.png"),
+    "extended, no charset": (EXTENDED + "no-charset''a.png", "a.png"),
+    "extended, no quotes": (EXTENDED + "a.png", "a.png"),
+    "both": (f'form-data; name="file"; filename="a.png"; {EXTENDED[22:]}UTF-8\'\'b.png', "a.png"),
+    "a path": (EXTENDED + "UTF-8''..%2f..%2fetc%2fpasswd", "passwd"),
+    "controls": (EXTENDED + "UTF-8''a%00%1b%5b31m.png", "a[31m.png"),
+    "in pieces": ("form-data; name=file; filename*0=a; filename*1=.png", "a.png"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_what_a_part_is_called(server, name):
+    disposition, shown = HEADERS[name]
+    for data, status in ((encoded(IMAGE), 200), (b"\xff\0 no image", 415)):
+        lines = f"Content-Disposition: {disposition}\r\n".encode() if disposition else b"A: b\r\n"
+        body = form_of(lines + b"\r\n" + data)
+        answer = server.post("/classify", content=body, headers={"content-type": FORM})
+        assert answer.status_code == status, answer.text
+        if status == 415:
+            assert answer.json()["error"] == f"{shown}: not an image."
+        else:
+            assert len(answer.json()["predictions"]) == 1
+
+
+def test_a_number_without_end_in_a_name():
+    disposition = f"form-data; filename*{'9' * 5000}*=UTF-8''a.png".encode()
+    part = intake._Part({b"content-disposition": disposition}, bytearray(b"abc"))
+    assert intake._file(part) == ("picture", b"abc")
+
+
+def test_fields_of_text_are_left_out(server):
+    files = [
+        ("title", (None, "été")), ("file", ("a.png", encoded(IMAGE))), ("empty", (None, "")),
+        ("other", (None, encoded(IMAGE))), ("dark", (None, encoded(0 * IMAGE, "BMP"))),
+    ]  # fmt: skip
+    answer = server.post("/classify", files=files)
+    names = [each["file"] for each in answer.json()["predictions"]]
+    assert names == ["a.png", "other", "dark"]
 
 
 @pytest.mark.parametrize(
@@ -285,13 +336,46 @@ def test_chunks(server):
     assert talk(server, chunked, *pieces, b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
     both = head(server, PNG, "Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close")
     assert talk(server, both, b"0\r\n\r\n").startswith(b"HTTP/1.1 422")  # the chunks count
+    both = head(server, PNG, "Content-Length: 99000000", "Transfer-Encoding: chunked")
+    answer = talk(server, both, *pieces, b"0\r\n\r\n", both)
+    assert answer.startswith(b"HTTP/1.1 200")  # and nothing else is answered there
+    assert (answer.count(b"HTTP/1.1"), answer.count(b"connection: close")) == (1, 1)
     assert talk(server, chunked, b"zz\r\nabc").startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        ("/classify", PNG, 413), ("/classify", f"Content-Type: {FORM}", 413),
+        ("/v2/models/fake/infer", "Content-Type: application/json", 413),
+        ("/classify", "Content-Type: text/html", 415), ("/classify/nobody", PNG, 404),
+        ("/docs", PNG, 405),
+    ],
+)  # fmt: skip
+def test_who_asks_whether_to_send_what_is_refused(server, path, kind, status):
+    asked = head(server, kind, "Expect: 100-continue", "Content-Length: 700000", path=path)
+    since = time.monotonic()
+    answer = talk(server, asked)
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert b"connection: close" in answer
+    assert time.monotonic() - since < 5
+
+
+def test_who_asks_whether_to_send_what_is_taken(server):
+    data = encoded(IMAGE)
+    asked = head(server, PNG, "Expect: 100-continue", f"Content-Length: {len(data)}")
+    with socket.create_connection((server.host, server.port), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(asked)
+            assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(data)
+            assert connection.recv(5000).startswith(b"HTTP/1.1 200")
 
 
 def test_slow_senders(serving, monkeypatch):
     from keras_classics.web import server as module
 
-    monkeypatch.setattr(module._Impatient, "head_seconds", 0.3)
+    monkeypatch.setattr(module._Connection, "head_seconds", 0.3)
     with running(serving, body_seconds=0.4) as server:
         whole = head(server, PNG, "Content-Length: 100")
         letters = [whole[i : i + 1] for i in range(30)]
@@ -311,7 +395,7 @@ def test_slow_readers(serving, monkeypatch):
     """Who asks and never fetches the answers holds neither a connection nor memory."""
     from keras_classics.web import server as module
 
-    monkeypatch.setattr(module._Impatient, "head_seconds", 0.3)
+    monkeypatch.setattr(module._Connection, "head_seconds", 0.3)
     with running(serving) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((server.host, server.port))

@@ -35,7 +35,7 @@ def test_every_address_is_in_it(server, document):
         (path, method.upper()) for path, methods in document["paths"].items() for method in methods
     }
     assert told == routes
-    assert len(told) == 18
+    assert len(told) == 19
     assert document["openapi"] == "3.1.0"
     names = [facts["operationId"] for m in document["paths"].values() for facts in m.values()]
     assert len(set(names)) == len(names)

@@ -18,8 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from deployment.serving.fakes import FakeEngine, encoded, expected, opened, pictures, until
-from keras_classics.deployment.serving.application import Server
+from deployment.serving.fakes import encoded, expected, pictures, until
 from keras_classics.deployment.serving.process import Control, signals_of
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -58,8 +57,12 @@ class Program:
         code = self.process.wait(seconds)
         return code, self.process.stdout.read()
 
-    def close(self):
+    def read(self):
+        """Read all that it has written until its end."""
         self._reading.join()
+
+    def close(self):
+        self.read()
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -226,7 +229,7 @@ def test_a_hangup_while_the_models_are_opened(folder):
 def test_a_hangup_before_the_first_request(monkeypatch):
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    Control(Server([opened()], lambda _: FakeEngine())).reload()
+    Control().reload()
     assert ended == []
 
 

@@ -54,7 +54,7 @@ def file_input(files):
     return tensor.set_data_from_numpy(np.array(files, dtype=object))
 
 
-def test_health_and_what_it_is(client):
+def test_health_and_what_it_is(server, client):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("fake")
@@ -62,6 +62,7 @@ def test_health_and_what_it_is(client):
     assert not client.is_model_ready("fake", "2")
     assert not client.is_model_ready("nobody")
     metadata = client.get_server_metadata()
+    assert server.get("/v2/").json() == server.get("/v2").json() == metadata
     assert metadata["name"] == "keras-classics"
     assert set(metadata["extensions"]) == {
         "binary_tensor_data", "classification", "model_configuration"
@@ -71,10 +72,11 @@ def test_health_and_what_it_is(client):
 def test_what_a_model_takes_and_gives(client):
     found = client.get_model_metadata("fake")
     assert found["versions"] == ["10", "9", "1"]
-    assert found["platform"] == "keras"
+    assert found["platform"] == "keras_keras"
+    one = {"optional": True, "one_of": ["image", "file"]}
     assert found["inputs"] == [
-        {"name": "image", "datatype": "UINT8", "shape": [-1, *SIZE, 3]},
-        {"name": "file", "datatype": "BYTES", "shape": [-1]},
+        {"name": "image", "datatype": "UINT8", "shape": [-1, *SIZE, 3], "parameters": one},
+        {"name": "file", "datatype": "BYTES", "shape": [-1], "parameters": one},
     ]
     assert found["outputs"] == [
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(NAMES)]}
@@ -87,6 +89,8 @@ def test_the_settings_as_triton_writes_them(client):
     config = client.get_model_config("fake", "9")
     assert config["name"] == "fake"
     assert config["max_batch_size"] == 64
+    assert (config["platform"], config["backend"]) == ("", "keras")
+    assert [each["optional"] for each in config["input"]] == [True, True]
     assert config["input"][0]["dims"] == [*SIZE, 3]
     assert config["output"][0] == {
         "name": "probabilities", "data_type": "TYPE_FP32", "dims": [len(NAMES)]
@@ -217,15 +221,33 @@ def test_errors_as_the_client_reads_them(client):
     assert error.value.status() == "415"
 
 
-def test_files_within_json(server):
+@pytest.mark.parametrize(
+    ("shape", "nested"), [([2], False), ([2, 1], False), ([2, 1], True), ([2, 1, 1], True)]
+)
+def test_files_within_json(server, shape, nested):
     images = pictures(2)
     data = [base64.b64encode(encoded(image)).decode() for image in images]
-    tensor = {"name": "file", "shape": [2], "datatype": "BYTES", "data": data}
+    if nested:
+        data = np.reshape(np.array(data, object), shape).tolist()
+    tensor = {"name": "file", "shape": shape, "datatype": "BYTES", "data": data}
     answer = server.post("/v2/models/fake/versions/1/infer", json={"inputs": [tensor]}).json()
     assert answer["outputs"][0]["shape"] == [2, len(NAMES)]
     np.testing.assert_allclose(
         np.reshape(answer["outputs"][0]["data"], (2, -1)), expected(images), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_files_one_in_each_row(client, binary):
+    """As clients send a batch of texts."""
+    images = pictures(2)
+    files = [encoded(image) for image in images]
+    if not binary:
+        files = [base64.b64encode(data) for data in files]
+    tensor = triton.InferInput("file", [2, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array(files, object).reshape(2, 1), binary_data=binary)
+    found = client.infer("fake", [tensor], model_version="1").as_numpy("probabilities")
+    np.testing.assert_array_equal(found, expected(images))
 
 
 def test_nested_data(server):
@@ -237,6 +259,36 @@ def test_nested_data(server):
     np.testing.assert_allclose(
         np.reshape(answer["outputs"][0]["data"], (2, -1)), expected(images), rtol=1e-6
     )
+
+
+def test_each_request_is_answered_alone(server, client):
+    """A sequence would be another question; none at all is as Triton's clients write it, too."""
+    for options in ({"sequence_id": 42}, {"sequence_id": "a", "sequence_start": True}):
+        with pytest.raises(triton.InferenceServerException, match="sequence_id: sequences are not"):
+            client.infer("fake", [image_input(pictures(1))], **options)
+    for name in ("sequence_start", "sequence_end"):
+        answer = server.infer(pictures(1), parameters={name: True})
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith(f"{name}: sequences are not supported")
+    for none in (0, "", None):
+        parameters = {"sequence_id": none, "sequence_start": False, "sequence_end": False}
+        assert server.infer(pictures(1), parameters=parameters).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("engine", "platform", "tritons"),
+    [
+        ("keras", "keras_keras", ""), ("openvino", "openvino_ir", ""),
+        ("onnxruntime", "onnx_onnxv1", "onnxruntime_onnx"),
+    ],
+)  # fmt: skip
+def test_platforms(serving, engine, platform, tritons):
+    fake = FakeEngine()
+    fake.name = engine
+    with running(serving, opened(engine=fake)) as server:
+        assert server.get("/v2/models/fake").json()["platform"] == platform
+        config = server.get("/v2/models/fake/config").json()
+        assert (config["platform"], config["backend"]) == (tritons, engine)
 
 
 def test_the_client_s_time_limit(serving):
@@ -300,6 +352,10 @@ BAD = {
     "below": (changed(data=[-1] * COUNT), "from 0 to 255"),
     "larger than any": (changed(data=[10**40] * COUNT), "integers"),
     "ragged": (changed(data=[[1, 2], [3]]), "ragged"),
+    "nested otherwise": (
+        changed(data=np.zeros((1, SIZE[1], SIZE[0], 3), int).tolist()),
+        f"must be {COUNT} integers, flat or nested as the shape says",
+    ),
     "no data": (changed(data=None), "data or binary_data_size is missing"),
     "shared": (changed(parameters={"shared_memory_region": "a"}), "shared memory"),
     "size and data": (changed(parameters={"binary_data_size": COUNT}), "send one of the two"),
@@ -311,6 +367,18 @@ BAD = {
     ),
     "no strings": (
         {"inputs": [{"name": "file", "shape": [1], "datatype": "BYTES", "data": [7]}]}, "1 strings"
+    ),
+    "strings nested otherwise": (
+        {"inputs": [
+            {"name": "file", "shape": [2, 1], "datatype": "BYTES", "data": [["AA", "AA"]]}
+        ]},
+        "must be 2 strings, flat or nested as the shape says",
+    ),
+    "ragged strings": (
+        {"inputs": [
+            {"name": "file", "shape": [2, 1], "datatype": "BYTES", "data": [["AA"], "AA"]}
+        ]},
+        "must be 2 strings in base64",
     ),
     "file of numbers": (
         {"inputs": [{"name": "file", "shape": [1], "datatype": "UINT8", "data": [7]}]}, "BYTES"

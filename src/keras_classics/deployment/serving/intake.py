@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import collapse_rfc2231_value
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +63,7 @@ class _Part:
 
 
 def pictures_of_form(body: bytes, content_type: str, most: int) -> list[tuple[str, bytes]]:
-    """Names and bytes of the files of a multipart form; its other fields are left out.
+    """Names and bytes of the files of a multipart form; fields of text are left out.
 
     Args:
         body: Of the request.
@@ -119,17 +121,33 @@ def pictures_of_form(body: bytes, content_type: str, most: int) -> list[tuple[st
         raise ClassicsError("the form is torn: it ends before its last boundary.")
     files = [found for part in parts if (found := _file(part)) is not None]
     if not files:
-        raise ClassicsError("the form holds no file; send pictures as files, with a file name.")
+        raise ClassicsError("the form holds no file; send some (curl: -F file=@photo.jpg).")
     return files
 
 
 def _file(part: _Part) -> tuple[str, bytes] | None:
-    disposition = part.headers.get(b"content-disposition", b"")
-    _, options = parse_options_header(disposition)
-    if b"filename" not in options:
-        return None
-    name = options[b"filename"].decode("utf-8", errors="replace")
+    """Name and bytes of a file; None of a field, which is text without a file name."""
+    header = Message()  # which knows `filename*`, too; python_multipart leaves that out
+    disposition = part.headers.get(b"content-disposition", b"").decode("utf-8", errors="replace")
+    header["Content-Disposition"] = disposition
+    try:
+        name = header.get_filename()
+        field_name = header.get_param("name", "", header="content-disposition")
+    except ValueError:  # a number of thousands of digits in it
+        name, field_name = "", ""
+    if name is None:
+        if _is_text(part.data):
+            return None
+        name = collapse_rfc2231_value(field_name)
     return name or NAMELESS, bytes(part.data)
+
+
+def _is_text(data: bytearray) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
 
 
 def fitted(data: bytes, name: str, shape: Preprocessing, settings: Settings) -> Images:

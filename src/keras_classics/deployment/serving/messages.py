@@ -57,13 +57,21 @@ class TensorMetadata(Message):
     shape: list[int] = Field(description="-1 is the number of pictures.")
 
 
+class InputMetadata(TensorMetadata):
+    """A tensor that a model takes, or another one in its place."""
+
+    parameters: Parameters = Field(
+        description="optional: it need not be sent; one_of: the inputs of which a request has one."
+    )
+
+
 class ModelMetadata(Message):
     """What a model takes and gives."""
 
     name: str
     versions: list[str] = Field(description="The newest first.")
     platform: str
-    inputs: list[TensorMetadata] = Field(description="One of them is to be sent.")
+    inputs: list[InputMetadata] = Field(description="A request has one of them.")
     outputs: list[TensorMetadata]
     parameters: Parameters = Field(
         description="class_names, network, engine, precision, and the reject threshold."
@@ -125,12 +133,14 @@ class InputTensor(Message):
 
     name: str = Field(description="image: decoded pictures; file: image files.")
     shape: list[Size] = Field(
-        min_length=1, max_length=4, description="[n, height, width, 3] of image, [n] of file."
+        min_length=1,
+        max_length=4,
+        description="[n, height, width, 3] of image, [n] or [n, 1] of file.",
     )
     datatype: str = Field(description="UINT8 of image, BYTES of file.")
     parameters: Parameters | None = None
     data: list[Any] | None = Field(
-        None, description="Integers, flat or nested; of file base64 strings."
+        None, description="Integers, flat or nested as the shape says; of file base64 strings."
     )
 
 
@@ -142,7 +152,7 @@ class RequestedOutput(Message):
 
 
 class InferRequest(Message):
-    """A request for inference."""
+    """A request for inference; `timeout` (microseconds) is how long its sender waits."""
 
     id: str | None = None
     parameters: Parameters | None = None

@@ -59,6 +59,8 @@ def operations(
     found += [
         Operation("GET", "/v2", "server", "What the server is", protocol.server,
                   messages.ServerMetadata),
+        Operation("GET", "/v2/", "server_", "The same", protocol.server,
+                  messages.ServerMetadata),  # as the protocol's own OpenAPI document writes it
         Operation("GET", "/v2/health/live", "live", "Whether the server runs", protocol.live,
                   messages.Live),
         Operation("GET", "/v2/health/ready", "ready", "Whether the server takes requests",

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -25,7 +25,7 @@ from keras_classics.deployment.serving.reload import engine_facts
 from keras_classics.deployment.serving.settings import THREADS, Settings
 from keras_classics.deployment.serving.shelf import Open, open_place
 from keras_classics.streams import forget
-from keras_classics.web.server import serve
+from keras_classics.web import server as web
 
 _ENDING_SECONDS = 5  # that requests may take beyond their timeout
 _LEAVING_SECONDS = 2.0  # for threads and models to end, when all requests are answered
@@ -68,11 +68,12 @@ def leave(seconds: float = _LEAVING_SECONDS) -> None:
         if thread.name.startswith(THREADS):
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
-                _go()
+                go()
     _flush()
 
 
-def _go() -> NoReturn:
+def go() -> NoReturn:
+    """End the process now, with 0; taking the interpreter apart would last a second or more."""
     _flush()
     os._exit(0)
 
@@ -100,36 +101,38 @@ def hangups_ignored() -> Iterator[None]:
 
 
 class Control:
-    """Tells a running server what to do, from any thread or signal."""
+    """Tells a server what to do, from any thread or signal, even before it runs."""
 
-    def __init__(self, server: Server, *, signals: bool = True) -> None:
-        """Of a server that is about to run.
+    def __init__(self, *, signals: bool = True) -> None:
+        """Of a server that is going to run.
 
         Args:
-            server: Which.
             signals: Whether it obeys SIGTERM, SIGINT and SIGHUP; else it ignores them.
         """
-        self._server = server
         self._signals = signals
-        self._uvicorn: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._again = False  # whether it is to look at the folders once it runs
         self._deadline: threading.Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, listening: socket.socket, started: Callable[[], None] | None = None) -> None:
+    def run(
+        self, server: Server, listening: socket.socket, started: Callable[[], None] | None = None
+    ) -> None:
         """Serve until it is ended."""
-        journal = self._server.journal
+        self._server = server
+        journal, settings = server.journal, server.settings
 
         def begun() -> None:
             self._loop = asyncio.get_running_loop()
-            journal.note("start", models=[engine_facts(served) for served in self._server.shelf])
+            if self._again:
+                self._reload()
+            journal.note("start", models=[engine_facts(served) for served in server.shelf])
             if started is not None:
                 started()
 
-        settings = self._server.settings
         with libraries_heard(journal):
-            serve(
-                self._server,
+            web.serve(
+                server,
                 listening,
                 started=begun,
                 server_of=self._made,
@@ -148,13 +151,15 @@ class Control:
 
     def reload(self) -> None:
         """Look at the folders of the models now, unless they were opened this moment."""
-        if self._loop is not None:
+        if self._loop is None:
+            self._again = True
+        else:
             self._loop.call_soon_threadsafe(self._reload)
 
     def _end(self) -> None:
         if self._server.desk.draining:
             return
-        self._server.desk.draining = True
+        self._server.desk.draining = self._web.leaving = True
         settings = self._server.settings
         self._server.journal.note("drain", linger=settings.linger)
         # An engine that hangs, and a model that is being opened, cannot be told to stop.
@@ -165,20 +170,19 @@ class Control:
 
     def _give_up(self) -> None:
         self._server.journal.note("end", error="something did not end, and was left behind.")
-        _go()
+        go()
 
     def _exit(self) -> None:
-        assert self._uvicorn is not None
-        self._uvicorn.should_exit = True
+        self._web.should_exit = True
 
     def _reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self._server.reloader.look(again=True))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _made(self, config: uvicorn.Config) -> uvicorn.Server:
-        self._uvicorn = _Quiet(config, self._handlers)
-        return self._uvicorn
+    def _made(self, config: uvicorn.Config, begun: Callable[[], None] | None) -> web.Server:
+        self._web = _Quiet(config, begun, self._handlers)
+        return self._web
 
     @contextmanager
     def _handlers(self) -> Generator[None, None, None]:
@@ -210,14 +214,19 @@ def signals_of(names: Sequence[str]) -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
-class _Quiet(uvicorn.Server):
+class _Quiet(web.Server):
     """uvicorn would send itself the signal again at the end, and not end with 0."""
 
-    def __init__(self, config: uvicorn.Config, handlers: Callable[[], object]) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        begun: Callable[[], None] | None,
+        handlers: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        super().__init__(config, begun)
         self._handlers = handlers
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        with self._handlers():  # type: ignore[attr-defined]
+        with self._handlers():
             yield

@@ -31,11 +31,11 @@ from keras_classics.deployment.serving.tensors import (
     write_inference,
 )
 
-PLATFORMS = {
-    "keras": "keras",
-    "openvino": "openvino_ir",
-    "onnxruntime": "onnxruntime_onnx",
-}
+# PROJECT_FORMAT, as the protocol wants it; it has a name of its own for ONNX alone.
+PLATFORMS = {"keras": "keras_keras", "openvino": "openvino_ir", "onnxruntime": "onnx_onnxv1"}
+# Triton has a name of its own for ONNX, too, and for the others only that of the backend.
+_TRITONS = {"onnxruntime": "onnxruntime_onnx"}
+_ONE_OF = {"optional": True, "one_of": [IMAGE, FILE]}
 _WORTH_COMPRESSING = 512  # bytes
 
 
@@ -75,10 +75,15 @@ class Protocol:
                 versions=self._desk.shelf.versions(served.place.name),
                 platform=PLATFORMS[served.engine.name],
                 inputs=[
-                    messages.TensorMetadata(
-                        name=IMAGE, datatype="UINT8", shape=[-1, height, width, 3]
+                    messages.InputMetadata(
+                        name=IMAGE,
+                        datatype="UINT8",
+                        shape=[-1, height, width, 3],
+                        parameters=_ONE_OF,
                     ),
-                    messages.TensorMetadata(name=FILE, datatype="BYTES", shape=[-1]),
+                    messages.InputMetadata(
+                        name=FILE, datatype="BYTES", shape=[-1], parameters=_ONE_OF
+                    ),
                 ],
                 outputs=[
                     messages.TensorMetadata(
@@ -110,7 +115,7 @@ class Protocol:
         return answer(
             messages.ModelConfig(
                 name=served.place.name,
-                platform=PLATFORMS[served.engine.name],
+                platform=_TRITONS.get(served.engine.name, ""),
                 backend=served.engine.name,
                 max_batch_size=settings.queue,
                 input=[

@@ -100,6 +100,7 @@ def read_inference(
     text, binary = body[:length], body[length:]
     _check_size(text, SMALL_JSON if binary else settings.json_bytes, settings.json_values)
     request = _request(text)
+    _check_parameters(request.parameters or {})
     tensor, rest = _only_input(request, binary, header_length is not None)
     count = tensor.shape[0]
     if count < 1:
@@ -179,6 +180,15 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON")
 
 
+def _check_parameters(parameters: dict[str, Any]) -> None:
+    """Refuse what would change the answer, were it not ignored."""
+    for name in ("sequence_id", "sequence_start", "sequence_end"):
+        if parameters.get(name) not in (None, 0, "", False):  # these ask for nothing
+            raise ClassicsError(
+                f"{name}: sequences are not supported; each request is answered alone."
+            )
+
+
 def _only_input(
     request: InferRequest, binary: bytes, divided: bool
 ) -> tuple[InputTensor, bytes | None]:
@@ -212,6 +222,21 @@ def _only_input(
     return tensor, binary
 
 
+def _values(tensor: InputTensor, what: str, dtype: type | None = None) -> npt.NDArray[Any]:
+    """The data within JSON, which is flat or nested as the shape says."""
+    count = math.prod(tensor.shape)
+    try:
+        values = np.array(tensor.data, dtype)
+    except (ValueError, OverflowError, RecursionError):
+        raise ClassicsError(f"{tensor.name}: data is ragged or no {what}.") from None
+    kinds = "iu" if dtype is None else "O"
+    if values.dtype.kind not in kinds or values.shape not in ((count,), tuple(tensor.shape)):
+        raise ClassicsError(
+            f"{tensor.name}: data must be {count} {what}, flat or nested as the shape says."
+        )
+    return values
+
+
 def _images(tensor: InputTensor, binary: bytes | None, size: tuple[int, int]) -> Images:
     height, width = size
     if tensor.datatype != "UINT8":
@@ -226,12 +251,7 @@ def _images(tensor: InputTensor, binary: bytes | None, size: tuple[int, int]) ->
         if len(binary) != count:
             raise ClassicsError(f"{IMAGE}: {len(binary)} bytes; shape {tensor.shape} has {count}.")
         return np.frombuffer(binary, np.uint8).reshape(tensor.shape)
-    try:
-        values = np.array(tensor.data)
-    except (ValueError, OverflowError, RecursionError):
-        raise ClassicsError(f"{IMAGE}: data is ragged or no integers.") from None
-    if values.size != count or values.dtype.kind not in "iu":
-        raise ClassicsError(f"{IMAGE}: data must be {count} integers, as the shape says.")
+    values = _values(tensor, "integers")
     if values.min() < 0 or values.max() > 255:
         raise ClassicsError(f"{IMAGE}: integers from 0 to 255 are needed.")
     return values.astype(np.uint8).reshape(tensor.shape)
@@ -245,10 +265,9 @@ def _files(tensor: InputTensor, binary: bytes | None) -> tuple[bytes, ...]:
         raise ClassicsError(f"{FILE}: shape {tensor.shape}; [n] is needed.")
     if binary is not None:
         return _elements(binary, count)
-    assert tensor.data is not None
-    data = tensor.data
-    if len(data) != count or not all(isinstance(text, str) for text in data):
-        raise ClassicsError(f"{FILE}: data must be {count} strings, as the shape says.")
+    data = _values(tensor, "strings", object).ravel().tolist()
+    if not all(isinstance(text, str) for text in data):
+        raise ClassicsError(f"{FILE}: data must be {count} strings in base64.")
     try:
         return tuple(base64.b64decode(text, validate=True) for text in data)
     except (binascii.Error, ValueError):

@@ -29,7 +29,7 @@ from keras_classics.deployment.serving.metrics import MULTIPLE
 from keras_classics.deployment.serving.process import (
     Control,
     Job,
-    leave,
+    go,
     longest_end,
     server_for,
     signals_of,
@@ -202,31 +202,30 @@ def work(job: Job, listening: socket.socket, pipe: Connection) -> None:
     """What a worker does."""
     for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP")):
         signal.signal(number, signal.SIG_IGN)
+    control = Control(signals=False)
+    # It is told to end while it opens its models, too: it would take in whom nobody else does.
+    threading.Thread(target=_obey, args=(pipe, control), daemon=True).start()
     try:
         server = server_for(job)
     except ClassicsError as error:
         pipe.send(str(error))
         sys.exit(2)
-    control = Control(server, signals=False)
-
-    def listen() -> None:
-        while True:
-            try:
-                word = pipe.recv()
-            except (EOFError, OSError):  # the parent is gone
-                word = END
-            if word == END:
-                control.end()
-                return
-            control.reload()
-
-    def started() -> None:
-        threading.Thread(target=listen, daemon=True).start()
-        pipe.send(READY)
-
     with listening:
-        control.run(listening, started)
-    leave()
+        control.run(server, listening, lambda: pipe.send(READY))
+    go()
+
+
+def _obey(pipe: Connection, control: Control) -> None:
+    """What the parent says."""
+    while True:
+        try:
+            word = pipe.recv()
+        except (EOFError, OSError):  # the parent is gone
+            word = END
+        if word == END:
+            control.end()
+            return
+        control.reload()
 
 
 @contextmanager
