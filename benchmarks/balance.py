@@ -66,7 +66,7 @@ def measure(folder: Path, rare: set[str], network: str, balance: Balance, seed: 
         run = train(TrainConfig(folder, network=network, balance=balance, seed=seed, out=out))
     if run.judgement is None:
         raise KeyboardInterrupt
-    classes = run.judgement.classes
+    classes = [figures for figures in run.judgement.classes if figures.support]
     result = Result(
         100 * statistics.mean(figures.recall for figures in classes if figures.name in rare),
         100 * statistics.mean(figures.recall for figures in classes if figures.name not in rare),

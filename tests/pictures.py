@@ -47,3 +47,27 @@ def state(folder):
         )
         for path in sorted(folder.rglob("*"))
     }
+
+
+def no_pictures(pictures):
+    """What a network must not take for pictures (n, h, w, 3), made of some, and what it says."""
+    height, width = pictures.shape[1:3]
+    shape = rf"\(n, {height}, {width}, 3\) or, of one picture, \({height}, {width}, 3\) is needed"
+    numbers = r"pixels are whole numbers from 0 to 255"
+    return [
+        (np.zeros((2, height + 28, width + 8, 3), np.uint8), rf"^images: shape .*; {shape}"),
+        (pictures[:, : height // 2], rf"^images: shape .*; {shape}"),
+        (np.moveaxis(pictures, -1, 1), rf"^images: shape .*; {shape}"),
+        (pictures[..., :1], rf"^images: shape .*; {shape}"),
+        (pictures[0, ..., 0], rf"^images: shape .*; {shape}"),
+        (pictures[None], rf"^images: shape .*; {shape}"),
+        ([pictures[0], pictures[1][1:]], rf"^images\[1\]: shape .*; {shape}"),
+        ([pictures[0][1:], pictures[1]], rf"^images\[0\]: shape .*; {shape}"),
+        ([[[1, 2, 3], [4, 5]]], r"^images: .*inhomogeneous"),
+        (pictures / 255, rf"^images: float64 numbers; {numbers} .*np.rint\(255 \* images\)"),
+        ([pictures[0], pictures[1] / np.float32(255)], rf"^images: float32 numbers; {numbers}"),
+        (pictures > 100, rf"^images: bool numbers; {numbers}"),
+        (["photo.jpg"], rf"^images: <U9 numbers; {numbers}"),
+        (pictures.astype(int) - 256, rf"^images: numbers from -\d+ to -\d+; {numbers}"),
+        (pictures.astype(int) + 256, rf"^images: numbers from \d+ to \d+; {numbers}"),
+    ]

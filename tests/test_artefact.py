@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from keras_classics import Classifier, load
 from keras_classics.data.fit import load_image
-from keras_classics.errors import ArtefactError, DataError
-from pictures import CLASSES, write_pictures
+from keras_classics.errors import ArtefactError, ClassicsError, DataError
+from keras_classics.explanation.explain import probe_of
+from pictures import CLASSES, no_pictures, write_pictures
 
 
 @pytest.fixture
@@ -262,3 +264,67 @@ def test_all_confidences_are_those_of_the_temperature(copy, shapes):
 def test_a_calibration_that_cannot_be(copy, wrong):
     with pytest.raises(ArtefactError, match="not the description"):
         calibrated(copy, wrong)
+
+
+@pytest.fixture
+def decoded(shapes):
+    """60 pictures at the size of the network."""
+    return np.stack([load_image(path, (32, 32), "crop") for path in sorted(shapes.glob("*/*"))])
+
+
+@pytest.mark.backends
+def test_any_number_of_threads_may_use_a_classifier(artefact, shapes, decoded):
+    classifier = load(artefact)
+    probe = probe_of(classifier)
+    inputs = classifier.inputs(decoded[:2])
+    names = [p.class_name for p in classifier.predict(shapes / "circle")]
+    rows = classifier.probabilities(decoded)
+    classifier = load(artefact)  # nothing compiled yet
+
+    def ask(turn):
+        n = 1 + turn % 7
+        if turn % 4 == 0:
+            found = classifier.predict(shapes / "circle", batch_size=8)
+            return [p.class_name for p in found] == names
+        if turn % 4 == 1:
+            probe.gradients(inputs, [probe.ends[0]])
+            return np.allclose(probe.run(inputs).probabilities, rows[:2], atol=1e-5)
+        return np.allclose(classifier.probabilities(decoded[:n]), rows[:n], atol=1e-5)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(40)))
+
+
+def test_any_number_of_files_makes_few_sizes(artefact, shapes, decoded, monkeypatch):
+    classifier = load(artefact)
+    files = sorted(shapes.glob("*/*"))
+    rows = classifier.probabilities(decoded)
+    sizes = []
+    forward = classifier._forward
+    monkeypatch.setattr(classifier, "_forward", lambda x: [sizes.append(len(x)), forward(x)][1])
+    for n in range(1, 25):
+        assert len(classifier.predict(files[:n])) == n
+        np.testing.assert_allclose(classifier.probabilities(decoded[:n]), rows[:n], atol=1e-6)
+    assert set(sizes) == {1, 2, 4, 8, 16, 32}
+    del sizes[:]
+    np.testing.assert_allclose(classifier.probabilities(decoded, batch_size=25), rows, atol=1e-6)
+    assert len(classifier.predict(files, batch_size=25)) == 60
+    assert sizes == [25] * 6
+    np.testing.assert_allclose(
+        classifier.probabilities(decoded, np.array([7, 3, 7])), rows[[7, 3, 7]], atol=1e-6
+    )
+
+
+@pytest.mark.backends
+def test_what_is_no_picture_of_its_size_is_refused(artefact, decoded):
+    classifier = load(artefact)
+    wanted = classifier.probabilities(decoded[:3])  # the compiled network would take any size
+    for given, words in no_pictures(decoded):
+        with pytest.raises(ClassicsError, match=words):
+            classifier.probabilities(given)
+    for given in (list(decoded[:3]), decoded[:3].tolist(), decoded[:3].astype(np.int64)):
+        np.testing.assert_allclose(classifier.probabilities(given), wanted, atol=1e-6)
+    assert classifier.probabilities([]).shape == (0, 3)
+    one = classifier.probabilities(decoded[0])
+    assert one.shape == (1, 3)
+    np.testing.assert_allclose(one, wanted[:1], atol=1e-6)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.card import CARD, MODEL, Card, check_artefact
+from keras_classics.data.arrays import as_pictures
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, fingerprint
 from keras_classics.data.manifest import read_manifest, write_manifest
@@ -28,11 +29,17 @@ from keras_classics.data.sources import find_images
 from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.evaluation.temperature import Calibration
-from keras_classics.prediction import Prediction, Predictions, predicted
+from keras_classics.forward import filled, forward_of, size_for
+from keras_classics.prediction import (
+    Images,
+    Prediction,
+    Predictions,
+    Probabilities,
+    predicted,
+)
 
 MANIFEST = "split.csv"
 
-Images = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 
@@ -46,7 +53,10 @@ class Evaluation:
 
 
 class Classifier:
-    """A trained network with all that is needed to use it on pictures."""
+    """A trained network with all that is needed to use it on pictures.
+
+    Several threads may use one at a time.
+    """
 
     def __init__(
         self,
@@ -68,6 +78,7 @@ class Classifier:
         self.card = card
         self.splits = splits or {}
         self.folders = tuple(folders or card.class_names)
+        self._forward = forward_of(model)
 
     @property
     def calibration(self) -> Calibration | None:
@@ -76,23 +87,44 @@ class Classifier:
 
     def probabilities(
         self,
-        images: Images,
+        images: npt.ArrayLike,
         indices: npt.NDArray[np.integer[Any]] | None = None,
         *,
         batch_size: int = 32,
-    ) -> npt.NDArray[np.float32]:
-        """Class probabilities of decoded images: uint8 (n, h, w, 3) -> float32 (n, classes).
+    ) -> Probabilities:
+        """Class probabilities of decoded images, calibrated where the card holds a calibration.
 
-        They are calibrated, where the card holds a calibration.
-        With indices, of those images alone, without a copy of them all.
+        Args:
+            images: (n, h, w, 3) uint8, red, green and blue, of the size in the card; or what else
+                `data.arrays.as_pictures` takes.
+            indices: Of those that are wanted, without a copy of them all; default: all.
+            batch_size: Images that go through the network at a time.
+
+        Returns:
+            (n, classes) float32, in the order of the card's class names.
+
+        Raises:
+            ClassicsError: If the images have another size, type or range.
         """
-        chosen = np.arange(len(images)) if indices is None else indices
+        pictures = as_pictures(images, self.card.preprocessing.size)
+        chosen = np.arange(len(pictures)) if indices is None else indices
+        size = size_for(len(chosen), batch_size)
         batches = [
-            self._on_batch(images[chosen[start : start + batch_size]], min(batch_size, len(chosen)))
-            for start in range(0, len(chosen), batch_size)
+            self._on_batch(pictures[chosen[start : start + size]], size)
+            for start in range(0, len(chosen), size)
         ]
         empty = np.empty((0, len(self.card.class_names)), np.float32)
         return np.concatenate([empty, *batches])
+
+    def inputs(self, images: Images) -> npt.NDArray[np.float32]:
+        """Images (n, h, w, 3) as the network itself takes them."""
+        inputs = preprocess(images, self.card.preprocessing.mode)
+        channels_first = self.model.input_shape[1] == 3 != self.model.input_shape[3]
+        return np.moveaxis(inputs, -1, 1) if channels_first else inputs
+
+    def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the network itself makes of its inputs (n, ...): (n, classes), not calibrated."""
+        return self._forward(inputs)
 
     def predict(
         self,
@@ -120,7 +152,7 @@ class Classifier:
         files = find_images(paths)
         items: list[Prediction] = []
         skipped: list[ImageError] = []
-        size = min(batch_size, len(files))
+        size = size_for(len(files), batch_size)
         for found in predicted(
             files,
             self.card,
@@ -213,16 +245,9 @@ class Classifier:
             or data.get("fingerprint") == fingerprint(listing)
         )
 
-    def _on_batch(self, images: Images, batch_size: int) -> npt.NDArray[np.float32]:
-        """One batch, filled up to its full size, so that compiled backends compile once."""
-        n = len(images)
-        inputs = preprocess(images, self.card.preprocessing.mode)
-        if n < batch_size:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], batch_size - n, axis=0)])
-        if self.model.input_shape[1] == 3 and self.model.input_shape[3] != 3:  # channels first
-            inputs = np.moveaxis(inputs, -1, 1)
-        outputs = keras.ops.convert_to_numpy(self.model.predict_on_batch(inputs))
-        probabilities = np.asarray(outputs[:n], dtype=np.float32)
+    def _on_batch(self, images: Images, size: int) -> Probabilities:
+        """Of one batch, filled up to a size."""
+        probabilities = self.outputs(self.inputs(filled(images, size)))[: len(images)]
         calibration = self.calibration
         return probabilities if calibration is None else calibration.apply(probabilities)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import pytest
 
@@ -32,6 +33,18 @@ def test_json(capsys, artefact, shapes):
     assert printed["accuracy"] == pytest.approx(judgement.accuracy)
     assert [sum(row) for row in printed["confusion"]] == [20, 20, 20]
     assert printed["skipped"] == []
+
+
+def test_figures_of_classes_without_pictures_are_undefined(capsys, artefact, shapes, tmp_path):
+    shutil.copytree(shapes / "cross", tmp_path / "cross")
+    assert app.run(["evaluate", str(artefact), str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    circle = next(line.split() for line in printed if line.strip().startswith("circle"))
+    assert circle[-3:] == ["–", "–", "0"]
+    assert app.run(["evaluate", str(artefact), str(tmp_path), "--json"]) == 0
+    circle, cross, _ = json.loads(capsys.readouterr().out)["classes"]
+    assert circle["recall"] is circle["f1"] is circle["recall_interval"] is None
+    assert cross["recall"] > 0
 
 
 def test_a_part_that_is_not_there(capsys, artefact, tmp_path):

@@ -35,7 +35,7 @@ class Colours(Engine):
         self.seconds = seconds  # a batch
         self.asked = []
 
-    def probabilities(self, images):
+    def _answers(self, images):
         time.sleep(self.seconds)
         self.asked.append(len(images))
         sums = images.astype(np.float64).sum(axis=(1, 2)) + 1

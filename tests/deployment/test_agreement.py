@@ -8,7 +8,7 @@ import pytest
 
 from keras_classics.artefact import load
 from keras_classics.deployment import agreement
-from keras_classics.deployment.agreement import compare, expected, raw
+from keras_classics.deployment.agreement import compare, expected
 from keras_classics.deployment.exported import ExportError
 from keras_classics.deployment.samples import Sample, fitted, parts_of, photographs
 from keras_classics.errors import ImageError
@@ -46,7 +46,7 @@ def test_raw_is_without_temperature(classifier, sample):
     calibrated = expected(classifier, images, "fitted")
     assert np.abs(uncalibrated - calibrated).max() > 0.01
     assert np.allclose(classifier.calibration.apply(uncalibrated), calibrated, atol=1e-6)
-    assert raw(classifier, images).dtype == np.float32
+    assert classifier.inputs(images).dtype == np.float32
 
 
 def test_differences_are_found(classifier, sample):

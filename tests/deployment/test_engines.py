@@ -18,8 +18,8 @@ from keras_classics.deployment import engines
 from keras_classics.deployment.engines import Deployment, open_engine
 from keras_classics.deployment.exported import EXPORT, ExportError
 from keras_classics.deployment.exporting import export
-from keras_classics.deployment.keras_engine import KerasEngine
 from keras_classics.errors import ArtefactError, ClassicsError, OutputError
+from pictures import no_pictures
 
 CONVERTED = ("openvino", "onnxruntime")
 ALL = ("keras", *CONVERTED)
@@ -205,21 +205,15 @@ def test_who_waits_for_a_closed_engine_is_told(converted, pictures):
     assert busy
 
 
-def test_keras_compiles_for_powers_of_two_alone(classifier, pictures, monkeypatch):
-    sizes = []
-    whole = classifier._on_batch
-
-    def watched(images, batch_size):
-        sizes.append((len(images), batch_size))
-        return whole(images, batch_size)
-
-    monkeypatch.setattr(classifier, "_on_batch", watched)
-    engine = KerasEngine(classifier)
-    for n in (1, 2, 3, 5, 17, 32, 33, 60):
-        assert len(engine.probabilities(pictures[:n])) == n
-    assert sizes == [
-        (1, 1), (2, 2), (4, 4), (8, 8), (32, 32), (32, 32), (32, 32), (1, 1), (32, 32), (32, 32)
-    ]  # fmt: skip
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_no_picture_of_the_size_is_refused_in_the_same_words(opened, pictures, name):
+    engine = opened[name]
+    wanted = engine.probabilities(pictures[:3])
+    for given, words in no_pictures(pictures):
+        with pytest.raises(ClassicsError, match=words):
+            engine.probabilities(given)
+    np.testing.assert_allclose(engine.probabilities(list(pictures[:3])), wanted, atol=1e-6)
+    np.testing.assert_allclose(engine.probabilities(pictures[0]), wanted[:1], atol=1e-6)
 
 
 def test_openvino_computes_in_what_was_asked(artefact, pictures, opened):

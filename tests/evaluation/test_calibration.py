@@ -131,7 +131,8 @@ def test_what_a_threshold_answers():
     assert found.coverage == 0.75
     assert found.accuracy == pytest.approx(2 / 3)
     assert found.accuracy_interval[0] < 2 / 3 < found.accuracy_interval[1]
-    assert select(p, np.array([0, 1, 1, 0]), 0.99).accuracy is None
+    nothing = select(p, np.array([0, 1, 1, 0]), 0.99).to_dict()
+    assert nothing["accuracy"] is nothing["accuracy_interval"] is None
     assert risk_coverage(p, np.array([0, 1, 1, 0])) == (
         (0.25, 0.0),
         (0.5, 0.0),

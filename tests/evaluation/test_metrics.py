@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from keras_classics.errors import DataError
 from keras_classics.evaluation.metrics import ClassFigures, interval_of, judge
@@ -38,11 +39,33 @@ def test_top5_only_where_it_means_something():
     assert judgement.accuracy == 0.5
 
 
-def test_a_class_without_images_or_calls_counts_as_zero():
-    judgement = judge(probabilities(np.array([0, 0]), 3), np.array([0, 1]), ("a", "b", "c"))
-    assert judgement.classes[2].support == 0
-    assert judgement.classes[2].f1 == 0.0
-    assert judgement.classes[1].precision == 0.0
+def test_what_no_image_can_tell_is_undefined():
+    labels, called = np.array([0, 0, 1, 1]), np.array([0, 3, 0, 0])
+    judgement = judge(probabilities(called, 4), labels, tuple("abcd"))
+    _, never_called, absent, wrongly_called = judgement.classes
+    assert (never_called.precision, never_called.recall, never_called.f1) == (None, 0.0, 0.0)
+    assert (absent.precision, absent.recall, absent.f1) == (None, None, None)
+    assert (wrongly_called.precision, wrongly_called.recall, wrongly_called.f1) == (0.0, None, None)
+    for figures in judgement.classes:
+        plain = figures.to_dict()
+        for key in ("precision", "recall", "f1"):
+            assert (plain[f"{key}_interval"] is None) == (plain[key] is None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_figures_are_scikit_learn_s(seed):
+    rng = np.random.default_rng(seed)
+    labels, called = rng.integers(0, 5, 12), rng.integers(0, 6, 12)
+    found = judge(probabilities(called, 7), labels, tuple("abcdefg")).classes
+    for key, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        values = score(labels, called, labels=range(7), average=None, zero_division=np.nan)
+        for figures, value in zip(found, values, strict=True):
+            ours = getattr(figures, key)
+            if key == "f1" and not figures.support:
+                assert ours is None  # scikit-learn gives 0 where such a class was called
+            else:
+                assert (ours is None) == np.isnan(value)
+                assert ours is None or ours == pytest.approx(value)
 
 
 def test_it_can_be_written_as_json():
@@ -85,9 +108,7 @@ def test_the_interval_of_f1_covers_the_true_one(images):
     rng = np.random.default_rng(0)
     inside = 0
     for right, missed, wrong, _ in rng.multinomial(images, cells, 1000):
-        figures = ClassFigures(
-            "a", 0, 0, 0, support=right + missed, called=right + wrong, right=right
-        )
+        figures = ClassFigures("a", support=right + missed, called=right + wrong, right=right)
         low, high = figures.f1_interval
         inside += low <= true <= high
     assert 0.93 < inside / 1000 < 0.97
@@ -95,5 +116,3 @@ def test_the_interval_of_f1_covers_the_true_one(images):
 
 def test_of_no_images_nothing_is_known():
     assert interval_of(0, 0) == (0.0, 1.0)
-    absent = judge(probabilities(np.array([0, 0]), 3), np.array([0, 1]), ("a", "b", "c")).classes[2]
-    assert absent.precision_interval == absent.recall_interval == absent.f1_interval == (0.0, 1.0)

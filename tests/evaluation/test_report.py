@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from keras_classics.evaluation import report
 from keras_classics.evaluation.assessment import Judged, assess
 from keras_classics.evaluation.learning_curve import Point, fit_curve
 from keras_classics.evaluation.report import data_uri, render, write_report
@@ -162,6 +164,24 @@ def test_a_perfect_network_without_validation():
     assert "100.0%" in page.text
     assert "Nothing was calibrated" in page.text
     assert "was called anything but its label" in page.text
+
+
+def test_a_class_without_images_has_dashes_and_is_not_among_the_worst(content, monkeypatch):
+    judged = parts(temperature=2.0)
+    test = judged["test"]
+    labels = np.where(test.labels == 0, 1, test.labels)
+    found = assess({**judged, "test": replace(test, labels=labels)}, NAMES).content
+
+    def table():
+        page = render(found, about())
+        return page[page.index("<h2>Each class</h2>") :].partition("</table>")[0]
+
+    (row,) = (row for row in table().split("<tr>") if ">a</th>" in row)
+    assert row.count("–") == 2  # recall and F1
+    assert "<svg" not in row
+    monkeypatch.setattr(report, "MOST_ROWS", 4)
+    assert ">a</th>" not in table()
+    assert "–" not in render(content, about())
 
 
 def test_a_learning_curve(content):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_classes_and_confusions(folder, assessment):
         assert int(row["held_out_images"]) == figures.support
     matrix = [[int(row[name]) for name in NAMES] for row in rows(folder / "confusion.csv")]
     assert matrix == [list(row) for row in judgement.confusion]
+
+
+def test_a_class_without_images_has_empty_cells(tmp_path, judged):
+    test = judged["test"]
+    without = {**judged, "test": replace(test, labels=np.where(test.labels == 4, 3, test.labels))}
+    found = assess(without, NAMES)
+    saved.write_assessment(tmp_path, found, without)
+    saved.write_metrics(tmp_path, found.content)
+    *others, absent = rows(tmp_path / "classes.csv")
+    assert absent["held_out_images"] == "0"
+    empty = {f"{name}{end}" for name in ("recall", "f1") for end in ("", "_low", "_high")}
+    assert {key for key, value in absent.items() if not value} == empty
+    assert all(value for row in others for value in row.values())
+    figures = saved.read_metrics(tmp_path)["held_out"]["classes"][4]
+    assert figures["f1"] is figures["recall"] is figures["recall_interval"] is None
+    assert figures["precision"] == 0.0
 
 
 def test_history(folder):

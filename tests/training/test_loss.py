@@ -7,6 +7,7 @@ import pytest
 from keras_classics import build
 from keras_classics.training.loss import (
     BinaryCrossentropy,
+    MacroF1,
     compile_arguments,
     figures,
     soft_accuracy,
@@ -64,6 +65,16 @@ def test_the_side_classifier_counts_as_the_recipe_says_and_the_figures_are_the_m
     assert logs["loss"] == pytest.approx(loss(main) + 0.4 * loss(side), rel=1e-5)
     assert found["val_accuracy"] == np.mean(main.argmax(1) == [0, 1, 2, 0])
     assert set(found) == {"val_loss", "val_accuracy", "val_f1", "val_side_loss"}
+
+
+@pytest.mark.backends
+def test_macro_f1_leaves_out_classes_without_images():
+    metric = MacroF1(name="f1")
+    labels, called = [0, 0, 1, 1, 1], [0, 3, 1, 1, 0]
+    for part in (slice(0, 2), slice(2, 5)):
+        metric.update_state(np.eye(4, dtype="float32")[labels[part]], np.eye(4)[called[part]])
+    found = float(keras.ops.convert_to_numpy(metric.result()))
+    assert found == pytest.approx((1 / 2 + 4 / 5) / 2)  # of 2 and 3 there are none
 
 
 def test_a_network_with_one_output_keeps_its_figures():

@@ -170,9 +170,10 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     for figures in judgement.classes:
         table.add_row(
             Text(figures.name),
-            f"{figures.precision:.1%}",
-            f"{figures.recall:.1%}",
-            f"{figures.f1:.1%}",
+            *(
+                "–" if value is None else f"{value:.1%}"
+                for value in (figures.precision, figures.recall, figures.f1)
+            ),
             f"{figures.support:,}",
         )
     show_table(where, table)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_classics.artefact import Classifier
-from keras_classics.data.preprocess import preprocess
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import Agreement, ExportError, Input
 from keras_classics.deployment.samples import Picture, Sample, fitted
@@ -122,20 +120,12 @@ def _where_rounding_differs(classifier: Classifier, resize: Run, picture: Pictur
 def expected(classifier: Classifier, images: Picture, kind: Input) -> Floats:
     """What the Keras model says of pictures of its size; raw, before any calibration."""
     if kind == "raw":
-        outputs = classifier.model.predict_on_batch(raw(classifier, images))
-        return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32)
+        return classifier.outputs(classifier.inputs(images))
     return classifier.probabilities(images)
-
-
-def raw(classifier: Classifier, images: Picture) -> Floats:
-    """Pictures as the network itself takes them."""
-    inputs = preprocess(images, classifier.card.preprocessing.mode)
-    channels_first = classifier.model.input_shape[1] == 3 != classifier.model.input_shape[3]
-    return np.moveaxis(inputs, -1, 1) if channels_first else inputs
 
 
 def _answers(classifier: Classifier, run: Run, pictures: list[Picture], kind: Input) -> Floats:
     if kind == "image":
         return np.concatenate([run(picture[None]) for picture in pictures])
     images = fitted(classifier, pictures)
-    return run(images if kind == "fitted" else raw(classifier, images))
+    return run(images if kind == "fitted" else classifier.inputs(images))

@@ -18,7 +18,7 @@ from keras_classics.artefact import Classifier, load
 from keras_classics.card import CARD, MODEL
 from keras_classics.data.fit import resize
 from keras_classics.deployment import runtimes
-from keras_classics.deployment.agreement import LIMITS, compare, expected, raw
+from keras_classics.deployment.agreement import LIMITS, compare, expected
 from keras_classics.deployment.bfloat16 import in_bfloat16
 from keras_classics.deployment.exported import (
     Agreement,
@@ -230,7 +230,7 @@ def _inputs(request: Request, classifier: Classifier, pictures: list[Picture]) -
     if request.input == "image":
         return [picture[None] for picture in pictures]
     images = fitted(classifier, pictures)
-    batch = raw(classifier, images) if request.input == "raw" else images
+    batch = classifier.inputs(images) if request.input == "raw" else images
     return [np.ascontiguousarray(batch[i : i + 1]) for i in range(len(batch))]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.card import Card
+from keras_classics.data.arrays import as_pictures
 
 EngineName = Literal["keras", "openvino", "onnxruntime"]
 Hint = Literal["throughput", "latency"]
@@ -39,17 +40,24 @@ class Engine(ABC):
     requests: int = 1
     why: str = ""
 
-    @abstractmethod
-    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def probabilities(self, images: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Calibrated class probabilities of decoded images of the network's size.
 
         Args:
             images: (n, h, w, 3) uint8, red, green and blue, as `data.fit.fit_bytes` makes them of
-                files; n of any size, 0 too.
+                files; n of any size, 0 too. Or what else `data.arrays.as_pictures` takes.
 
         Returns:
             (n, classes) float32, in the order of `card.class_names`.
+
+        Raises:
+            ClassicsError: If the images have another size, type or range.
         """
+        return self._answers(as_pictures(images, self.card.preprocessing.size))
+
+    @abstractmethod
+    def _answers(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """As `probabilities`, of (n, h, w, 3) uint8 and of nothing else."""
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what is held; nothing is asked afterwards."""

@@ -52,7 +52,7 @@ class OnnxRuntimeEngine(Engine):
         self._input = self._session.get_inputs()[0].name
         self._most = 1 if export.input == "image" else PIECE
 
-    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _answers(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """As `Engine` says."""
         rows = [np.empty((0, len(self.card.class_names)), np.float32)]
         for start in range(0, len(images), self._most):

@@ -69,7 +69,7 @@ class OpenVinoEngine(Engine):
         for _ in range(self.requests):
             self._free.put(self._compiled.create_infer_request())
 
-    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _answers(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """As `Engine` says."""
         n = len(images)
         images = np.ascontiguousarray(images)

@@ -221,9 +221,9 @@ class Selection:
         return self.right / self.answered if self.answered else None
 
     @property
-    def accuracy_interval(self) -> tuple[float, float]:
+    def accuracy_interval(self) -> tuple[float, float] | None:
         """Its 95 % confidence interval."""
-        return interval_of(self.right, self.answered)
+        return interval_of(self.right, self.answered) if self.answered else None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""

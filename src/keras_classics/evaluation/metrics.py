@@ -10,48 +10,71 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 
 from keras_classics.errors import DataError
 
 LEAST = 1e-12  # probability in a loss: one certain mistake does not make it infinite
 
 
+Interval = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is told from the others."""
+    """How well one class is told from the others; None where no image could tell."""
 
     name: str
-    precision: float  # of the images that were called so, the fraction that are
-    recall: float  # of the images that are so, the fraction that were called so
-    f1: float  # harmonic mean of the two
     support: int  # images of this class
     called: int  # images that were called so, rightly or not
     right: int  # images of this class that were called so
 
     @property
-    def precision_interval(self) -> tuple[float, float]:
+    def precision(self) -> float | None:
+        """Of the images that were called so, the fraction that are."""
+        return self.right / self.called if self.called else None
+
+    @property
+    def recall(self) -> float | None:
+        """Of the images that are so, the fraction that were called so."""
+        return self.right / self.support if self.support else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of the two; 0 for a class whose images were all called otherwise."""
+        return 2 * self.right / (self.support + self.called) if self.support else None
+
+    @property
+    def precision_interval(self) -> Interval | None:
         """95 % confidence interval of the precision."""
-        return interval_of(self.right, self.called)
+        return interval_of(self.right, self.called) if self.called else None
 
     @property
-    def recall_interval(self) -> tuple[float, float]:
+    def recall_interval(self) -> Interval | None:
         """95 % confidence interval of the recall."""
-        return interval_of(self.right, self.support)
+        return interval_of(self.right, self.support) if self.support else None
 
     @property
-    def f1_interval(self) -> tuple[float, float]:
+    def f1_interval(self) -> Interval | None:
         """95 % confidence interval of F1, which rises with r of n: right of is or was called so.
 
         Wilson's for r of n, mapped onto F1 (Lam et al. 2023, https://arxiv.org/abs/2309.14621).
         """
+        if not self.support:
+            return None
         low, high = interval_of(self.right, self.support + self.called - self.right)
         return 2 * low / (1 + low), 2 * high / (1 + high)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON, with the intervals."""
         return {
-            **vars(self),
+            "name": self.name,
+            "precision": self.precision,
+            "recall": self.recall,
+            "f1": self.f1,
+            "support": self.support,
+            "called": self.called,
+            "right": self.right,
             "precision_interval": self.precision_interval,
             "recall_interval": self.recall_interval,
             "f1_interval": self.f1_interval,
@@ -79,7 +102,7 @@ class Judgement:
         return sum(figures.right for figures in self.classes)
 
     @property
-    def accuracy_interval(self) -> tuple[float, float]:
+    def accuracy_interval(self) -> Interval:
         """95 % confidence interval of the accuracy."""
         return interval_of(self.right, self.images)
 
@@ -131,9 +154,6 @@ def judge(
         raise DataError("no images to judge: the held-out part is empty.")
     every = np.arange(len(class_names))
     called = probabilities.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, called, labels=every, zero_division=0.0
-    )
     confusion = confusion_matrix(labels, called, labels=every)
     top5 = np.argsort(probabilities, axis=1)[:, -5:]
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
@@ -141,10 +161,7 @@ def judge(
         classes=tuple(
             ClassFigures(
                 name=name,
-                precision=float(precision[i]),
-                recall=float(recall[i]),
-                f1=float(f1[i]),
-                support=int(support[i]),
+                support=int(confusion[i].sum()),
                 called=int(confusion[:, i].sum()),
                 right=int(confusion[i, i]),
             )

@@ -60,7 +60,8 @@ def render(
     """The report as HTML."""
     held_out = content.get("held_out")
     classes = _classes(content) if held_out else []
-    worst = sorted(classes, key=lambda row: (row["f1"], row["name"]))
+    # A class without images is neither good nor bad, and stands last.
+    worst = sorted(classes, key=lambda row: (row["f1"] is None, row["f1"], row["name"]))
     return _template().render(
         about=about,
         content=content,
@@ -96,8 +97,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["pc"] = lambda value: f"{100 * value:.1f}%"
-    environment.filters["span"] = lambda pair: f"{100 * pair[0]:.1f} to {100 * pair[1]:.1f}%"
+    environment.filters["pc"] = lambda value: "–" if value is None else f"{100 * value:.1f}%"
+    environment.filters["span"] = lambda pair: (
+        "" if pair is None else f"{100 * pair[0]:.1f} to {100 * pair[1]:.1f}%"
+    )
     environment.filters["n"] = lambda value: f"{value:,}"
     environment.filters["duration"] = _duration
     environment.filters["figure"] = _figure
@@ -241,7 +244,9 @@ def _classes(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             **figures,
             "train": train,
             "share": train / most,
-            "picture": charts.span(figures["f1"], figures["f1_interval"]),
+            "picture": ""
+            if figures["f1"] is None
+            else charts.span(figures["f1"], figures["f1_interval"]),
         }
         for figures, train in zip(
             content["held_out"]["classes"], content["train_images"], strict=True

@@ -171,12 +171,14 @@ def _bounds(*names: str) -> list[str]:
 def _class_rows(judgement: Judgement, train: Sequence[int]) -> Iterable[Sequence[object]]:
     for figures, count in zip(judgement.classes, train, strict=True):
         row: list[object] = [figures.name, count, figures.support]
-        for value, (low, high) in (
+        for value, interval in (
             (figures.precision, figures.precision_interval),
             (figures.recall, figures.recall_interval),
             (figures.f1, figures.f1_interval),
         ):
-            row += [f"{value:.6g}", f"{low:.6g}", f"{high:.6g}"]
+            # Empty where no image could tell.
+            known = () if value is None or interval is None else (value, *interval)
+            row += [f"{each:.6g}" for each in known] or [""] * 3
         yield row
 
 

@@ -20,6 +20,7 @@ from keras_classics.errors import ClassicsError, nearest
 from keras_classics.explanation import program
 from keras_classics.explanation.program import Key, Step, Tensor
 from keras_classics.explanation.tapes import tape
+from keras_classics.forward import filled, size_for
 
 Array = npt.NDArray[np.float32]
 Classes = int | Sequence[int] | npt.NDArray[np.integer[Any]] | None
@@ -414,7 +415,15 @@ class Probe:
                 f"images of shape {images.shape} ({images.dtype}): numbers of shape "
                 f"(n, {', '.join('any' if w is None else str(w) for w in wanted)}) are needed."
             )
-        return np.array(images, np.float32)
+        if images.dtype.kind != "f" and "float" in str(self.model.inputs[0].dtype):
+            raise ClassicsError(
+                f"images: {images.dtype} numbers, as of pixels; {self.model.name!r} reads floats, "
+                "which keras_classics.data.preprocess.preprocess makes of them."
+            )
+        read = np.array(images, np.float32)
+        if not np.isfinite(read).all():
+            raise ClassicsError("images: not all numbers are finite.")
+        return read
 
     def _to_tensor(self, images: Array) -> Tensor:
         ours = np.moveaxis(images, -1, 1) if self._channels_first else images
@@ -443,15 +452,13 @@ def _one_hot(index: npt.NDArray[Any], n: int) -> Array:
 
 
 def _batches(images: Array, batch_size: int) -> Iterator[tuple[Array, int]]:
-    """Batches of one size and how many of each count: JAX compiles for every new size."""
+    """Batches of few sizes and how many images of each count: JAX compiles for every new size."""
     if batch_size < 1:
         raise ClassicsError(f"batch_size={batch_size}: at least 1 is needed.")
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        n = len(batch)
-        if start and n < batch_size:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - n, axis=0)])
-        yield batch, n
+    size = size_for(len(images), batch_size)
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        yield filled(batch, size), len(batch)
 
 
 def _to_array(value: Tensor) -> Array:

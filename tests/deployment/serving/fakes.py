@@ -64,7 +64,7 @@ class FakeEngine(Engine):
         self.seed, self.seconds, self.poison, self.gate = seed, seconds, poison, gate
         self.batches, self.closed = [], threading.Event()
 
-    def probabilities(self, images):
+    def _answers(self, images):
         assert not self.closed.is_set(), "asked after it was closed"
         self.batches.append(len(images))
         if self.gate is not None and images.any():  # the first question of all is black
