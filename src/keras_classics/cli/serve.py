@@ -109,12 +109,14 @@ def serve(
     for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise ClassicsError(f"{package} is not installed: pip install 'keras-classics[serve]'.")
+    from keras_classics.data.budget import default_budget
     from keras_classics.deployment.serving.keys import VARIABLE, read_keys
     from keras_classics.deployment.serving.places import parse_places
     from keras_classics.deployment.serving.settings import Settings
     from keras_classics.web.security import is_loopback
     from keras_classics.web.server import address_of, listen
 
+    default_budget()  # the environment may state a wrong one
     keys = read_keys(api_key_file)
     if not keys and not open_to_others and not is_loopback(host):
         raise ClassicsError(

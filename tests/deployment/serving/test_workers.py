@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 
 from deployment.serving.fakes import expected, pictures, until
 from deployment.serving.test_process import PROGRAM, folder, program
+from keras_classics.data.budget import Budget
+from keras_classics.deployment.serving import workers as module
 
 __all__ = ["folder"]
 
@@ -148,3 +151,31 @@ def test_workers_that_cannot_start(folder, file, words):
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_workers_share_the_memory_for_decoding(tmp_path):
+    """Each has its part; pictures that are larger than that are decoded one at a time."""
+    budgets = [
+        Budget(100, alone=FileLock(str(tmp_path / "lock"))),
+        Budget(100, alone=FileLock(str(tmp_path / "lock"))),
+    ]
+    inside, most = [], 0
+
+    def take(turn):
+        nonlocal most
+        with budgets[turn % 2].room(101):
+            inside.append(turn)
+            most = max(most, len(inside))
+            time.sleep(0.01)
+            inside.remove(turn)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(take, range(12)))
+    assert most == 1
+    with pytest.MonkeyPatch.context() as patch:
+        taken = []
+        patch.setattr(module, "set_budget", taken.append)
+        module._Share(77, str(tmp_path / "other")).take()
+    assert taken[0].size == 77
+    with taken[0].room(78):
+        assert (tmp_path / "other").exists()

@@ -19,11 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from prometheus_client.multiprocess import mark_process_dead
 
+from keras_classics.data.budget import Budget, default_budget, set_budget
 from keras_classics.deployment.serving.journal import Journal
 from keras_classics.deployment.serving.metrics import MULTIPLE
 from keras_classics.deployment.serving.process import (
@@ -98,6 +101,7 @@ class _Supervisor:
     ) -> None:
         self._job, self._listening = job, listening
         self._journal, self._folder = journal, folder
+        self._decoding = _Share(default_budget() // count, str(Path(folder) / "decoding.lock"))
         self._workers = [self._start() for _ in range(count)]
         self._missing: list[float] = []  # when each is to be started
         self._pause = 0.0
@@ -148,7 +152,7 @@ class _Supervisor:
     def _start(self) -> _Worker:
         ours, theirs = _SPAWN.Pipe()
         process = _SPAWN.Process(
-            target=work, args=(self._job, self._listening, theirs), daemon=False
+            target=work, args=(self._job, self._listening, theirs, self._decoding), daemon=False
         )
         process.start()
         theirs.close()  # so that it hears when we are gone
@@ -198,8 +202,20 @@ class _Supervisor:
             worker.process.join(max(0.0, end - time.monotonic()))
 
 
-def work(job: Job, listening: socket.socket, pipe: Connection) -> None:
+@dataclass(frozen=True)
+class _Share:
+    """A worker's part of the memory for decoding; of larger pictures all decode one at a time."""
+
+    size: int  # bytes
+    lock: str
+
+    def take(self) -> None:
+        set_budget(Budget(self.size, alone=FileLock(self.lock)))
+
+
+def work(job: Job, listening: socket.socket, pipe: Connection, decoding: _Share) -> None:
     """What a worker does."""
+    decoding.take()
     for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP")):
         signal.signal(number, signal.SIG_IGN)
     control = Control(signals=False)
