@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
@@ -286,3 +287,20 @@ def test_no_file_is_left_for_a_connection(serving, monkeypatch):
     with serving(nothing) as address:
         assert httpx.get(address).status_code == 204
     assert len(failed) == 3
+
+
+def test_who_connects_and_is_gone_leaves_nothing_behind(serving, monkeypatch):
+    connect, failed = asyncio.SelectorEventLoop.connect_accepted_socket, []
+
+    async def connecting(loop, factory, connection):
+        if not failed:
+            failed.append(connection)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return await connect(loop, factory, connection)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "connect_accepted_socket", connecting)
+    with serving(nothing) as address:
+        with connected(address) as gone:
+            assert gone.recv(100) == b""
+        assert httpx.get(address).status_code == 204
+    assert failed[0].fileno() == -1

@@ -264,7 +264,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.leaving = False
         self._begun = begun
-        self._arriving: set[asyncio.Task[Any]] = set()
+        self._arriving: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in who connects.
@@ -297,10 +297,17 @@ class Server(uvicorn.Server):
             loop.call_later(_PAUSE, self._listen)
             return False
         connection.setblocking(False)
-        task = loop.create_task(loop.connect_accepted_socket(self._connection, connection))
+        task = loop.create_task(self._take(connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
         return True
+
+    async def _take(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(self._connection, connection)
+        except OSError:  # who connected is gone
+            connection.close()
 
     def _connection(self) -> _Connection:
         state = self.lifespan.state
@@ -317,7 +324,7 @@ class Server(uvicorn.Server):
         while self._accept():  # whom the system has let in
             pass
         self._listening.close()
-        await asyncio.gather(*self._arriving, return_exceptions=True)
+        await asyncio.gather(*self._arriving)
         since = loop.time()
         while self._any_idle() and loop.time() - since < self.idle_seconds and not self.force_exit:
             await asyncio.sleep(0.02)
