@@ -664,19 +664,6 @@ def test_the_pictures_of_the_tests_are_no_near_copies(tmp_path):
     assert set(found(check(tmp_path / "shapes"))) <= {"tiny"}
 
 
-def test_jpegs_are_decoded_as_small_as_training_decodes_them(folder, monkeypatch):
-    asked = []
-    decode_file = decode.decode_pixels
-
-    def watched(path, data, opener, at_least):
-        asked.append(at_least)
-        return decode_file(path, data, opener, at_least)
-
-    monkeypatch.setattr(decode, "decode_pixels", watched)
-    check(folder, size=100)
-    assert set(asked) == {100}
-
-
 (EXAMPLE,) = re.findall(
     r"```python\n(.*?)```",
     (Path(__file__).parents[2] / "docs" / "check.md").read_text("utf-8"),

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.data import decode
-from keras_classics.data.check.copies import LEAST_SIDE, perceptual_hash
+from keras_classics.data.check.copies import perceptual_hash
 from keras_classics.errors import ImageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def look_at_all(
     storage: Storage,
     items: Sequence[Item],
     *,
-    at_least: int,
     near: bool,
     workers: int,
     progress: Callable[[int, int], None] | None = None,
@@ -95,7 +94,6 @@ def look_at_all(
     Args:
         storage: gives the bytes of the images.
         items: the images.
-        at_least: as in `read_image`; training reads with the size of its input.
         near: compute perceptual hashes.
         workers: number of threads.
         progress: called in this thread after each image, with how many are done and their number.
@@ -105,7 +103,7 @@ def look_at_all(
     try:
         for start in range(0, len(items), _WINDOW):
             part = items[start : start + _WINDOW]
-            for fact in pool.map(lambda item: _look_at(storage, item, at_least, near=near), part):
+            for fact in pool.map(lambda item: _look_at(storage, item, near=near), part):
                 facts.append(fact)
                 if progress is not None:
                     progress(len(facts), len(items))
@@ -134,7 +132,7 @@ def _format(opener: type[ImageFile]) -> str:
     return _ENDINGS[opener][0].lstrip(".").upper()
 
 
-def _look_at(storage: Storage, item: Item, at_least: int, *, near: bool) -> Facts:
+def _look_at(storage: Storage, item: Item, *, near: bool) -> Facts:
     path = storage.place / item.name
     began = time.perf_counter()
     try:
@@ -142,7 +140,7 @@ def _look_at(storage: Storage, item: Item, at_least: int, *, near: bool) -> Fact
         opener = decode.opener_of(path, data)
         # The pass must fail where training does, and only there: these are the steps of read_image.
         with decode.guarded(path, data, opener):
-            pixels = decode.decode_pixels(path, data, opener, max(at_least, LEAST_SIDE))
+            pixels = decode.decode_pixels(path, data, opener, None)
             seconds = time.perf_counter() - began
             width, height, traits = _header(path, data, opener)
     except ImageError as error:
