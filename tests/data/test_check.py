@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from keras_classics.data import decode
 from keras_classics.data.check import copies
 from keras_classics.data.check.copies import NEAR, near_groups, perceptual_hash
 from keras_classics.data.check.findings import RULES
