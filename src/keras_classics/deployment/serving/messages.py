@@ -66,8 +66,8 @@ class ModelMetadata(Message):
     inputs: list[TensorMetadata] = Field(description="One of them is to be sent.")
     outputs: list[TensorMetadata]
     parameters: Parameters = Field(
-        description="class_names, network, fit (the resize rule), engine, precision, and the reject "
-        "threshold."
+        description="class_names, network, fit (the resize rule), engine, precision, and the "
+        "reject threshold."
     )
 
 
