@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from keras_classics.data import decode
 from keras_classics.data.check import copies
 from keras_classics.data.check.copies import NEAR, near_groups, perceptual_hash
 from keras_classics.data.check.findings import RULES
@@ -685,19 +684,6 @@ def test_copies_that_are_known_are_not_looked_for(folder, monkeypatch):
 def test_the_pictures_of_the_tests_are_no_near_copies(tmp_path):
     write_pictures(tmp_path / "shapes", each=10)
     assert set(found(check(tmp_path / "shapes"))) <= {"tiny"}
-
-
-def test_jpegs_are_decoded_as_small_as_training_decodes_them(folder, monkeypatch):
-    asked = []
-    decoded = decode.decoded
-
-    def watched(data, path, *, at_least):
-        asked.append(at_least)
-        return decoded(data, path, at_least=at_least)
-
-    monkeypatch.setattr(decode, "decoded", watched)
-    check(folder, size=100)
-    assert set(asked) == {100}
 
 
 (EXAMPLE,) = re.findall(

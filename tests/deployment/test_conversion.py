@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from keras_classics.artefact import load
+from keras_classics.data.fit import CentralCrop, Interpolation, fit_image
 from keras_classics.deployment import conversion
 from keras_classics.deployment.exported import EXPORT, ExportError, read_export
 from keras_classics.deployment.exporting import Request
 from keras_classics.deployment.quantise import Calibration
+from keras_classics.deployment.resizing import Resize
 
 
 def asked(artefact, target="openvino", precision="f32", kind="fitted", **options):
@@ -68,12 +71,19 @@ def test_int8_is_never_decided_by_what_was_held_out(artefact, tmp_path, monkeypa
     ]
 
 
-def test_pictures_that_decide_are_no_larger_than_they_need_be():
-    """Hundreds of them are held in memory."""
-    wide = np.zeros((400, 3000, 3), np.uint8)
-    assert conversion._shrunk(wide, 64).shape == (64, 480, 3)
-    assert conversion._shrunk(wide[:, :1], 64).shape == (400, 1, 3)
-    assert conversion._shrunk(wide, 400) is wide
+@pytest.mark.parametrize(
+    "fit",
+    ["crop", "pad", "stretch", *(CentralCrop(41, each) for each in get_args(Interpolation))],
+    ids=str,
+)
+def test_pictures_that_decide_become_what_prediction_sees(fit):
+    """Hundreds are held in memory: at the size of the network, which the rule leaves alone."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 34, 3), np.uint8)
+    given = conversion._unfitted(images, fit)
+    layer = Resize((32, 34), fit)
+    for image, fitted in zip(given, images, strict=True):
+        np.testing.assert_array_equal(fit_image(image, (32, 34), fit), fitted)
+        np.testing.assert_array_equal(np.asarray(layer(image[None]))[0], fitted)
 
 
 def test_published_weights_have_no_pictures():

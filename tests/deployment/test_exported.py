@@ -76,7 +76,7 @@ def test_what_is_written_is_read(folder):
 def test_where_the_pictures_lay_stays_at_home(folder):
     assert read_export(folder).card.data == {"fingerprint": "f"}
     assert "someone" not in (folder / EXPORT).read_text()
-    assert "/home" not in metadata({}, CARD)
+    assert "/home" not in metadata({"input": "image"}, CARD)
 
 
 def test_the_metadata_say_what_a_caller_must_know():
@@ -90,6 +90,9 @@ def test_the_metadata_say_what_a_caller_must_know():
     }
     assert (content["temperature"], content["threshold"]) == (1.5, 0.25)
     assert (content["fingerprint"], content["input"]) == ("f", "raw")
+    assert content["inside"] == ["network"]
+    fitted = json.loads(metadata({"target": "onnx", "input": "fitted"}, CARD))
+    assert fitted["inside"] == ["scaling", "network", "temperature"]
 
 
 @pytest.mark.parametrize(

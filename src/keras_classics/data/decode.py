@@ -138,7 +138,8 @@ def read_image(path: Path | str, *, at_least: int | None = None) -> NDArray[np.u
         path: a file in one of the formats of `IMAGE_SUFFIXES`; its contents decide the format.
         at_least: pixels of the shorter side that suffice: a large JPEG is then decoded at a half,
             a quarter or an eighth of its size, which is several times faster, but never smaller
-            than this. None decodes at full size.
+            than this. Only for parts of pictures that a network learns from: what it says of a
+            picture would be another thing. None decodes at full size.
 
     Returns:
         An array (height, width, 3) of red, green and blue, 0 to 255.

@@ -36,6 +36,13 @@ class CentralCrop:
     resize: int  # pixels of the shorter side
     interpolation: Interpolation
 
+    def corner(self, sides: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+        """Top and left of what is cut out of a resized image (*sides, 3), in pixels."""
+        high, wide = (side - wanted for side, wanted in zip(sides, size, strict=True))
+        if self.interpolation == "opencv-cubic":
+            return high // 2, wide // 2
+        return round(high / 2), round(wide / 2)
+
 
 def fit_image(
     image: NDArray[np.uint8], size: tuple[int, int], fit: Fit | CentralCrop
@@ -74,7 +81,7 @@ def fit_image(
 def load_image(
     path: Path | str, size: tuple[int, int], fit: Fit | CentralCrop
 ) -> NDArray[np.uint8]:
-    """Read an image file at the size of a network: in training, evaluation and prediction alike.
+    """Read an image file at the size of a network: in evaluation, prediction and export alike.
 
     Args:
         path: an image file.
@@ -96,14 +103,9 @@ def fit_bytes(
     data: bytes, path: Path, size: tuple[int, int], fit: Fit | CentralCrop
 ) -> NDArray[np.uint8]:
     """The image that the bytes of a file hold, as `load_image`; the path names it in errors."""
-    with decoded(data, path, at_least=pixels_needed(size, fit)) as picture:
+    # At its full size: an export is given what any decoder gives, and must say the same of it.
+    with decoded(data, path) as picture:
         return fit_image(picture.pixels, size, fit)
-
-
-def pixels_needed(size: tuple[int, int], fit: Fit | CentralCrop) -> int | None:
-    """Pixels of the shorter side that an image must be decoded at, as in `read_image`."""
-    # A published accuracy was measured on the whole image, not on one decoded at half its size.
-    return None if isinstance(fit, CentralCrop) else max(size)
 
 
 def _central_crop(
@@ -117,12 +119,11 @@ def _central_crop(
     height, width = height * crop.resize // shorter, width * crop.resize // shorter
     if crop.interpolation == "opencv-cubic":
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-        top, left = (height - size[0]) // 2, (width - size[1]) // 2
     else:
         how = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
         picture = Image.fromarray(image).resize((width, height), how[crop.interpolation])
         resized = np.asarray(picture)
-        top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    top, left = crop.corner((height, width), size)
     return np.array(resized[top : top + size[0], left : left + size[1]], np.uint8)
 
 

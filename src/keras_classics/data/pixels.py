@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_classics.data.check.copies import HASH_BYTES, perceptual_hash
 from keras_classics.data.decode import decoded
-from keras_classics.data.fit import fit_image, pixels_needed
+from keras_classics.data.fit import fit_image
 from keras_classics.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def decode_all(
         try:
             data = storage.read_bytes(name)
             # The steps of `fit_bytes`.
-            with decoded(data, path, at_least=pixels_needed(size, fit)) as picture:
+            with decoded(data, path) as picture:
                 if keep:
                     images[index] = fit_image(picture.pixels, size, fit)
                 if taken is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_classics.data.fit import CentralCrop, fit_image, resize
+from keras_classics.data.fit import fit_image, resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from keras_classics.data.augment import Augmentation
-    from keras_classics.data.fit import Fit
+    from keras_classics.data.fit import CentralCrop, Fit
 
     Read = Callable[[int | None], NDArray[np.uint8]]
 
@@ -54,8 +54,7 @@ def view(
         A new array (*size, 3) uint8.
     """
     if spec is None or spec.view == "whole" or rng is None:
-        # A published accuracy was measured on the whole image, not on one decoded at half its size.
-        return fit_image(read(None if isinstance(fit, CentralCrop) else max(size)), size, fit)
+        return fit_image(read(None), size, fit)  # as `fit_bytes`
     if spec.view == "random_area":
         return _random_area(read, size, spec, rng)
     return _scale_jitter(read, size, spec, rng)

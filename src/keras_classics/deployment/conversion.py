@@ -13,10 +13,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_classics.artefact import Classifier, load
 from keras_classics.card import CARD, MODEL
-from keras_classics.data.fit import resize
+from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.agreement import LIMITS, compare, expected
 from keras_classics.deployment.bfloat16 import in_bfloat16
@@ -195,43 +196,43 @@ def _calibration(
     tell("reading pictures", 0, 0)
     batches = [
         batch
-        for pictures in _read(classifier, train)
-        for batch in _inputs(request, classifier, pictures)
+        for images in _read(classifier, train)
+        for batch in _inputs(request, classifier, images)
     ]
     validation, called = [], []
-    for pictures in _read(classifier, val):
-        images = fitted(classifier, pictures)
+    for images in _read(classifier, val):
         called += [int(i) for i in expected(classifier, images, request.input).argmax(axis=1)]
-        validation += _inputs(request, classifier, pictures)
+        validation += _inputs(request, classifier, images)
     if not batches or not validation:
         raise ExportError("none of the pictures that the run learnt from can be read.")
     lost = 1 - LIMITS["int8"][1]
     return Calibration(batches, validation, called, most_lost=lost, seed=SEED, tell=tell)
 
 
-def _read(classifier: Classifier, sample: Sample) -> Iterator[list[Picture]]:
-    """Pictures, none much larger than the network needs: hundreds are held in memory."""
-    most = 2 * max(classifier.card.preprocessing.size)
+def _read(classifier: Classifier, sample: Sample) -> Iterator[Picture]:
+    """Pictures at the size of the network, as hundreds are held in memory: (n, h, w, 3) uint8."""
     for pictures, _ in sample.batches():
-        yield [_shrunk(picture, most) for picture in pictures]
+        yield fitted(classifier, pictures)
 
 
-def _shrunk(picture: Picture, most: int) -> Picture:
-    """A picture whose shorter side has so many pixels at most."""
-    height, width = picture.shape[:2]
-    scale = most / min(height, width)
-    if scale >= 1:
-        return picture
-    return resize(picture, (max(1, round(scale * height)), max(1, round(scale * width))))
-
-
-def _inputs(request: Request, classifier: Classifier, pictures: list[Picture]) -> list[Any]:
-    """Each picture as the exported model takes it, alone."""
-    if request.input == "image":
-        return [picture[None] for picture in pictures]
-    images = fitted(classifier, pictures)
-    batch = classifier.inputs(images) if request.input == "raw" else images
+def _inputs(request: Request, classifier: Classifier, images: Picture) -> list[Any]:
+    """Each picture, given at the size of the network, as the exported model takes it, alone."""
+    batch: npt.NDArray[Any] = images
+    if request.input == "raw":
+        batch = classifier.inputs(images)
+    elif request.input == "image":
+        batch = _unfitted(images, classifier.card.preprocessing.fit)
     return [np.ascontiguousarray(batch[i : i + 1]) for i in range(len(batch))]
+
+
+def _unfitted(images: Picture, fit: Fit | CentralCrop) -> Picture:
+    """Pictures (n, h, w, 3) that a resize rule makes into these very pixels."""
+    if not isinstance(fit, CentralCrop):  # the rules leave alone what has the size
+        return images
+    size = (images.shape[1], images.shape[2])
+    corner = fit.corner((fit.resize, fit.resize), size)
+    around = [(n, fit.resize - n - side) for n, side in zip(corner, size, strict=True)]
+    return np.pad(images, ((0, 0), *around, (0, 0)), mode="edge")
 
 
 def _judged(agreement: Agreement, request: Request) -> Agreement:

@@ -28,6 +28,12 @@ temperature are inside. "fitted": uint8 (n, H, W, 3), pictures of the network's 
 resize rule is inside. "raw": float32, the network's own input, and its own output.
 """
 INPUTS: tuple[Input, ...] = get_args(Input)
+INSIDE: Mapping[Input, tuple[str, ...]] = {
+    "image": ("resize", "scaling", "network", "temperature"),
+    "fitted": ("scaling", "network", "temperature"),
+    "raw": ("network",),
+}
+"""What an exported model does itself, so that who only has the file does not do it again."""
 
 EXPORT = "export.json"
 FORMAT = 1
@@ -199,6 +205,7 @@ def metadata(export: Mapping[str, Any], card: Card) -> str:
         "temperature": calibration.temperature if calibration else 1.0,
         "threshold": calibration.threshold if calibration else 0.0,
         "fingerprint": card.data.get("fingerprint"),
+        "inside": INSIDE[export["input"]],
         **export,
     }
     return json.dumps(values, ensure_ascii=True, sort_keys=True)

@@ -17,17 +17,18 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from keras_classics.artefact import Classifier
 from keras_classics.data.decode import decode_image
-from keras_classics.data.fit import fit_image, pixels_needed
+from keras_classics.data.fit import fit_image
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing
 from keras_classics.data.pixels import processors
+from keras_classics.data.storage import Storage
 from keras_classics.deployment.exported import ExportError
 from keras_classics.errors import DataError, ImageError
 
 Picture = npt.NDArray[np.uint8]
 
 CROPS = 64  # of the two photographs, where there are no pictures of the run
-AT_A_TIME = 32  # pictures
+AT_A_TIME = 16  # pictures, of full size
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def parts_of(classifier: Classifier, data: Path | None, root: Path | None = None
             f"{data}: not the images that the run learnt from, so which were held out is not "
             "known; give --data the run's own folder, zip or csv."
         )
-    return _parts(classifier, _stored(classifier, listing), listing)
+    return _parts(classifier, _stored(listing.storage), listing)
 
 
 def is_of_digits(classifier: Classifier) -> bool:
@@ -181,14 +182,9 @@ def _parts(
     return Parts(**found)
 
 
-def _stored(classifier: Classifier, listing: Listing) -> Callable[[str], Picture]:
-    """Decodes as prediction does, which takes a large JPEG at half its size where that will do."""
-    shape = classifier.card.preprocessing
-    needed = pixels_needed(shape.size, shape.fit)
-    storage = listing.storage
-
+def _stored(storage: Storage) -> Callable[[str], Picture]:
     def decoded(name: str) -> Picture:
-        return decode_image(storage.read_bytes(name), storage.place / name, at_least=needed)
+        return decode_image(storage.read_bytes(name), storage.place / name)
 
     return decoded
 

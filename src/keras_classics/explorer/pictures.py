@@ -61,7 +61,7 @@ class Picture:
 
     def whole(self) -> Pixels:
         """(h, w, 3) uint8, made smaller where it is large."""
-        pixels = decode_image(self.data, Path(self.name), at_least=_LONGEST_SIDE)
+        pixels = decode_image(self.data, Path(self.name))
         height, width = pixels.shape[:2]
         scale = _LONGEST_SIDE / max(height, width)
         if scale >= 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from deployment.guide import defined, write_photo
 from deployment.serving.fakes import running
 from keras_classics.cli.app import app
 from keras_classics.deployment.serving.opening import Choice
@@ -45,6 +46,21 @@ def test_the_python_example(server, capsys):
     printed = capsys.readouterr().out
     assert len(re.findall(r"0\.\d+:\d:\w+", printed)) == 3
     assert {"circle", "cross", "stripes"} == set(re.findall(r":(\w+)\'", printed))
+
+
+def test_the_example_of_decoded_pictures(server, tmp_path, monkeypatch):
+    """What the guide to exports decodes and resizes is answered as the file is."""
+    monkeypatch.chdir(tmp_path)
+    photo = write_photo(tmp_path / "photo.jpg")
+    (example,) = re.findall(r"```python image\n(.*?)```", GUIDE, flags=re.DOTALL)
+    names = defined("decode_opencv", "resized_opencv", "fitted")
+    exec(example.replace(":8000", f":{server.port}"), names)
+    names["client"].close()
+    answer = server.post("/classify", files={"file": ("photo.jpg", photo.read_bytes())})
+    (wanted,) = answer.json()["predictions"]
+    expected = sorted(each["probability"] for each in wanted["top"])
+    assert 0.1 < expected[-1] < 0.9
+    assert sorted(names["probabilities"][0]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.usefixtures("here")

@@ -83,6 +83,7 @@ def test_what_a_model_takes_and_gives(client):
     ]
     assert found["parameters"]["class_names"] == list(NAMES)
     assert found["parameters"]["threshold"] == 0.5
+    assert found["parameters"]["fit"] == "stretch"
 
 
 def test_the_settings_as_triton_writes_them(client):

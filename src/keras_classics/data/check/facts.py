@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.data import decode
-from keras_classics.data.check.copies import LEAST_SIDE, perceptual_hash
+from keras_classics.data.check.copies import perceptual_hash
 from keras_classics.data.depth import is_deep
 from keras_classics.data.formats import foreign
 from keras_classics.errors import ImageError
@@ -97,7 +97,6 @@ def look_at_all(
     storage: Storage,
     items: Sequence[Item],
     *,
-    at_least: int,
     near: bool,
     workers: int,
     progress: Callable[[int, int], None] | None = None,
@@ -107,7 +106,6 @@ def look_at_all(
     Args:
         storage: gives the bytes of the images.
         items: the images.
-        at_least: as in `read_image`; training reads with the size of its input.
         near: compute perceptual hashes.
         workers: number of threads.
         progress: called in this thread after each image, with how many are done and their number.
@@ -117,7 +115,7 @@ def look_at_all(
     try:
         for start in range(0, len(items), _WINDOW):
             part = items[start : start + _WINDOW]
-            for fact in pool.map(lambda item: _look_at(storage, item, at_least, near=near), part):
+            for fact in pool.map(lambda item: _look_at(storage, item, near=near), part):
                 facts.append(fact)
                 if progress is not None:
                     progress(len(facts), len(items))
@@ -145,12 +143,12 @@ def _format(opener: type[ImageFile]) -> str:
     return _ENDINGS[opener][0].lstrip(".").upper()
 
 
-def _look_at(storage: Storage, item: Item, at_least: int, *, near: bool) -> Facts:
+def _look_at(storage: Storage, item: Item, *, near: bool) -> Facts:
     path = storage.place / item.name
     began = time.perf_counter()
     try:
         data = storage.read_bytes(item.name)
-        with decode.decoded(data, path, at_least=max(at_least, LEAST_SIDE)) as picture:
+        with decode.decoded(data, path) as picture:
             seconds = time.perf_counter() - began
             return _facts(item, path, data, picture, seconds, near=near)
     except ImageError as error:

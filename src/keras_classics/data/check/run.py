@@ -113,7 +113,6 @@ def check(
     facts = look_at_all(
         listing.storage,
         listing.items,
-        at_least=size,
         near=near,
         workers=workers,
         progress=progress,

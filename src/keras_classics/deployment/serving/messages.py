@@ -74,7 +74,8 @@ class ModelMetadata(Message):
     inputs: list[InputMetadata] = Field(description="A request has one of them.")
     outputs: list[TensorMetadata]
     parameters: Parameters = Field(
-        description="class_names, network, engine, precision, and the reject threshold."
+        description="class_names, network, fit (the resize rule), engine, precision, and the "
+        "reject threshold."
     )
 
 

@@ -6,6 +6,7 @@ https://github.com/open-inference/open-inference-protocol and the extensions "bi
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import zlib
 from functools import partial
@@ -93,6 +94,7 @@ class Protocol:
                 parameters={
                     "class_names": list(served.card.class_names),
                     "network": served.card.network,
+                    "fit": dataclasses.asdict(served.card.preprocessing)["fit"],
                     "engine": served.engine.name,
                     "precision": served.engine.precision,
                     "threshold": None if calibration is None else calibration.threshold,

@@ -8,6 +8,8 @@ import keras
 
 INPUT, OUTPUT = "image", "probabilities"
 """What input and output are called in every format that has names."""
+DIMENSIONS = ("batch", "height", "width")
+"""The first axes of the input, where a format has names for those of no fixed length."""
 
 
 def function_of(model: keras.Model) -> Any:

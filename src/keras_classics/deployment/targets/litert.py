@@ -19,7 +19,7 @@ from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
 from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.targets import Run
-from keras_classics.deployment.targets.graph import frozen
+from keras_classics.deployment.targets.graph import INPUT, OUTPUT, frozen
 
 if TYPE_CHECKING:
     import keras
@@ -39,8 +39,12 @@ def write(
     del precision  # f32, or what the calibration makes of it
     import tensorflow as tf
 
-    function = frozen(model).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    module = tf.Module()
+    module.serve = frozen(model)
+    # With the module, the file has a signature of the names of `graph`.
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.serve.get_concrete_function()], module
+    )
     how = None
     if calibration is not None:
         batches = calibration.batches
@@ -50,16 +54,19 @@ def write(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the input keeps its numbers
         content = converter.convert()
-    (folder / MODEL).write_bytes(with_metadata(content, metadata))
+    (folder / MODEL).write_bytes(described(content, metadata))
     return how
 
 
-def with_metadata(content: bytes, metadata: str) -> bytes:
-    """A model file with one more entry in its list of metadata."""
+def described(content: bytes, metadata: str) -> bytes:
+    """A model file with one more entry in its list of metadata, and names in place of paths."""
     import flatbuffers  # noqa: PLC0415  comes with TensorFlow
     from tensorflow.lite.python import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+    (graph,) = model.subgraphs
+    (taken,), (given,) = graph.inputs, graph.outputs
+    graph.tensors[taken].name, graph.tensors[given].name = INPUT, OUTPUT
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata.encode(), np.uint8)
     model.buffers.append(buffer)

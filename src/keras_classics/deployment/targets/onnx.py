@@ -18,7 +18,7 @@ from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import KEY
 from keras_classics.deployment.quantise import Calibration, quantise
 from keras_classics.deployment.targets import Run
-from keras_classics.deployment.targets.graph import frozen
+from keras_classics.deployment.targets.graph import DIMENSIONS, frozen
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +40,7 @@ def write(
     how = None
     if calibration is not None:
         proto, how = quantise(proto, calibration)
+    _name_dimensions(proto.graph)
     proto.producer_name, proto.producer_version = KEY, __version__
     runtimes.load("onnx").helper.set_model_props(proto, {KEY: metadata})
     (folder / MODEL).write_bytes(proto.SerializeToString())
@@ -53,6 +54,15 @@ def _converted(model: keras.Model) -> Any:
     )
     _mend_biases(proto)
     return proto
+
+
+def _name_dimensions(graph: Any) -> None:
+    """Call axes of no fixed length what they are, in the place of `unk__389`."""
+    del graph.value_info[:]  # of what lies between, where these names would stay
+    for value in (*graph.input, *graph.output):
+        for name, axis in zip(DIMENSIONS, value.type.tensor_type.shape.dim, strict=False):
+            if not axis.HasField("dim_value"):
+                axis.dim_param = name
 
 
 def _mend_biases(proto: Any) -> None:
