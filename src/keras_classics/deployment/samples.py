@@ -28,7 +28,7 @@ from keras_classics.errors import DataError, ImageError
 Picture = npt.NDArray[np.uint8]
 
 CROPS = 64  # of the two photographs, where there are no pictures of the run
-AT_A_TIME = 16  # pictures, of full size
+AT_A_TIME, BYTES_AT_A_TIME = 32, 128 * 1024**2  # of pictures, of full size
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,22 @@ class Sample:
     def batches(self) -> Iterator[tuple[list[Picture], list[int]]]:
         """Decoded pictures of their own sizes, and their labels; the unreadable are left out."""
         labels = self.labels or (-1,) * len(self)
-        with ThreadPoolExecutor(processors()) as pool:
-            for start in range(0, len(self), AT_A_TIME):
-                rows = slice(start, start + AT_A_TIME)
+        pictures: list[Picture] = []
+        known: list[int] = []
+        threads = processors()
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(self), threads):
+                rows = slice(start, start + threads)
                 read = pool.map(self._decoded, self.names[rows])
-                kept = [
-                    (picture, label)
-                    for picture, label in zip(read, labels[rows], strict=True)
-                    if picture is not None
-                ]
-                if kept:
-                    pictures, known = zip(*kept, strict=True)
-                    yield list(pictures), list(known)
+                for picture, label in zip(read, labels[rows], strict=True):
+                    if picture is not None:
+                        pictures.append(picture)
+                        known.append(label)
+                if len(pictures) >= AT_A_TIME or sum(map(np.size, pictures)) >= BYTES_AT_A_TIME:
+                    yield pictures, known
+                    pictures, known = [], []
+        if pictures:
+            yield pictures, known
 
     def _decoded(self, name: str) -> Picture | None:
         try:
