@@ -47,7 +47,7 @@ def processes(tmp_path_factory, pytestconfig):
 @pytest.mark.parametrize("backend", OTHERS)
 def test_on_each_backend_in_a_process_of_its_own(backend, processes):
     if backend not in processes:
-        pytest.fail(f"{backend} is not installed: pip install 'keras-classics[{backend}]'")
+        pytest.fail(f'{backend} is not installed: pip install -e ".[{backend}]"')
     process, output = processes[backend]
     code = process.wait()
     text = output.read_text()

@@ -25,7 +25,7 @@ def build(
     input_tensor: KerasTensor | None = None,
     input_shape: Shape | None = None,
     pooling: Pooling = None,
-    classes: int = 1000,
+    classes: int | None = 1000,
     classifier_activation: Activation = "softmax",
     name: str | None = None,
     width: float = 1.0,
@@ -43,19 +43,22 @@ def build(
         input_tensor: Where the network begins, in the place of a new input.
         input_shape: Height, width, channels (channels first if Keras is so configured); None for
             any height or width, where the top allows it. Default: the paper's size with the top,
-            any size without, 3 channels. Weights for 3 channels are adapted to 1 or 4.
+            any size without, 3 channels. With an input tensor it is checked, and changes nothing.
+            Weights for 3 channels are adapted to 1 or 4.
         pooling: Without the top, global pooling of the last feature maps: "avg", "max" or None.
-        classes: Number of classes of the top.
+        classes: Number of classes of the top; without it, anything.
         classifier_activation: Of the top; None gives logits.
         name: The model's; default: the network's.
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
-        prefix: Put before the name of every layer, so that two networks fit into one model.
+        prefix: Put before the name of every layer, so that two networks fit into one model. Without
+            one, the names are those of keras.applications where it gives any, and the input's is
+            left to Keras, which counts, as is the pooling's of VGG16 and Inception V3.
         auxiliary: Whether Inception V3's side classifier is a second output, which
             `without_auxiliary(model)` detaches. Published weights without one leave it random.
 
     Returns:
         A flat Functional model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c')
-        without the top.
+        without the top. With an input tensor, it takes the list of what that is computed from.
 
     Raises:
         ClassicsError: If an argument is out of its range, or the weights are not the network's
@@ -82,6 +85,7 @@ def build(
         width=width,
         prefix=prefix,
         auxiliary=auxiliary,
+        input_name="input_layer" if prefix else None,
     )
     if weights is not None:
         load_requested(
@@ -114,7 +118,7 @@ class Constructor(Protocol):
         input_tensor: KerasTensor | None = None,
         input_shape: Shape | None = None,
         pooling: Pooling = None,
-        classes: int = 1000,
+        classes: int | None = 1000,
         classifier_activation: Activation = "softmax",
         name: str = ...,
         *,
@@ -133,7 +137,7 @@ def _constructor(architecture: Architecture, default_weights: str | None) -> Con
         input_tensor: KerasTensor | None = None,
         input_shape: Shape | None = None,
         pooling: Pooling = None,
-        classes: int = 1000,
+        classes: int | None = 1000,
         classifier_activation: Activation = "softmax",
         name: str = architecture.name,
         *,
@@ -177,7 +181,7 @@ def VGG16(
     input_tensor: KerasTensor | None = None,
     input_shape: Shape | None = None,
     pooling: Pooling = None,
-    classes: int = 1000,
+    classes: int | None = 1000,
     classifier_activation: Activation = "softmax",
     name: str = "vgg16",
     *,

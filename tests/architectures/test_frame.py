@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, build
+from keras_classics.architectures import frame
 from keras_classics.architectures.frame import input_shape_for
 from keras_classics.errors import ClassicsError
 
@@ -225,7 +226,10 @@ def test_width_scales_every_layer(network):
         ({"width": -1.0}, "width=-1.0: a positive number"),
         ({"width": float("nan")}, "width=nan: a positive number"),
         ({"width": "1"}, "width='1': a positive number"),
-        ({"pooling": "mean"}, 'pooling=\'mean\': None, "avg" or "max"'),
+        (
+            {"pooling": "mean", "include_top": False},
+            'pooling=\'mean\': None, "avg" or "max"',
+        ),
         ({"width": True}, "width=True: a positive number"),
         ({"width": np.float32("inf")}, "a positive number"),
         ({"prefix": "a/b"}, "prefix='a/b': layer names"),
@@ -239,8 +243,12 @@ def test_width_scales_every_layer(network):
         ({"input_shape": (64, 64)}, "three whole numbers"),
         ({"input_shape": (64, 64.0, 3)}, "three whole numbers"),
         ({"input_shape": (64, 64, True)}, "three whole numbers"),
-        ({"input_shape": (64, 64, None)}, "the number of channels must be known"),
-        ({"input_shape": (64, 64, 0)}, "the number of channels must be known"),
+        ({"input_shape": (80, 80, None)}, "the number of channels must be known"),
+        ({"input_shape": (80, 80, 0)}, "the number of channels must be known"),
+        (
+            {"input_tensor": keras.KerasTensor((None, 80, 80, None))},
+            "input_tensor of shape (80, 80, None): the number of channels must be known",
+        ),
         ({"input_tensor": np.zeros((1, 64, 64, 3))}, "input_tensor of type ndarray"),
     ],
 )
@@ -265,15 +273,53 @@ def test_numbers_of_numpy(network, tmp_path):
     assert keras.models.load_model(tmp_path / "file.keras").output_shape == (None, 7)
 
 
-def test_input_tensor_and_input_shape_must_agree():
+def test_an_input_shape_beside_an_input_tensor_is_checked_and_changes_nothing():
     given = {"input_tensor": keras.Input((64, 64, 3))}
-    assert small("resnet50", **given, input_shape=[64, np.int64(64), 3]).output_shape == (None, 5)
+    for shape in ([64, np.int64(64), 3], (224, 224, 3), (None, None, 3)):
+        model = small("resnet50", **given, input_shape=shape)
+        assert model.input_shape == (None, 64, 64, 3)
+        assert model.output_shape == (None, 5)
     with pytest.raises(ClassicsError, match="input_shape=5: three whole numbers"):
         small("resnet50", **given, input_shape=5)
-    with pytest.raises(ValueError, match="is not the shape of input_tensor"):
-        small("resnet50", input_tensor=keras.Input((64, 64, 3)), input_shape=(65, 64, 3))
-    with pytest.raises(ValueError, match="at least 32 x 32"):
-        small("resnet50", input_tensor=keras.Input((31, 64, 3)))
+    with pytest.raises(
+        ClassicsError, match=r"input_shape=\(31, 64, 3\): ResNet50 needs at least 32"
+    ):
+        small("resnet50", **given, input_shape=(31, 64, 3))
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_resnet_begins_at_an_input_tensor_of_any_size(size, images, run):
+    """A new input must have 32 pixels, as in keras.applications, but none of its maps vanishes."""
+    model = small("resnet50", include_top=False, input_tensor=keras.Input((size, size, 1)))
+    assert run(model, images(2, size, size, 1)).shape == (2, 1, 1, 2048 * WIDTH)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("network", ["vgg16", "inception_v3", "inception_v3_torch"])
+def test_an_input_tensor_in_which_the_maps_vanish(network):
+    record = CATALOG[network]
+    shape = (record.least_size, record.least_size - 1, 3)
+    message = (
+        rf"^input_tensor of shape \({shape[0]}, {shape[1]}, 3\): {record.title} needs at least "
+        rf"{record.least_size} x {record.least_size} pixels\.$"
+    )
+    with pytest.raises(ClassicsError, match=message):
+        small(network, include_top=False, input_tensor=keras.Input(shape))
+
+
+def test_other_errors_of_layers_are_left_as_they_are():
+    def features(*_, **__):
+        raise ValueError("something else")
+
+    mine = CATALOG["vgg16"].replace(features=features)
+    with pytest.raises(ValueError, match=r"^something else$"):
+        small(mine, input_tensor=keras.Input((64, 64, 3)))
+
+
+def test_the_input_has_one_name_whatever_was_built_before():
+    """Files that are made of the same network have the same bytes."""
+    models = [frame.build(CATALOG["vgg16"], width=WIDTH, classes=5) for _ in range(2)]
+    assert [model.layers[0].name for model in models] == ["input_layer"] * 2
 
 
 def test_a_shape_that_fits_is_returned_as_it_is():

@@ -264,7 +264,7 @@ def test_a_backend_that_is_not_installed(monkeypatch):
 def test_without_any_backend(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ClassicsError, match=r'pip install "keras-classics\[tensorflow\]"'):
+    with pytest.raises(ClassicsError, match=r'pip install -e "\.\[tensorflow\]" in'):
         backend.start()
 
 

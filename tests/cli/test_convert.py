@@ -53,6 +53,21 @@ def test_the_report_names_every_tensor_here_and_there(capsys, source, tmp_path):
     assert again.read_bytes() == path.read_bytes()
 
 
+def test_what_the_file_holds_is_said(capsys, source, tmp_path):
+    path, _ = source
+    for ending, holds in (
+        (".keras", "a whole model: keras.models.load_model opens it"),
+        (".h5", 'weights alone, without the network: build it with weights="mine.h5"'),
+    ):
+        target = tmp_path / f"mine{ending}"
+        arguments = ("convert", path, target, "--network", "resnet50_v1_5", "--width", 0.125)
+        assert run(capsys, *arguments).out.splitlines()[-1] == holds
+    words = " ".join(run(capsys, "convert", "--help").out.replace("│", " ").split())
+    assert ".keras is a whole model; .weights.h5, .h5, .pth and .safetensors hold the weights" in (
+        words
+    )
+
+
 def test_an_artefact_says_itself_what_it_is(capsys, artefact, tmp_path):
     target = tmp_path / "mine.pth"
     run(capsys, "convert", artefact, target, "--layout", "timm")

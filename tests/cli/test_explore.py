@@ -132,7 +132,7 @@ def test_without_the_extra(capsys, monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name)
     )
     line = fails(capsys)
-    assert "uvicorn is not installed: pip install 'keras-classics[explore]'" in line
+    assert 'uvicorn is not installed: pip install -e ".[explore]"' in line
 
 
 def served(monkeypatch, *arguments):

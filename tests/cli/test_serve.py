@@ -159,7 +159,7 @@ def test_without_the_extra(capsys, artefact, monkeypatch, module, package):
         importlib.util, "find_spec", lambda name: None if name == module else real(name)
     )
     line = fails(capsys, artefact)
-    assert f"{package} is not installed: pip install 'keras-classics[serve]'" in line
+    assert f'{package} is not installed: pip install -e ".[serve]"' in line
 
 
 def test_the_largest_request_finds_room(capsys, artefact, monkeypatch):

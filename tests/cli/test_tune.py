@@ -185,7 +185,7 @@ def test_without_optuna(capsys, shapes, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert app.run(["tune", str(shapes), "--minutes", "1"]) == 2
     error = capsys.readouterr().err.strip()
-    assert 'optuna is not installed: pip install "keras-classics[tune]"' in error
+    assert 'optuna is not installed: pip install -e ".[tune]"' in error
     assert "\n" not in error
 
 

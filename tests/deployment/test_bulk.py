@@ -699,7 +699,7 @@ def test_nothing_to_predict_leaves_nothing(tmp_path, monkeypatch, paths):
 
 def test_pyarrow_is_not_installed(colours, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ClassicsError, match=r"pyarrow is not installed: pip install 'keras-cl"):
+    with pytest.raises(ClassicsError, match=r'pyarrow is not installed: pip install -e "\.\[par'):
         predict_to(tmp_path / "out.parquet", Double(), colours)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from keras_classics.deployment.engines import Deployment, open_engine
 from keras_classics.deployment.exported import EXPORT, ExportError
 from keras_classics.deployment.exporting import export
 from keras_classics.errors import ArtefactError, ClassicsError, OutputError
+from keras_classics.extras import install
 from pictures import no_pictures
 
 CONVERTED = ("openvino", "onnxruntime")
@@ -273,8 +275,8 @@ def test_the_fastest_that_is_ready_is_taken(artefact, opened, monkeypatch):
     with open_engine(artefact, images=1) as engine:
         assert engine.name == "keras"
         assert engine.why == (
-            "openvino is not installed: pip install 'keras-classics[openvino]'; "
-            "onnxruntime is not installed: pip install 'keras-classics[onnx]'"
+            f"openvino is not installed: {install('openvino')}; "
+            f"onnxruntime is not installed: {install('onnx')}"
         )
 
 
@@ -448,7 +450,7 @@ def test_what_cannot_be(artefact, converter, options, message):
 def test_not_installed(artefact, converted, monkeypatch, name):
     without(monkeypatch, name)
     extra = {"openvino": "openvino", "onnxruntime": "onnx"}[name]
-    advice = rf"^{name} is not installed: pip install 'keras-classics\[{extra}\]'\.$"
+    advice = rf"^{name} is not installed: {re.escape(install(extra))}\.$"
     with pytest.raises(ClassicsError, match=advice):
         open_engine(artefact, engine=name)
     with pytest.raises(ClassicsError, match=advice):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_classics.deployment import export, exporting, read_export, runtimes
+from keras_classics.deployment import export, exporting, read_export
 from keras_classics.deployment.exported import TARGETS, ExportError
 from keras_classics.errors import ClassicsError, OutputError
 from pictures import state
@@ -93,12 +94,12 @@ def test_what_cannot_be_is_refused_at_once(artefact, monkeypatch, tmp_path, opti
 
 
 def test_a_missing_package(artefact, tmp_path, monkeypatch):
-    found = runtimes.importlib.util.find_spec
+    found = importlib.util.find_spec
     monkeypatch.setattr(
-        runtimes.importlib.util, "find_spec", lambda name: None if name == "nncf" else found(name)
+        importlib.util, "find_spec", lambda name: None if name == "nncf" else found(name)
     )
     with pytest.raises(
-        ClassicsError, match=r"nncf is not installed: pip install 'keras-classics\["
+        ClassicsError, match=r'nncf is not installed: pip install -e "\.\[openvino\]"'
     ):
         export(artefact, to="openvino", precision="int8", out=tmp_path / "out")
 

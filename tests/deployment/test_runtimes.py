@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,14 +13,14 @@ from keras_classics.errors import ClassicsError
 
 @pytest.mark.parametrize(("package", "extra"), [("nncf", "openvino"), ("tf2onnx", "onnx")])
 def test_a_missing_package_says_what_to_install(monkeypatch, package, extra):
-    found = runtimes.importlib.util.find_spec
+    found = importlib.util.find_spec
     monkeypatch.setattr(
-        runtimes.importlib.util, "find_spec", lambda name: None if name == package else found(name)
+        importlib.util, "find_spec", lambda name: None if name == package else found(name)
     )
     with pytest.raises(ClassicsError) as error:
         runtimes.load(package)
     assert str(error.value) == (
-        f"{package} is not installed: pip install 'keras-classics[{extra}]'."
+        f'{package} is not installed: pip install -e ".[{extra}]" in your clone of keras-classics.'
     )
 
 

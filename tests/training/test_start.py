@@ -69,6 +69,7 @@ def test_the_network_that_is_kept_is_plain_and_gives_the_same(dtype_policy):
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert kept.input_shape == (None, 75, 75, 3)
     assert len(kept.outputs) == 1
+    assert kept.layers[0].name == "input_layer"  # which another run in this process has, too
     assert {layer.dtype_policy.name for layer in kept.layers} == {"float32"}
     assert not [layer for layer in kept.layers if "dropout" in layer.name]
     trained = values(network.model)

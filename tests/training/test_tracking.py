@@ -8,7 +8,6 @@ from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.evaluation.assessment import assess
 from keras_classics.evaluation.report import write_report
 from keras_classics.evaluation.saved import write_assessment, write_history, write_metrics
-from keras_classics.training import tracking
 from keras_classics.training.events import EpochEnd, Prepared, Step
 from keras_classics.training.tracking import both, mlflow_listener, tensorboard_listener
 from simulated import about, history, parts
@@ -124,9 +123,9 @@ def test_what_is_not_installed_is_named(monkeypatch, listener, extra):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(tracking.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with (
-        pytest.raises(ClassicsError, match=rf'pip install "keras-classics\[{extra}\]"'),
+        pytest.raises(ClassicsError, match=rf'pip install -e "\.\[{extra}\]"'),
         listener(),
     ):
         pass

@@ -149,6 +149,35 @@ def test_all_other_files_but_keras_have_the_same_bytes_as_well(make):
         assert back.read_bytes() == there.read_bytes()
 
 
+@pytest.mark.parametrize("ending", [*ENDINGS, ".hdf5", ".pt"])
+def test_a_file_holds_what_is_said_and_opens_as_is_said(ending, make):
+    """Only `.keras` is a whole model; whoever gets the others is told so."""
+    model, path = make("vgg16", input_shape=(224, 224, 3))
+    conversion = converted(path, f"made{ending}", "vgg16")
+    made = conversion.path
+    if ending == ".keras":
+        assert conversion.holds == "a whole model: keras.models.load_model opens it"
+        assert_same_weights(keras.models.load_model(made), model)
+        return
+    assert conversion.holds.startswith("weights alone, without the network: ")
+    with pytest.raises(Exception, match=r".+"):  # Keras raises one of many
+        keras.models.load_model(made)
+    if made.suffix in {".pth", ".pt", ".safetensors"}:
+        import torch
+
+        assert conversion.holds.endswith("a state dict for load_state_dict")
+        narrow_vgg16("torchvision").load_state_dict(
+            {name: torch.from_numpy(value) for name, value in read_state_dict(made).items()}
+        )
+    else:
+        assert conversion.holds.endswith(f'build it with weights="{made.name}"')
+        fresh = build("vgg16", **{**ARGUMENTS, "input_shape": (224, 224, 3)})
+        fresh.load_weights(made)  # Keras' own way
+        assert_same_weights(fresh, model)
+    built = build("vgg16", weights=made, **{**ARGUMENTS, "input_shape": (224, 224, 3)})
+    assert_same_weights(built, model)
+
+
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_files_of_the_libraries_there_and_back(library, tmp_path):
     source = tmp_path / "source.safetensors"
@@ -309,7 +338,8 @@ def test_an_unknown_ending(name, make):
     _, path = make("vgg16")
     message = refused(path, name, "vgg16")
     assert message.endswith(
-        "the ending says the format: .weights.h5, .keras, .h5, .pth or .safetensors."
+        "the ending says the format: .keras for a whole model; .weights.h5, .h5, .pth or "
+        ".safetensors for weights alone."
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from keras_classics import CATALOG, build, without_auxiliary
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
+from keras_classics.extras import install
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.loading import COUNTER, LEFT_OUT, load_weights
 from keras_classics.weights.torch_files import read_state_dict, state_dict, write_torch
@@ -598,7 +599,7 @@ def test_without_torch(tmp_path, monkeypatch):
     original = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     message = refused_file(tmp_path / "file.pth")
-    needed = '.pth needs torch: pip install "keras-classics[torch]"; .safetensors does not.'
+    needed = f".pth needs torch, .safetensors does not: {install('torch')}."
     assert message == needed
     build("resnet50_v1_5", weights=other, input_shape=(75, 75, 3), **SMALL)
     arrays = {"a": np.ones(3, "float32")}

@@ -73,13 +73,14 @@ class Architecture:
     paper: str  # address
     year: int
     default_size: int  # of the square input in pixels
-    least_size: int  # below it, a feature map would vanish
+    least_size: int  # of input_shape; below it, a feature map may vanish
     features: Features
     kinds: tuple[BlockKind, ...]  # the blocks that the architecture declares
     top: Top = pooled_top
     top_layers: tuple[str, ...] = ("predictions",)  # those of the top that have weights
     top_fixes_size: bool = False  # the top flattens, so that its weights fit one input size only
     side: SideHead | None = None
+    names_pooling: bool = False  # the one without the top; keras.applications leaves some to Keras
     aliases: tuple[tuple[str, str], ...] = ()  # published layer name -> name that tells its block
 
     def replace(self, **changes: Any) -> Architecture:
@@ -94,12 +95,13 @@ def build(
     input_tensor: KerasTensor | None = None,
     input_shape: Shape | None = None,
     pooling: Pooling = None,
-    classes: int = 1000,
+    classes: int | None = 1000,
     classifier_activation: Activation = "softmax",
     name: str | None = None,
     width: float = 1.0,
     prefix: str = "",
     auxiliary: bool = False,
+    input_name: str | None = "input_layer",
 ) -> keras.Model:
     """Build a network with random weights as a flat Functional model.
 
@@ -109,17 +111,20 @@ def build(
         input_tensor: Where the network begins, in the place of a new input.
         input_shape: Height, width, channels (channels first if Keras is so configured); None for
             any height or width, where the top allows it. Default: the paper's size with the top,
-            any size without, 3 channels.
+            any size without, 3 channels. With an input tensor it is checked, and changes nothing.
         pooling: Without the top, global pooling of the last feature maps: "avg", "max" or None.
-        classes: Number of classes of the top.
+        classes: Number of classes of the top; without it, anything.
         classifier_activation: Of the top; None gives logits.
         name: The model's; default: the architecture's.
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
         prefix: Put before the name of every layer, so that two networks fit into one model.
         auxiliary: Whether the side classifier, where the network has one, is a second output.
+        input_name: Of the new input, after the prefix; None lets Keras count it. Files, drawings
+            and comparisons need a fixed one.
 
     Returns:
         A model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c') without the top.
+        With an input tensor, it takes the list of what that is computed from.
 
     Raises:
         ClassicsError: If an argument is out of its range.
@@ -127,35 +132,28 @@ def build(
     classes, width = _check(
         architecture, classes, width, pooling, prefix, include_top=include_top, auxiliary=auxiliary
     )
+    shape = input_shape_for(architecture, input_shape, include_top=include_top)
     if input_tensor is None:
-        shape = input_shape_for(architecture, input_shape, include_top=include_top)
-        # Keras would count inputs without a name, and no two files would have the same bytes.
-        x = keras.Input(shape, name=f"{prefix}input_layer")
-    elif keras.utils.is_keras_tensor(input_tensor):
-        if input_shape is not None and input_tensor.shape[1:] != _three(input_shape):
-            raise ClassicsError(
-                f"input_shape={input_shape} is not the shape of input_tensor, "
-                f"{tuple(input_tensor.shape[1:])}; give one of the two."
-            )
-        input_shape_for(architecture, tuple(input_tensor.shape[1:]), include_top=include_top)
-        x = input_tensor
+        inputs = x = keras.Input(shape, name=input_name and f"{prefix}{input_name}")
     else:
-        raise ClassicsError(
-            f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, "
-            "such as keras.Input(...) or the output of a layer."
-        )
-    sources = [x] if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+        shape = _shape_of(input_tensor)
+        _check_known(architecture, shape, "input_tensor of shape ", include_top=include_top)
+        x, inputs = input_tensor, keras.utils.get_source_inputs(input_tensor)
 
-    x = architecture.features(x, width=width, prefix=prefix)
+    try:
+        x = architecture.features(x, width=width, prefix=prefix)
+    except ValueError as error:
+        # As in keras.applications, an input tensor may be small while no feature map vanishes.
+        _check_size(architecture, shape, "input_tensor of shape ", cause=error)
+        raise
     if include_top:
         x = architecture.top(
             x, width=width, prefix=prefix, classes=classes, activation=classifier_activation
         )
-    elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name=f"{prefix}max_pool")(x)
-    inputs = sources[0] if len(sources) == 1 else sources
+    elif pooling:
+        layer = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
+        named = prefix or architecture.names_pooling
+        x = layer(name=f"{prefix}{pooling}_pool" if named else None)(x)
     model = keras.Model(inputs, x, name=name or architecture.name)
     if auxiliary and architecture.side:
         side = architecture.side.top(
@@ -168,7 +166,7 @@ def build(
 
 def _check(
     architecture: Architecture,
-    classes: int,
+    classes: int | None,
     width: float,
     pooling: Pooling,
     prefix: str,
@@ -177,7 +175,7 @@ def _check(
     auxiliary: bool,
 ) -> tuple[int, float]:
     """Classes and width as Python's own numbers: numpy's do not go into a saved model."""
-    number = whole(classes)
+    number = whole(classes) if include_top else 1
     if number is None or number < 1:
         raise ClassicsError(f"classes={classes!r}: a whole number of at least 1 is needed.")
     if (
@@ -187,7 +185,7 @@ def _check(
         or width <= 0
     ):
         raise ClassicsError(f"width={width!r}: a positive number is needed; 1.0 is the paper's.")
-    if pooling not in (None, "avg", "max"):
+    if not include_top and pooling not in (None, "avg", "max"):
         raise ClassicsError(f'pooling={pooling!r}: None, "avg" or "max" is needed.')
     if not isinstance(prefix, str):
         raise ClassicsError(f'prefix={prefix!r}: a string is needed; "" puts nothing before.')
@@ -207,7 +205,7 @@ def _check(
 def input_shape_for(
     architecture: Architecture, input_shape: Shape | None, *, include_top: bool
 ) -> Shape:
-    """Check the shape of the input, or give the default one.
+    """Check the shape of a new input, or give the default one.
 
     Raises:
         ClassicsError: If the shape is not one of three whole numbers, or smaller than the
@@ -216,22 +214,47 @@ def input_shape_for(
     if input_shape is None:
         side = architecture.default_size if include_top else None
         return with_channels((side, side), 3)
-    title, least = architecture.title, architecture.least_size
     input_shape = _three(input_shape)
-    channels = input_shape[channel_axis() - 1]
-    sides = [n for axis, n in enumerate(input_shape, start=1) if axis != channel_axis()]
+    _check_size(architecture, input_shape, "input_shape=")
+    _check_known(architecture, input_shape, "input_shape=", include_top=include_top)
+    return input_shape
+
+
+def _check_known(architecture: Architecture, shape: Shape, what: str, *, include_top: bool) -> None:
+    """Refuse a shape that leaves open what a weight depends on."""
+    channels = shape[channel_axis() - 1]
     if channels is None or channels < 1:
-        raise ClassicsError(f"input_shape={input_shape}: the number of channels must be known.")
-    if any(side is not None and side < least for side in sides):
+        raise ClassicsError(f"{what}{shape}: the number of channels must be known.")
+    if include_top and architecture.top_fixes_size and None in _sides(shape):
         raise ClassicsError(
-            f"input_shape={input_shape}: {title} needs at least {least} x {least} pixels."
-        )
-    if include_top and architecture.top_fixes_size and None in sides:
-        raise ClassicsError(
-            f"input_shape={input_shape}: the dense top of {title} needs a known height and width; "
+            f"{what}{shape}: the dense top of {architecture.title} needs a known height and width; "
             "give them, or build with include_top=False."
         )
-    return input_shape
+
+
+def _check_size(
+    architecture: Architecture, shape: Shape, what: str, cause: Exception | None = None
+) -> None:
+    """Refuse a shape that is smaller than the least size."""
+    title, least = architecture.title, architecture.least_size
+    if any(side is not None and side < least for side in _sides(shape)):
+        raise ClassicsError(
+            f"{what}{shape}: {title} needs at least {least} x {least} pixels."
+        ) from cause
+
+
+def _sides(shape: Shape) -> tuple[int | None, ...]:
+    return tuple(n for axis, n in enumerate(shape, start=1) if axis != channel_axis())
+
+
+def _shape_of(input_tensor: Any) -> Shape:
+    """Height, width and channels of a tensor where a network can begin."""
+    if not keras.utils.is_keras_tensor(input_tensor):
+        raise ClassicsError(
+            f"input_tensor of type {type(input_tensor).__name__}: a Keras tensor is needed, "
+            "such as keras.Input(...) or the output of a layer."
+        )
+    return _three(input_tensor.shape[1:])
 
 
 def _three(input_shape: Any) -> Shape:

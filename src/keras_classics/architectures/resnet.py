@@ -166,6 +166,7 @@ RESNET50 = Architecture(
     default_size=224,
     least_size=32,
     features=partial(features, variant=V1),
+    names_pooling=True,
     kinds=(
         CONV_BN,
         BlockKind("max_pooling", parts=("pad", "pool"), source="table 1"),

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_classics.errors import ClassicsError
+from keras_classics.extras import Extra, install
 
-BACKENDS = ("tensorflow", "jax", "torch")
+BACKENDS: tuple[Extra, ...] = ("tensorflow", "jax", "torch")
 
 
 def start() -> None:
@@ -29,18 +30,13 @@ def start() -> None:
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if wanted is None and _configured() not in installed:
         if not installed:
-            raise ClassicsError(
-                'Keras has no backend to run on: pip install "keras-classics[tensorflow]".'
-            )
+            raise ClassicsError(f"Keras has no backend to run on: {install('tensorflow')}.")
         os.environ["KERAS_BACKEND"] = installed[0]
     elif wanted is not None and wanted not in installed:
-        if wanted not in BACKENDS:
-            raise ClassicsError(
-                f"KERAS_BACKEND={wanted}: not supported; use {', '.join(BACKENDS)}."
-            )
-        raise ClassicsError(
-            f'KERAS_BACKEND={wanted}: not installed; pip install "keras-classics[{wanted}]".'
-        )
+        for backend in BACKENDS:
+            if backend == wanted:
+                raise ClassicsError(f"KERAS_BACKEND={wanted}: not installed; {install(backend)}.")
+        raise ClassicsError(f"KERAS_BACKEND={wanted}: not supported; use {', '.join(BACKENDS)}.")
     with _silent(), _uninterrupted():
         importlib.import_module("keras")
 

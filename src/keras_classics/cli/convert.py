@@ -21,7 +21,12 @@ def convert(
         ),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The ending of its name says the format.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The ending of its name says the format: .keras is a whole model; .weights.h5, "
+            ".h5, .pth and .safetensors hold the weights alone.",
+        ),
     ],
     network: Annotated[
         str | None, typer.Option(help="Whose weights these are, see `classics networks`.")
@@ -84,6 +89,7 @@ def _show(conversion: Conversion) -> None:
     for change, number in changes.most_common():
         screen.print(f"{number:>5} {escape(change)}")
     screen.print(f"written, read again and equal: [bold]{escape(str(conversion.path))}[/]")
+    screen.print(escape(conversion.holds))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

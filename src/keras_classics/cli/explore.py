@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keras_classics.errors import ClassicsError
+from keras_classics.extras import require
 
 if TYPE_CHECKING:
     from keras_classics.explorer.models import Held
@@ -71,11 +71,7 @@ def explore(
 
     Nothing leaves this machine. Ctrl-C ends it.
     """
-    for package in ("starlette", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise ClassicsError(
-                f"{package} is not installed: pip install 'keras-classics[explore]'."
-            )
+    require("explore", "starlette", "uvicorn")
     from keras_classics.web.security import is_loopback
     from keras_classics.web.server import address_of, listen, serve
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from keras_classics.errors import ClassicsError
+from keras_classics.extras import require
 
-PACKAGES = {
-    "starlette": "starlette",
-    "uvicorn": "uvicorn",
-    "python_multipart": "python-multipart",
-    "prometheus_client": "prometheus-client",
-}
 MEGABYTE = 1024**2
 
 
@@ -106,9 +100,7 @@ def serve(
 
     A page to try it is at /, the documentation at /docs. SIGTERM or Ctrl-C ends it in order.
     """
-    for module, package in PACKAGES.items():
-        if importlib.util.find_spec(module) is None:
-            raise ClassicsError(f"{package} is not installed: pip install 'keras-classics[serve]'.")
+    require("serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
     from keras_classics.data.budget import default_budget
     from keras_classics.deployment.serving.keys import VARIABLE, read_keys
     from keras_classics.deployment.serving.places import parse_places

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import logging
 import sys
 import threading
@@ -17,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
-from keras_classics.errors import ClassicsError
+from keras_classics.extras import Extra, require
 
-EXTRAS = {
+EXTRAS: dict[str, Extra] = {
     "openvino": "openvino",
     "nncf": "openvino",
     "onnx": "onnx",
@@ -39,10 +38,7 @@ def check_installed(*packages: str) -> None:
         ClassicsError: If one is not installed.
     """
     for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise ClassicsError(
-                f"{package} is not installed: pip install 'keras-classics[{EXTRAS[package]}]'."
-            )
+        require(EXTRAS[package], package)
 
 
 def load(package: str) -> ModuleType:

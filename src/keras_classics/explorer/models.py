@@ -18,7 +18,6 @@ from keras_classics.card import Card, Preprocessing
 from keras_classics.errors import ArtefactError, ClassicsError
 from keras_classics.explanation.probe import Probe
 from keras_classics.explorer import schema
-from keras_classics.networks import build
 from keras_classics.published import published, published_record
 from keras_classics.weights import records
 
@@ -200,7 +199,7 @@ def random_network(
     side = size or architecture.default_size
     # A view that is shared by its address must be the same view for others.
     keras.utils.set_random_seed(0)
-    model = build(
+    model = frame.build(
         architecture,
         input_shape=frame.with_channels((side, side), 3),
         width=width,

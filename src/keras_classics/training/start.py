@@ -10,12 +10,12 @@ from typing import cast
 import keras
 from keras import KerasTensor
 
+from keras_classics.architectures import frame
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.resnet import with_drop_path
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
-from keras_classics.networks import build
 from keras_classics.training.origin import Origin
 from keras_classics.training.recipe import Network, Recipe
 from keras_classics.weights.loading import load_weights
@@ -48,7 +48,7 @@ class StartingNetwork:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:
-            kept = build(
+            kept = frame.build(
                 self.architecture,
                 input_shape=with_channels((self.shape.test_size, self.shape.test_size), 3),
                 classes=self.shape.classes,
@@ -85,7 +85,7 @@ def start_network(
             + (", as its side classifier fits one size." if recipe.loss.auxiliary else ".")
         )
     side = shape.size if one_size else None
-    model = build(
+    model = frame.build(
         _trained(architecture, recipe.network),
         input_shape=with_channels((side, side), 3),
         classes=shape.classes,

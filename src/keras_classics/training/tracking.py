@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from keras_classics import extras
 from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.evaluation import report, saved
 from keras_classics.training.events import EpochEnd, Event, Listener, Prepared
@@ -47,7 +47,7 @@ def tensorboard_listener(folder: Path) -> Iterator[Listener]:
         ClassicsError: If tensorboardX is not installed.
         OutputError: If nothing can be written into the folder.
     """
-    module = _needed("tensorboardX", "tensorboard")
+    module = extras.load("tensorboard", "tensorboardX")
     try:
         writer = module.SummaryWriter(str(folder))
     except OSError as error:
@@ -132,7 +132,7 @@ def mlflow_listener(
     Raises:
         ClassicsError: If MLflow is not installed, or its store cannot be used.
     """
-    mlflow = _needed("mlflow", "mlflow")
+    mlflow = extras.load("mlflow", "mlflow")
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
@@ -150,15 +150,6 @@ def mlflow_listener(
         raise
     finally:
         client.set_terminated(run, status)
-
-
-def _needed(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ClassicsError(
-            f'{module} is not installed: pip install "keras-classics[{extra}]".'
-        ) from error
 
 
 def _facts(event: Prepared) -> dict[str, Any]:

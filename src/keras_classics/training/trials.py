@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from keras_classics import extras
 from keras_classics.errors import ClassicsError
 from keras_classics.training.recipe import Monitor
 from keras_classics.training.search_space import Settings, Space
@@ -205,13 +206,7 @@ def check_optuna() -> Any:
     Raises:
         ClassicsError: If it is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ClassicsError(
-            'optuna is not installed: pip install "keras-classics[tune]".'
-        ) from error
-    return optuna
+    return extras.load("tune", "optuna")
 
 
 def _outcome(values: dict[str, Any]) -> Trial:

@@ -25,6 +25,7 @@ from keras_classics.weights.torch_files import (
     write_torch,
 )
 
+WHOLE = ".keras"  # the one format that holds the network, too
 _TINY = 1 / 64  # width of a network of which only the names of its layers are wanted
 
 
@@ -47,6 +48,15 @@ class Conversion:
     path: Path
     model: keras.Model
     passages: tuple[Passage, ...]
+
+    @property
+    def holds(self) -> str:
+        """What the file is, and how it is opened."""
+        if self.path.suffix == WHOLE:
+            return "a whole model: keras.models.load_model opens it"
+        if self.path.suffix in TORCH_SUFFIXES:
+            return "weights alone, without the network: a state dict for load_state_dict"
+        return f'weights alone, without the network: build it with weights="{self.path.name}"'
 
 
 def convert(
@@ -77,7 +87,8 @@ def convert(
     source, target = Path(source), Path(target)
     if not target.name.endswith((*KERAS_SUFFIXES, *TORCH_SUFFIXES)):
         raise WeightsError(
-            f"{target}: the ending says the format: .weights.h5, .keras, .h5, .pth or .safetensors."
+            f"{target}: the ending says the format: .keras for a whole model; .weights.h5, .h5, "
+            ".pth or .safetensors for weights alone."
         )
     if layout and target.suffix not in TORCH_SUFFIXES:
         raise WeightsError(f"layout={layout!r}: for .pth, .pt and .safetensors only.")

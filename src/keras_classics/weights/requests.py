@@ -46,7 +46,7 @@ def check_request(
     weights: str | Path | None,
     *,
     include_top: bool,
-    classes: int,
+    classes: int | None,
     activation: Activation,
     width: float,
 ) -> None:
@@ -57,7 +57,10 @@ def check_request(
     """
     if weights is None:
         return
-    if include_top and keras.activations.get(activation).__name__ not in ("linear", "softmax"):
+    if include_top and keras.activations.get(activation) not in (
+        keras.activations.linear,
+        keras.activations.softmax,
+    ):
         raise WeightsError(
             f"classifier_activation={activation!r}: loaded weights need None or 'softmax'."
         )

@@ -15,6 +15,7 @@ from safetensors import numpy as safetensors
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
+from keras_classics.extras import install
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
 from keras_classics.weights.torch_names import SIBLINGS, Layout, layouts_of
 
@@ -217,8 +218,7 @@ def require_torch(path: Path) -> None:
     """
     if path.suffix != ".safetensors" and not importlib.util.find_spec("torch"):
         raise WeightsError(
-            f'{path}: {path.suffix} needs torch: pip install "keras-classics[torch]"; '
-            ".safetensors does not."
+            f"{path}: {path.suffix} needs torch, .safetensors does not: {install('torch')}."
         )
 
 
