@@ -37,7 +37,7 @@ BY_NAME = {
     "p.tga": (bytes([0, 0, 2]) + bytes(40), "Targa"),
     "q.nef": (encoded(noise(), "TIFF"), "camera raw"),  # the first picture is a thumbnail
     "r.DNG": (encoded(noise(), "TIFF"), "camera raw"),
-    "h.svg": (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
+    "t.svg": (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
     "s.pcx": (b"\x0a\x05\x01\x08" + bytes(40), "PCX"),
 }
 

@@ -119,7 +119,7 @@ def test_of_an_animation_the_first_frame(server, pixels, data, what):
         (b"not a picture at all", 415, "photo.png: not an image."),
         (b"\0\0\0\x18ftypheic\0\0\0\0", 415, "HEIC or AVIF, which is not supported"),
         (b"%PDF-1.7\n", 415, "not an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "SVG, which is not supported"),
         (encoded("PNG")[:200], 422, "photo.png: truncated."),
         (encoded("JPEG", noise(200, 200))[:3000], 422, "truncated"),
         (encoded("PNG")[:40], 422, "photo.png: "),
