@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_classics.architectures import frame
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.errors import ClassicsError, OutputError, WeightsError
 from keras_classics.weights.keras_files import KERAS_SUFFIXES, write_keras
 from keras_classics.weights.loading import load_weights, read_contents
@@ -49,6 +50,7 @@ class Conversion:
     passages: tuple[Passage, ...]
 
 
+@numbers()
 def convert(
     source: str | Path,
     target: str | Path,
