@@ -400,10 +400,10 @@ def test_nothing_is_written(files):
     assert state(path.parent) == before
 
 
-def test_coarser_rounding_by_choice_is_no_fault_of_the_installation(tmp_path, dtype_policy):
+def test_a_policy_of_coarser_rounding_changes_nothing(tmp_path, dtype_policy):
     dtype_policy("mixed_bfloat16")
     path = tmp_path / "mine.weights.h5"
     build("vgg16", weights=None, width=0.125, classes=5, input_shape=(32, 32, 3)).save_weights(path)
     verification = verify(path, architecture=CATALOG["vgg16"], width=0.125)
-    assert verification.golden_difference is None
+    assert verification.golden_difference < 1e-4
     assert verification.tensors

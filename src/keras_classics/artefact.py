@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_classics.architectures.precision import numbers
 from keras_classics.card import CARD, MODEL, Card, check_artefact
 from keras_classics.data.arrays import as_pictures
 from keras_classics.data.folder import scan
@@ -290,7 +291,8 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
         splits = {row["path"]: row["split"] for row in read_manifest(folder / MANIFEST)}
     try:
         # safe_mode refuses code in the file; compile=False, as nothing is trained.
-        model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
+        with numbers():
+            model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the torn part of the file leads to
         raise ArtefactError(f"{folder / MODEL}: torn or not a Keras model.") from error
     if model.output_shape[-1] != len(card.class_names):

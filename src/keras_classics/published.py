@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_classics.architectures import catalog
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.artefact import Classifier
 from keras_classics.card import MODEL, Card, Preprocessing
 from keras_classics.data.fit import CentralCrop
@@ -33,7 +34,9 @@ def published(weights: str | Path) -> Classifier:
     """
     record = published_record(weights)
     side = record.protocol.crop
-    model = build(record.network, weights=str(weights), input_shape=with_channels((side, side), 3))
+    shape = with_channels((side, side), 3)
+    with numbers():
+        model = build(record.network, weights=str(weights), input_shape=shape)
     card = Card(
         network=record.network,
         width=1.0,

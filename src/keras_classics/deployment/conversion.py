@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_classics.architectures.precision import numbers
 from keras_classics.artefact import Classifier, load
 from keras_classics.card import CARD, MODEL
 from keras_classics.data.fit import CentralCrop, Fit
@@ -43,6 +44,7 @@ VALIDATION_PICTURES = 300
 SEED = 0
 
 
+@numbers()
 def convert(request: Request, folder: Path, tell: Tell) -> Export:
     """Convert, compare, and write all files of an export.
 

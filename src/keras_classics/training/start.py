@@ -13,6 +13,7 @@ from keras import KerasTensor
 from keras_classics.architectures import frame
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.architectures.resnet import with_drop_path
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
@@ -45,17 +46,13 @@ class StartingNetwork:
 
     def finished(self) -> keras.Model:
         """The network that is kept, with the weights of now: probabilities, in float32, plain."""
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
+        with numbers():
             kept = frame.build(
                 self.architecture,
                 input_shape=with_channels((self.shape.test_size, self.shape.test_size), 3),
                 classes=self.shape.classes,
                 width=self.shape.width,
             )
-        finally:
-            keras.config.set_dtype_policy(policy)
         for layer in kept.layers:
             if layer.weights:
                 layer.set_weights(self.model.get_layer(layer.name).get_weights())

@@ -14,6 +14,7 @@ import keras
 from keras_classics.architectures import catalog
 from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.data.listing import Listing, fingerprint
 from keras_classics.data.preprocess import Mode
 from keras_classics.networks import build
@@ -130,14 +131,9 @@ def task_of(
 @contextmanager
 def computing(policy: str, config: TrainConfig) -> Iterator[None]:
     """Numbers of the run's precision, random numbers of its seed."""
-    before = keras.config.dtype_policy()
     keras.utils.set_random_seed(config.seed)
-    try:
-        keras.config.set_dtype_policy(policy)
-        with deterministic(config.deterministic), _retracing_expected():
-            yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    with numbers(policy), deterministic(config.deterministic), _retracing_expected():
+        yield
 
 
 @contextmanager

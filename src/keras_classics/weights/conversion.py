@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_classics.architectures import frame
 from keras_classics.architectures.frame import Architecture, with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.errors import ClassicsError, OutputError, WeightsError
 from keras_classics.weights.keras_files import KERAS_SUFFIXES, write_keras
 from keras_classics.weights.loading import load_weights, read_contents
@@ -59,6 +60,7 @@ class Conversion:
         return f'weights alone, without the network: build it with weights="{self.path.name}"'
 
 
+@numbers()
 def convert(
     source: str | Path,
     target: str | Path,

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_classics.architectures.frame import with_channels
+from keras_classics.architectures.precision import numbers
 from keras_classics.networks import build
 
 try:
@@ -53,6 +54,7 @@ class Steps:
         return epochs * (learn * self.learning + choose * self.judging)
 
 
+@numbers()
 def measure_steps(
     architecture: Architecture, *, size: int, width: float, classes: int, batch_size: int
 ) -> Steps:
