@@ -68,7 +68,7 @@ def test_prediction_evaluation_and_what_exports_are_compared_on(folder, expected
     assert decoded.shape == (1500, 1100, 3)
 
 
-def test_the_server_the_page_and_explanations(folder, expected, artefact):
+def test_the_server_and_the_page(folder, expected, artefact):
     from keras_classics.deployment.serving.intake import fitted
     from keras_classics.deployment.serving.settings import Settings
     from keras_classics.explorer.pictures import read_picture

@@ -55,6 +55,14 @@ def test_whole_is_the_fitted_picture_and_draws_nothing(fit):
     assert rng.random() == rng_for(0, 0, 0).random()
 
 
+def test_whole_is_read_in_full():
+    """So that training, where it sees pictures whole, sees what prediction will see."""
+    for spec, rng in ((None, None), (Augmentation(flip=True), rng_for(0, 0, 0))):
+        reader = Reader(places(200, 250))
+        view(reader, (32, 32), "crop", spec, rng)
+        assert reader.asked == [None]
+
+
 def test_random_area_is_drawn_as_published():
     """Areas of 8 to 100 %, drawn evenly, aspects of 3/4 to 4/3, evenly in the logarithm."""
     draws = np.random.default_rng(0).random((4000, 2, 10))

@@ -77,6 +77,17 @@ def _run(folder, artefact, *blocks):
     given.unlink()
 
 
+def test_onnx_calls_what_it_takes_by_names(converted, artefact):
+    import onnxruntime
+
+    folder, _ = converted(artefact, "onnx", kind="image")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    (image,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ("image", [1, "height", "width", 3])
+    assert (probabilities.name, probabilities.shape) == ("probabilities", [1, 3])
+    assert b"unk__" not in (folder / "model.onnx").read_bytes()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("decoder", ["decode_pillow", "decode_opencv"])
 def test_the_decoders_give_the_pixels_of_predict(decoder, orientation, tmp_path, monkeypatch):
