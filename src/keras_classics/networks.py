@@ -51,8 +51,8 @@ def build(
         name: The model's; default: the network's.
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
         prefix: Put before the name of every layer, so that two networks fit into one model. Without
-            one, the names are those of keras.applications where it gives any, and the input's is
-            left to Keras, which counts, as is the pooling's of VGG16 and Inception V3.
+            one, what keras.applications leaves without a name that others could have, too (the
+            input, and the pooling of VGG16 and Inception V3), has the network's name before it.
         auxiliary: Whether Inception V3's side classifier is a second output, which
             `without_auxiliary(model)` detaches. Published weights without one leave it random.
 
@@ -85,7 +85,7 @@ def build(
         width=width,
         prefix=prefix,
         auxiliary=auxiliary,
-        input_name="input_layer" if prefix else None,
+        input_name="input_layer" if prefix else f"{architecture.name}_input_layer",
     )
     if weights is not None:
         load_requested(

@@ -25,7 +25,7 @@ def items(model, **options):
 def test_the_stages_of_resnet(resnet):
     found = items(resnet, level="stages")
     assert list(found) == [
-        *("input_layer", "conv1", "pool1", "conv2", "conv3", "conv4", "conv5"),
+        *("resnet50_input_layer", "conv1", "pool1", "conv2", "conv3", "conv4", "conv5"),
         *("avg_pool", "predictions"),
     ]
     assert found["conv3"].made_of == ("convolutional block", "identity block ×3")

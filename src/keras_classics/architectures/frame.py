@@ -101,7 +101,7 @@ def build(
     width: float = 1.0,
     prefix: str = "",
     auxiliary: bool = False,
-    input_name: str | None = "input_layer",
+    input_name: str = "input_layer",
 ) -> keras.Model:
     """Build a network with random weights as a flat Functional model.
 
@@ -119,8 +119,7 @@ def build(
         width: Multiplies the number of filters of every layer; 1.0 is the paper.
         prefix: Put before the name of every layer, so that two networks fit into one model.
         auxiliary: Whether the side classifier, where the network has one, is a second output.
-        input_name: Of the new input, after the prefix; None lets Keras count it. Files, drawings
-            and comparisons need a fixed one.
+        input_name: Of the new input, after the prefix.
 
     Returns:
         A model from (b, h, w, c) to (b, classes), or to (b, h', w', c') or (b, c') without the top.
@@ -134,7 +133,8 @@ def build(
     )
     shape = input_shape_for(architecture, input_shape, include_top=include_top)
     if input_tensor is None:
-        inputs = x = keras.Input(shape, name=input_name and f"{prefix}{input_name}")
+        # Keras would count inputs without a name, and no two files would have the same bytes.
+        inputs = x = keras.Input(shape, name=f"{prefix}{input_name}")
     else:
         shape = _shape_of(input_tensor)
         _check_known(architecture, shape, "input_tensor of shape ", include_top=include_top)
@@ -152,8 +152,8 @@ def build(
         )
     elif pooling:
         layer = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
-        named = prefix or architecture.names_pooling
-        x = layer(name=f"{prefix}{pooling}_pool" if named else None)(x)
+        own = "" if prefix or architecture.names_pooling else f"{architecture.name}_"
+        x = layer(name=f"{prefix}{own}{pooling}_pool")(x)
     model = keras.Model(inputs, x, name=name or architecture.name)
     if auxiliary and architecture.side:
         side = architecture.side.top(

@@ -139,7 +139,7 @@ def vgg16_sequential(
     """
     with_dropout(dropout)
     shape = input_shape_for(VGG16, input_shape, include_top=True)
-    stack = [keras.Input(shape, name=f"{prefix}input_layer" if prefix else None)]
+    stack = [keras.Input(shape, name=f"{prefix or 'vgg16_'}input_layer")]
     for i, (filters, convolutions) in enumerate(BLOCKS, start=1):
         stack += block_layers(
             filters=scaled(filters, width), convolutions=convolutions, name=f"{prefix}block{i}"
