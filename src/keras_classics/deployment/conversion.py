@@ -103,7 +103,7 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     )
     export = Export(
         card=card,
-        agreement=_judged(agreement, request),
+        agreement=_judged(agreement, request, how),
         files=hashes(folder),
         options=options,
         quantisation=how,
@@ -234,7 +234,9 @@ def _inputs(request: Request, classifier: Classifier, pictures: list[Picture]) -
     return [np.ascontiguousarray(batch[i : i + 1]) for i in range(len(batch))]
 
 
-def _judged(agreement: Agreement, request: Request) -> Agreement:
+def _judged(
+    agreement: Agreement, request: Request, how: Mapping[str, Any] | None = None
+) -> Agreement:
     """The agreement, if it is near enough or wanted all the same.
 
     Raises:
@@ -244,10 +246,10 @@ def _judged(agreement: Agreement, request: Request) -> Agreement:
         return agreement
     if request.accept and request.precision != "f32":
         return dataclasses.replace(agreement, accepted=True)
-    raise ExportError(_complaint(agreement, request))
+    raise ExportError(_complaint(agreement, request, how or {}))
 
 
-def _complaint(agreement: Agreement, request: Request) -> str:
+def _complaint(agreement: Agreement, request: Request, how: Mapping[str, Any]) -> str:
     where = f"{request.target} in {request.precision}: on {agreement.pictures} pictures"
     said = f"top-1 agrees on {agreement.top1_agreement:.2%}, {agreement.least_top1:.0%} is needed"
     if agreement.tolerance is not None:
@@ -260,4 +262,6 @@ def _complaint(agreement: Agreement, request: Request) -> str:
     drop = ""
     if agreement.accuracy is not None and agreement.keras_accuracy is not None:
         drop = f" (accuracy {agreement.keras_accuracy:.2%} to {agreement.accuracy:.2%})"
+    if "layers" in how:
+        drop += f", with {how['layers_in_int8']} of {how['layers']} layers in int8 by {how['by']}"
     return f"{where} {said}{drop}; --accept takes it as it is."
