@@ -106,7 +106,7 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     )
     export = Export(
         card=card,
-        agreement=_judged(agreement, request),
+        agreement=_judged(agreement, request, how),
         files=hashes(folder),
         options=options,
         quantisation=how,
@@ -237,7 +237,9 @@ def _unfitted(images: Picture, fit: Fit | CentralCrop) -> Picture:
     return np.pad(images, ((0, 0), *around, (0, 0)), mode="edge")
 
 
-def _judged(agreement: Agreement, request: Request) -> Agreement:
+def _judged(
+    agreement: Agreement, request: Request, how: Mapping[str, Any] | None = None
+) -> Agreement:
     """The agreement, if it is near enough or wanted all the same.
 
     Raises:
@@ -247,10 +249,10 @@ def _judged(agreement: Agreement, request: Request) -> Agreement:
         return agreement
     if request.accept and request.precision != "f32":
         return dataclasses.replace(agreement, accepted=True)
-    raise ExportError(_complaint(agreement, request))
+    raise ExportError(_complaint(agreement, request, how or {}))
 
 
-def _complaint(agreement: Agreement, request: Request) -> str:
+def _complaint(agreement: Agreement, request: Request, how: Mapping[str, Any]) -> str:
     where = f"{request.target} in {request.precision}: on {agreement.pictures} pictures"
     said = f"top-1 agrees on {agreement.top1_agreement:.2%}, {agreement.least_top1:.0%} is needed"
     if agreement.tolerance is not None:
@@ -263,4 +265,6 @@ def _complaint(agreement: Agreement, request: Request) -> str:
     drop = ""
     if agreement.accuracy is not None and agreement.keras_accuracy is not None:
         drop = f" (accuracy {agreement.keras_accuracy:.2%} to {agreement.accuracy:.2%})"
+    if "layers" in how:
+        drop += f", with {how['layers_in_int8']} of {how['layers']} layers in int8 by {how['by']}"
     return f"{where} {said}{drop}; --accept takes it as it is."

@@ -172,6 +172,36 @@ def test_int8_of_a_picture_of_any_size(converted, artefact, target):
     assert same >= 9
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+@pytest.mark.parametrize("network", ["resnet", "inception"])
+def test_accuracy_control_of_a_whole_network(request, monkeypatch, converted, target, network):
+    """Where the goal is out of reach it ends all the same, and says how far it got."""
+    from keras_classics.deployment import conversion, quantise
+    from keras_classics.deployment.exported import ExportError
+
+    monkeypatch.setitem(conversion.LIMITS, "int8", (None, 2.0))
+    monkeypatch.setattr(quantise, "MOST_PUT_BACK", 6)
+    with pytest.raises(ExportError, match=r"top-1 agrees on .* of .* layers in int8 by NNCF"):
+        converted(request.getfixturevalue(network), target, "int8", kind="image")
+
+
+def test_nodes_of_onnx_have_names():
+    """NNCF tells them apart by nothing else, additions that were taken for biases included."""
+    import keras
+
+    from keras_classics.deployment.targets import onnx
+
+    image = keras.Input(batch_shape=(1, 1, 1, 8))
+    x = keras.layers.Conv2D(8, 1)(image)
+    for _ in range(2):
+        x = keras.layers.Add()([x, keras.layers.Conv2D(8, 1)(x)])
+    names = [node.name for node in onnx._converted(keras.Model(image, x)).graph.node]
+    assert any(name.endswith("/add") for name in names)
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
 def test_bf16_is_a_hint_to_openvino(converted, artefact):
     folder, export = converted(artefact, "openvino", "bf16")
     assert export.options == {"INFERENCE_PRECISION_HINT": "bf16"}

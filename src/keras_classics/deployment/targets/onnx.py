@@ -90,8 +90,9 @@ def _mend_biases(proto: Any) -> None:
             of_channels = helper.make_tensor(shape, 7, (4,), (1, -1, 1, 1))  # 7: int64
             proto.graph.initializer.append(of_channels)
             additions = [
-                helper.make_node("Reshape", [addend, shape], [f"{output}/addend"]),
-                helper.make_node("Add", [before, f"{output}/addend"], [output]),
+                # NNCF knows a node by its name alone.
+                helper.make_node("Reshape", [addend, shape], [f"{output}/addend"], f"{output}/r"),
+                helper.make_node("Add", [before, f"{output}/addend"], [output], f"{output}/add"),
                 *additions,
             ]
         nodes += [node, *additions]
