@@ -166,6 +166,26 @@ process.stdout.write(metadata(fs.readFileSync(process.argv[2])).keras_classics);
     assert about["inside"] == ["resize", "scaling", "network", "temperature"]
 
 
+@pytest.mark.slow
+def test_what_the_guide_exports_of_the_digits_succeeds(tmp_path):
+    """The run at its defaults, then each line as it stands, those in int8 unaccepted."""
+    lines = [re.sub(" *#.*", "", line) for line in GUIDE.splitlines()]
+    lines = [line for line in lines if line.startswith("classics") and "--weights" not in line]
+    assert sum("--precision int8" in line for line in lines) == 2
+    for i, line in enumerate(lines):
+        command = line.split()[1:]
+        if command[0] == "export" and "-o" not in command:  # some lines write to one place
+            command += ["-o", f"out{i}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_classics.cli", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+
+
 def test_the_table_of_precisions():
     """What the table refuses is what the package refuses."""
     lines = [line for line in GUIDE.splitlines() if line.startswith("| `")]

@@ -192,14 +192,41 @@ def test_nodes_of_onnx_have_names():
 
     from keras_classics.deployment.targets import onnx
 
-    image = keras.Input(batch_shape=(1, 1, 1, 8))
-    x = keras.layers.Conv2D(8, 1)(image)
+    x = image = keras.Input(batch_shape=(1, 1, 1, 8))
     for _ in range(2):
-        x = keras.layers.Add()([x, keras.layers.Conv2D(8, 1)(x)])
+        inner = keras.layers.ReLU()(keras.layers.Conv2D(8, 1)(x))
+        x = keras.layers.Add()([keras.layers.Conv2D(8, 1)(x), keras.layers.Conv2D(8, 1)(inner)])
+        x = keras.layers.ReLU()(x)
     names = [node.name for node in onnx._converted(keras.Model(image, x)).graph.node]
     assert any(name.endswith("/add") for name in names)
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def test_what_openvino_makes_of_a_file_by_itself(converted, resnet, artefact):
+    """It leaves the hint in the file unheard, and takes bf16 where the processor has it.
+
+    With the hint given to it, f32 is exact on pictures of any size. Without, an export of pictures
+    of the network's size keeps to the limit of bf16, as the guide says; its resize rule would not.
+    """
+    core = runtimes.openvino_core()
+    classifier = load(resnet)
+    pictures = next(photographs().batches())[0][:8]
+    images = fitted(classifier, pictures)
+    wanted = classifier.probabilities(images)
+    folder, _ = converted(resnet, "openvino", kind="image")
+    model = core.read_model(folder / "model.xml")
+    hint = model.get_rt_info(["runtime_options", "INFERENCE_PRECISION_HINT"]).astype(str)
+    run = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    given = np.concatenate([run(picture[None])[0] for picture in pictures])
+    assert given == pytest.approx(wanted, abs=1e-4)
+    folder, _ = converted(artefact, "openvino")
+    classifier = load(artefact)
+    images = fitted(classifier, pictures)
+    wanted = classifier.probabilities(images)
+    for config in ({}, {"INFERENCE_PRECISION_HINT": "bf16"}):
+        run = core.compile_model(folder / "model.xml", "CPU", config)
+        assert run(images)[0] == pytest.approx(wanted, abs=0.1)
 
 
 def test_bf16_is_a_hint_to_openvino(converted, artefact):
