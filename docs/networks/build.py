@@ -29,7 +29,7 @@ from xml.sax.saxutils import escape
 import keras
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from keras_classics import CATALOG, RECORDS, Analysis, analyse, build
+from keras_classics import CATALOG, RECORDS, Analysis, analyse
 from keras_classics.architectures import analysis, frame, inception_v3, layers, resnet, vgg
 from keras_classics.architectures.analysis import Cost
 from keras_classics.drawing import draw
@@ -76,7 +76,7 @@ COLOURS = {
 def model(name: str) -> keras.Model:
     """A network at the paper's size, by its name in the catalog."""
     network, auxiliary = name.removesuffix(AUXILIARY), name.endswith(AUXILIARY)
-    return build(network, **({"auxiliary": True} if auxiliary else {}))
+    return frame.build(CATALOG[network], auxiliary=auxiliary)
 
 
 @cache
