@@ -124,8 +124,6 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
             f"{agreement.largest_rounded:.2g}"
         )
     needed = f", {agreement.least_top1:.0%} is needed" if agreement.least_top1 else ""
-    if agreement.within and agreement.top1_agreement < agreement.least_top1:
-        needed += ", from which so few pictures cannot tell it apart"
     screen.print(f"top-1 agrees on {agreement.top1_agreement:.2%}{needed}")
     if agreement.accuracy is not None and agreement.keras_accuracy is not None:
         screen.print(

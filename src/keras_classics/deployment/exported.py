@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +53,7 @@ class Agreement:
     largest_difference: float  # of the probability of any class, of any picture
     top1_agreement: float  # share of pictures that both call the same
     tolerance: float | None  # the largest difference allowed; None where top-1 decides alone
-    least_top1: float  # the least agreement allowed, but for what chance explains
+    least_top1: float  # the least agreement allowed
     rounded: int = 0  # pictures of which the resize rule in the file rounds a grey level otherwise
     largest_rounded: float = 0.0  # difference that this makes, which the tolerance does not bound
     accepted: bool = False  # out of tolerance, and wanted all the same
@@ -65,18 +64,7 @@ class Agreement:
     def within(self) -> bool:
         """Whether the export is as near as it has to be."""
         near = self.tolerance is None or self.largest_difference <= self.tolerance
-        return near and self._most_top1 >= self.least_top1
-
-    @property
-    def _most_top1(self) -> float:
-        """The agreement on any number of such pictures at most, as far as so many can tell.
-
-        The upper end of Wilson's interval, one-sided, 95 %. Without it a network that agrees on
-        99.3 % would be refused every second time, by which pictures happen to be held out.
-        """
-        z2, n, p = 1.6449**2, self.pictures, self.top1_agreement
-        wide = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2)))
-        return (p + z2 / (2 * n) + wide) / (1 + z2 / n)
+        return near and self.top1_agreement >= self.least_top1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ arXiv:1806.08342; https://docs.openvino.ai, "Quantizing with accuracy control".
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from keras_classics.deployment import runtimes
 
 MOST_PUT_BACK = 20  # layers, beyond which a network is better left in f32
 RANKED_BY = 100  # pictures
-RESIZE = r".*/resize(_\d+)?/.*"  # nodes of the layer of `portable`
 
 Batch = npt.NDArray[Any]
 
@@ -96,7 +94,7 @@ def _quantised(model: Any, calibration: Calibration) -> tuple[Any, dict[str, Any
         "preset": nncf.QuantizationPreset.PERFORMANCE,
         "subset_size": len(calibration.batches),
         # A resize rule in front of the network is exact arithmetic on pixels, not a layer.
-        "ignored_scope": nncf.IgnoredScope(patterns=[RESIZE], validate=False),
+        "ignored_scope": nncf.IgnoredScope(names=sorted(kind.front(model)), validate=False),
     }
     run = kind.runner(kind.compiled(model))
     in_f32 = [run(batch) for batch in calibration.validation]
@@ -168,13 +166,27 @@ class _OpenVino:
         return lambda batch: np.asarray(compiled(batch)[0])
 
     @staticmethod
+    def front(model: Any) -> set[str]:
+        """What is done to the pixels before the first convolution; names tell too little of it."""
+        ops = model.get_ordered_ops()
+        waiting = [op.input_value(0) for op in ops if op.get_type_name() == "Convolution"][:1]
+        found: set[str] = set()
+        while waiting:
+            node = waiting.pop().get_node()
+            if node.get_friendly_name() not in found:
+                found.add(node.get_friendly_name())
+                waiting += node.input_values()
+        return found
+
+    @staticmethod
     def layers(model: Any) -> tuple[int, int]:
         """Convolutions and products with weights, and how many of them have 8 bits."""
+        front = _OpenVino.front(model)
         layers = [
             op
             for op in model.get_ops()
             if op.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
-            and not re.match(RESIZE, op.get_friendly_name())
+            and op.get_friendly_name() not in front
         ]
         return len(layers), sum(_OpenVino._has_8_bits(op.input_value(1)) for op in layers)
 
@@ -207,12 +219,27 @@ class _Onnx:
         return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 
     @staticmethod
+    def front(model: Any) -> set[str]:
+        """As of OpenVINO's."""
+        nodes = model.graph.node
+        made_by = {name: node for node in nodes for name in node.output}
+        waiting = [node.input[0] for node in nodes if node.op_type == "Conv"][:1]
+        found: set[str] = set()
+        while waiting:
+            node = made_by.get(waiting.pop())
+            if node is not None and node.name not in found:
+                found.add(node.name)
+                waiting += node.input
+        return found
+
+    @staticmethod
     def layers(model: Any) -> tuple[int, int]:
         """Convolutions and products with weights, and how many of them have 8 bits."""
+        front = _Onnx.front(model)
         made_by = {name: node.op_type for node in model.graph.node for name in node.output}
         weights = [
             made_by.get(node.input[1])
             for node in model.graph.node
-            if node.op_type in ("Conv", "MatMul", "Gemm") and not re.match(RESIZE, node.name)
+            if node.op_type in ("Conv", "MatMul", "Gemm") and node.name not in front
         ]
         return len(weights), weights.count("DequantizeLinear")
