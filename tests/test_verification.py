@@ -288,7 +288,7 @@ def test_a_truncated_file(ending, part, files, tmp_path):
 
 def test_no_such_file(tmp_path):
     assert refusal(tmp_path / "none.h5") == f"{tmp_path / 'none.h5'}: no such file."
-    assert refusal(tmp_path) == f"{tmp_path}: no such file."
+    assert refusal(tmp_path) == f"{tmp_path}: a folder, not a regular file."
 
 
 def test_another_network_and_another_width(files):

@@ -15,8 +15,9 @@ import keras
 from keras import layers
 
 from keras_classics.architectures.analysis import analyse
+from keras_classics.architectures.catalog import CATALOG
+from keras_classics.architectures.frame import build
 from keras_classics.explorer.graph import graph
-from keras_classics.networks import build
 
 FOLDER = Path(__file__).parent.parent / "test" / "fixtures"
 
@@ -71,9 +72,11 @@ def graphs() -> dict[str, Any]:
     keras.utils.clear_session()
     models = {
         "zoo": zoo(),
-        "vgg16": build("vgg16", width=0.125, classes=10, input_shape=(64, 64, 3)),
-        "resnet50": build("resnet50", width=0.25, classes=10, input_shape=(97, 97, 3)),
-        "inception_v3": build("inception_v3", width=0.25, classes=10, input_shape=(139, 139, 3)),
+        "vgg16": build(CATALOG["vgg16"], width=0.125, classes=10, input_shape=(64, 64, 3)),
+        "resnet50": build(CATALOG["resnet50"], width=0.25, classes=10, input_shape=(97, 97, 3)),
+        "inception_v3": build(
+            CATALOG["inception_v3"], width=0.25, classes=10, input_shape=(139, 139, 3)
+        ),
     }
     return {
         name: json.loads(

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from keras_classics import build
+from keras_classics.architectures.catalog import CATALOG
+from keras_classics.architectures.frame import build
 from keras_classics.cli import app
 from keras_classics.weights.conversion import model_of
 
@@ -17,7 +18,7 @@ def run(capsys, *arguments, code=0):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    model = build("resnet50_v1_5", weights=None, width=0.125, classes=5, input_shape=(64, 64, 3))
+    model = build(CATALOG["resnet50_v1_5"], width=0.125, classes=5, input_shape=(64, 64, 3))
     path = tmp_path_factory.mktemp("weights") / "mine.weights.h5"
     model.save_weights(path)
     return path, model

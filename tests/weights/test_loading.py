@@ -407,11 +407,14 @@ def test_a_keras_file_with_an_odd_configuration_is_refused(config, tmp_path):
     assert "not a complete file of weights made by Keras" in refused(path, "vgg16")
 
 
-@pytest.mark.parametrize("path", ["missing.weights.h5", "."])
-def test_a_path_without_a_file(path, tmp_path):
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("missing.weights.h5", "no such file"), (".", "a folder, not a regular file")],
+)
+def test_a_path_without_a_file(path, why, tmp_path):
     message = refused(tmp_path / path, "resnet50")
     assert message.endswith("`classics weights` lists, or a path.")
-    with pytest.raises(WeightsError, match=re.escape(f"{tmp_path / path}: no such file.")):
+    with pytest.raises(WeightsError, match=re.escape(f"{tmp_path / path}: {why}.")):
         load_weights(small("resnet50"), tmp_path / path, architecture=CATALOG["resnet50"])
 
 

@@ -193,7 +193,7 @@ def test_a_wrong_file_in_the_cache_is_not_loaded(home):
         ),
         ("vgg16", "weigths/vgg16.h5", {}, "weights='weigths/vgg16.h5': no such file; use None"),
         ("vgg16", "", {}, "weights='': no such file"),
-        ("vgg16", ".", {}, "weights='.': no such file"),
+        ("vgg16", ".", {}, "weights='.': a folder, not a regular file"),
     ],
 )  # fmt: skip
 def test_requests_that_cannot_be_served_fail_before_anything_is_built(

@@ -34,9 +34,11 @@ def record_of(weights: str | Path, architecture: Architecture) -> PublishedWeigh
             )
         return record
     if not Path(weights).is_file():
+        # An empty text would stand for the current folder.
+        why = why_none(Path(weights)) if str(weights) else "no such file"
         raise WeightsError(
-            f"weights={str(weights)!r}: {why_none(Path(weights))}; use None, 'imagenet', a name "
-            "that `classics weights` lists, or a path."
+            f"weights={str(weights)!r}: {why}; use None, 'imagenet', a name that "
+            "`classics weights` lists, or a path."
         )
     return None
 
