@@ -84,6 +84,7 @@ def test_what_no_machine_has_is_refused(tmp_path, monkeypatch):
         pass
     file = BytesIO()
     Image.new("RGB", (60, 40)).save(file, "PNG")
+    monkeypatch.setattr(budget, "_budget", Budget(10_000))
     monkeypatch.setattr(budget, "total_memory", lambda: 20_000)
     with pytest.raises(ImageError) as caught:
         decode_image(file.getvalue(), tmp_path / "x.png")

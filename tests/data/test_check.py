@@ -198,6 +198,10 @@ def in_mode(mode, **options):
     return lambda path: scene(60).convert(mode).save(path, **options)
 
 
+def of_width(width):
+    return lambda path: scene(60, (width, 80)).save(path)
+
+
 def moving(path):
     scene(60).save(path, save_all=True, append_images=[scene(61), scene(62)])
 
@@ -221,6 +225,9 @@ def moving(path):
         ("x.png", grey_16, {"greyscale", "16-bit"}),
         ("x.tif", grey_16, {"greyscale", "16-bit"}),
         ("x.png", colour_16, {"16-bit"}),
+        ("x.tif", colour_16, {"16-bit"}),
+        ("x.bmp", of_width(160), set()),  # the bytes of a row, and places, say nothing
+        ("x.tif", of_width(160), set()),
         ("x.gif", moving, {"palette", "animated"}),
         ("x.webp", moving, {"animated"}),
         ("x.png", moving, {"animated"}),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHARE = 1 / 8
 """Of the memory of the machine, or of the container, that decoding takes by default."""
 
-_LARGE = 32 * 1024**2
+_LARGE = 64 * 1024**2  # bytes, from which it is worth the time to give them back
 
 VARIABLE = "KERAS_CLASSICS_DECODING_MB"
 """The variable of the environment that states another budget, in megabytes."""
@@ -76,7 +76,7 @@ class Budget:
         Raises:
             MemoryError: more than the machine has.
         """
-        if size > total_memory():
+        if size > self.size and size > total_memory():
             raise MemoryError
         me = object()
         with self._changed:

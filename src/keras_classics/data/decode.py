@@ -314,7 +314,7 @@ def _decode_jpeg(jpeg: Jpeg, at_least: int | None) -> Picture:
 def _decode(image: ImageFile) -> Picture:
     with image:
         mode, (width, height) = image.mode, image.size
-        deep = is_deep(mode) or any("16" in str(tile.args) for tile in image.tile)
+        deep = is_deep(mode) or _has_deep_colours(image)
         if isinstance(image, TiffImageFile):
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         image.load()
@@ -332,6 +332,14 @@ def _decode(image: ImageFile) -> Picture:
             deep=deep,
             transparent=mode in ALPHA_MODES or "transparency" in image.info,
         )
+
+
+def _has_deep_colours(image: ImageFile) -> bool:
+    """Whether Pillow is about to read colours of 16 bits each, of which it keeps the high byte."""
+    if not isinstance(image, (PngImageFile, TiffImageFile)) or not image.tile:
+        return False
+    args = image.tile[0].args
+    return ";16" in str(args[0] if isinstance(args, tuple) else args)
 
 
 def _metadata(image: Image.Image) -> tuple[bytes, bytes]:
@@ -410,22 +418,33 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
     """The orientation 1 to 8 that EXIF data state, or else XMP data; 1 if neither does."""
-    exif = exif.removeprefix(b"Exif\x00\x00")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2], "<")
+    stated = _exif_orientation(exif.removeprefix(b"Exif\x00\x00"))
+    if stated is None:
+        found = _XMP_ORIENTATION.search(xmp)
+        stated = int(found[1]) if found else 1
+    return stated if 1 <= stated <= 8 else 1
+
+
+def _exif_orientation(exif: bytes) -> int | None:
+    """What EXIF data state, which may be no orientation; None where they say nothing of it."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return None
     try:
         (offset,) = struct.unpack_from(f"{order}I", exif, 4)
         (count,) = struct.unpack_from(f"{order}H", exif, offset)
         for entry in range(count):
             place = offset + 2 + 12 * entry
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, place)
+            tag, kind = struct.unpack_from(f"{order}HH", exif, place)
             if tag == _ORIENTATION_TAG:
-                if kind == _LONG:
-                    (value,) = struct.unpack_from(f"{order}I", exif, place + 8)
-                return value if kind in {_SHORT, _LONG} and 1 <= value <= 8 else 1
-    except struct.error:  # the picture is good, only its description is absent or cut short
+                layout = {_SHORT: "H", _LONG: "I"}.get(kind)
+                if layout is None:
+                    return 1
+                (value,) = struct.unpack_from(f"{order}{layout}", exif, place + 8)
+                return int(value)
+    except struct.error:  # the picture is good, only its description is cut short
         pass
-    found = _XMP_ORIENTATION.search(xmp)
-    return int(found[1]) if found and found[1] in b"12345678" else 1
+    return None
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
