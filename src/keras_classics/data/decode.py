@@ -81,7 +81,7 @@ _OF_SEVERAL: dict[type[ImageFile], str] = {
     WebPImageFile: "frames",
 }
 
-ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
@@ -251,7 +251,7 @@ def read_bytes(path: Path) -> bytes:
 def opener_of(path: Path, data: bytes) -> type[ImageFile]:
     """Pillow's class for the format that the first bytes tell; ImageError for no image."""
     if form := foreign(path, data):
-        raise ImageError(path, f"{form}, which is not supported; convert it to JPEG or PNG")
+        raise ImageError(path, _not_supported(form))
     for signature, opener in _SIGNATURES:
         if data.startswith(signature):
             return opener
@@ -330,7 +330,7 @@ def _decode(image: ImageFile) -> Picture:
             mode=mode,
             orientation=orientation,
             deep=deep,
-            transparent=mode in ALPHA_MODES or "transparency" in image.info,
+            transparent=_is_transparent(image),
         )
 
 
@@ -387,12 +387,16 @@ def _turbo_pixels(jpeg: Jpeg, at_least: int | None) -> NDArray[np.uint8] | None:
     return pixels
 
 
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in _ALPHA_MODES or "transparency" in image.info
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """A loaded image of any mode of Pillow to (h, w, 3) uint8."""
     if is_deep(image.mode):
         return np.repeat(to_8_bits(image)[..., None], 3, axis=2)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    transparent = image.mode in ALPHA_MODES or "transparency" in image.info
+    transparent = _is_transparent(image)
     for top, strip in strips(image):
         if transparent:
             coloured = strip.convert("RGBA")
