@@ -28,3 +28,24 @@ def test_the_first_version_of_control_groups(group):
     (group / "memory").mkdir()
     (group / "memory" / "memory.limit_in_bytes").write_text("4000000\n")
     assert memory.total_memory() == 4_000_000
+
+
+def test_what_is_kept_is_given_back_by_no_one_else(monkeypatch):
+    """Large pictures are decoded while a network is trained, too."""
+    asked = []
+
+    class Library:
+        def mallopt(self, option, _value):
+            asked.append(option)
+
+        def malloc_trim(self, _pad):
+            asked.append("trim")
+
+    monkeypatch.setattr(memory, "_library", Library)
+    memory.give_back()
+    assert asked == ["trim"]
+    asked.clear()
+    with memory.kept():
+        memory.give_back()
+        assert asked == [memory.M_MMAP_MAX, memory.M_TRIM_THRESHOLD]
+    assert asked[-1] == "trim"

@@ -384,6 +384,6 @@ def test_memory_is_left_alone_where_nothing_is_known_of_it(monkeypatch):
         raise AssertionError("asked for the C library")
 
     monkeypatch.setattr(ctypes, "CDLL", refused)
-    monkeypatch.setattr(speed.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     with speed.memory_kept():
         pass

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 from typing import TYPE_CHECKING
 
 from keras_classics.errors import ClassicsError
-from keras_classics.memory import total_memory
+from keras_classics.memory import give_back, total_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SHARE = 1 / 8
 """Of the memory of the machine, or of the container, that decoding takes by default."""
@@ -92,27 +90,13 @@ class Budget:
                 yield
         finally:
             if size >= _LARGE:
-                _trim()
+                give_back()
             with self._changed:
                 self._used -= size
                 self._changed.notify_all()
 
     def _fits(self, size: int) -> bool:
         return not self._used or self._used + size <= self.size
-
-
-@cache
-def _trimmer() -> Callable[[int], object]:
-    try:
-        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # not glibc
-        return lambda _: None
-    return trim
-
-
-def _trim() -> None:
-    """Give free memory back: glibc keeps some sixty megabytes for each thread that had a lot."""
-    _trimmer()(0)
 
 
 _budget = Budget()

@@ -5,11 +5,9 @@ None of it is left in a model: what is saved is plain Keras. Measured in docs/sp
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Literal
 import keras
 
 from keras_classics.errors import ClassicsError
+from keras_classics.memory import kept
 from keras_classics.training.batch_norm import batch_norms
 
 CPU_FACTS = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known without a dependency
@@ -26,7 +25,6 @@ AMPERE = (8, 0)  # the first compute capability of NVIDIA's with bfloat16
 # Multiply-adds for an image below which bfloat16 gains nothing, as casts and small operations rule.
 FEW_MACS = 60e6
 # Options of malloc, https://man7.org/linux/man-pages/man3/mallopt.3.html
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -98,8 +96,7 @@ def fast_training(model: keras.Model) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def memory_kept() -> Iterator[None]:
+def memory_kept() -> AbstractContextManager[None]:
     """Let this process keep memory that is free until the next step needs it again.
 
     By itself the GNU C library gives large feature maps back to the system when they are no longer
@@ -107,23 +104,7 @@ def memory_kept() -> Iterator[None]:
     ResNet50's. Only on processors, and where that library is; what was kept is given back
     afterwards.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    set_option = getattr(library, "mallopt", None)
-    if set_option is None or hardware().kind != "cpu":
-        yield
-        return
-    set_option(M_MMAP_MAX, 0)
-    set_option(M_TRIM_THRESHOLD, -1)  # never
-    try:
-        yield
-    finally:
-        # The highest values to which the library itself goes.
-        set_option(M_MMAP_MAX, 65536)
-        set_option(M_MMAP_THRESHOLD, 2**25)
-        set_option(M_TRIM_THRESHOLD, 2**26)
-        give_back = getattr(library, "malloc_trim", None)
-        if give_back is not None:
-            give_back(0)
+    return kept() if hardware().kind == "cpu" else nullcontext()
 
 
 @contextmanager
