@@ -55,3 +55,5 @@ ResNet50V1_5 = _constructor(Arguments)
 """ResNet50V1_5, https://arxiv.org/abs/1512.03385."""
 ResNet50D = _constructor(Arguments)
 """ResNet50D, https://arxiv.org/abs/1812.01187."""
+MobileNetV2: Callable[..., keras.Model] = ...
+"""MobileNetV2, https://arxiv.org/abs/1801.04381."""
