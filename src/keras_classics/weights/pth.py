@@ -80,13 +80,12 @@ class _Storage:
     def array(self, code: str) -> Array:
         """All numbers, (n,), as a type of NumPy's own; bfloat16 becomes float32."""
         if code not in self._arrays:
-            stored = "u2" if code == _BFLOAT16 else code
-            values: Array = np.frombuffer(self.read(), self.order + stored)
-            values = values.astype(stored, copy=False)
-            if code == _BFLOAT16:
-                wide = values.astype(np.uint32)
-                wide <<= 16
-                values = wide.view(np.float32)
+            wide = code == _BFLOAT16  # the upper half of a float32
+            stored = np.frombuffer(self.read(), self.order + ("u2" if wide else code))
+            values: Array = stored.astype("u4" if wide else code)
+            if wide:
+                values <<= 16
+                values = values.view("f4")
             self._arrays[code] = values
         return self._arrays[code]
 
@@ -102,7 +101,7 @@ class Tensor:
     strides: tuple[int, ...]
 
     def array(self) -> Array:
-        """Its values, which cannot be written to: tensors of one storage share memory."""
+        """Its values; tensors of one storage share memory, as they did in torch."""
         values = self.storage.array(self.code)
         if not math.prod(self.shape):
             return np.zeros(self.shape, values.dtype)
@@ -190,8 +189,9 @@ def _known(name: str) -> _Name:
     """
     if name not in _KNOWN:
         raise WeightsError(
-            f"holds {ascii(name)[1:-1][:100]}, which could run code and is not read. In torch, "
-            "save the weights alone: torch.save(model.state_dict(), FILE)."
+            f"holds {ascii(name)[1:-1][:100]}, and is not read: only tensors and plain containers "
+            "are, since anything else could run code. In torch, save the weights alone: "
+            "torch.save(model.state_dict(), FILE)."
         )
     return _Name(name)
 
