@@ -146,7 +146,9 @@ def _untyped_tensor(*arguments: Any) -> Tensor:
     return _tensor(*common, *arguments[7:], code=_UNTYPED[kind.name])
 
 
-def _parameter(tensor: Tensor, *_state: object) -> Tensor:
+def _parameter(tensor: object, *_state: object) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise TypeError("a parameter that is no tensor")
     return tensor
 
 
