@@ -46,7 +46,7 @@ def read_torch(
         unneeded: Layers that may stand in the file and are none of the targets.
 
     Raises:
-        WeightsError: If the file is torn or holds more than tensors, or the network has no
+        WeightsError: If the file is incomplete, holds more than tensors, or the network has no
             counterpart in torch.
     """
     tensors = read_state_dict(path)
@@ -193,7 +193,7 @@ def read_state_dict(path: Path) -> dict[str, Array]:
     """The tensors of a `.pth`, `.pt` or `.safetensors` file; no code in it is ever run.
 
     Raises:
-        WeightsError: If the file is torn, or holds more than tensors.
+        WeightsError: If the file is incomplete, or holds more than tensors and plain containers.
     """
     try:
         tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
