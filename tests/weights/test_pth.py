@@ -256,7 +256,9 @@ def test_tensors_of_other_kinds_are_refused_by_name(path):
     ):
         save({"weight": tensor}, path)
         assert refused(path) == because_of(name)
-    save({"weight": torch.ones(2, dtype=torch.complex64).conj()}, path)
+    negative = torch.ones(2, dtype=torch.complex64).conj().imag
+    assert negative.is_neg()
+    save({"weight": negative}, path)
     assert refused(path) == INCOMPLETE
 
 
@@ -426,6 +428,13 @@ def test_storages_stand_where_they_should(path):
     for key in ("1", "../version", "0/", ""):
         path.write_bytes(zipped(tensor(1, 0, (1,), (1,), key=key), [bytes(4)]))
         assert refused(path) == INCOMPLETE
+    view = text("7") + b"K\x00K\x01\x87"  # of a part of the storage, as early torch could say
+    for last, sound in ((b"N", True), (view, False), (b"NN", False)):
+        path.write_bytes(former(good[0].replace(b"tQ", last + b"tQ"), good[1]))
+        if sound:
+            assert read_state_dict(path)["weight"] == 0
+        else:
+            assert refused(path) == INCOMPLETE
     # One storage under two types.
     twice = tensor(1, 0, (1,), (1,))[:-2] + tensor(1, 0, (1,), (1,), "IntStorage")[3:]
     path.write_bytes(zipped(twice, [bytes(4)]))
@@ -470,15 +479,17 @@ def bombs(steps):
         "tree in a set": b"\x8f(" + TREE + b"\x90",
         "tree in a name": b"ctorch\nSize\n" + TREE + b"\x93",
         "trees compared": b"(" + TREE + TREE + b"tQ",
+        "twins": b"(" + TREE[:203] * 2 + b"t",  # 2 ** 40 leaves each, which are equal
         "tree of keys": b"](" + TREE + TREE.replace(b"]", b")") + b"e",
         "deep lists": b"]" * (steps // 2) + b"a" * (steps // 2 - 2),
         "deep tuples": b")" + b"\x85" * (steps - 10),
         "marks": b"(" * len(most),
         "sets": b"\x8f" * len(most),
         "memory": b"]" + b"".join(struct.pack("<cL", b"r", number) for number in most),
-        "copies of lists": b"](" + b"N" * some + b"e\x85q\x00" + b"ctorch\nSize\nh\x00R" * some,
-        "copies of dicts": b"}(" + b"".join(struct.pack("<clc", b"J", n, b"N") for n in range(some))
-        + b"u\x85q\x00" + b"ccollections\nOrderedDict\nh\x00R" * some,
+        "copies of lists": b"}" + text("a") + b"](" + b"N" * some + b"e\x85q\x00(h\x00"
+        + b"ctorch\nSize\nh\x00R" * some + b"t\x86s",
+        "copies of dicts": b"}" + text("a") + b"}("
+        + b"".join(struct.pack("<clc", b"J", n, b"N") for n in range(some)) + b"u\x85q\x00(h\x00" + b"ccollections\nOrderedDict\nh\x00R" * some + b"t\x86s",
         "shapes": b"(" + b"K\x01" * some + b"tq\x00"
         + b"ctorch._utils\n_rebuild_tensor\n(NK\x00h\x00h\x00tR" * some,
         "keys that hash alike": b"}(" + b"".join(
@@ -543,7 +554,7 @@ def test_bombs_of_archives(path):
         archive._didModify = True
     assert refused(path) == INCOMPLETE
 
-    path.write_bytes(zipped(PROTOCOL + b"}" + b"N0" * (pth._MOST_BYTES // 2) + b"."))
+    path.write_bytes(zipped(PROTOCOL + b"}" + text("a") + text("b" * pth._MOST_BYTES) + b"s."))
     assert refused(path) == INCOMPLETE
 
 
