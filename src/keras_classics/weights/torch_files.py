@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from safetensors import numpy as safetensors
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
-from keras_classics.extras import install
+from keras_classics.weights.pth import Tensor, open_pth, write_pth
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
 from keras_classics.weights.torch_names import SIBLINGS, Layout, layouts_of
 
@@ -48,7 +46,7 @@ def read_torch(
         unneeded: Layers that may stand in the file and are none of the targets.
 
     Raises:
-        WeightsError: If the file is torn or holds more than tensors, or the network has no
+        WeightsError: If the file is incomplete, holds more than tensors, or the network has no
             counterpart in torch.
     """
     tensors = read_state_dict(path)
@@ -195,56 +193,32 @@ def read_state_dict(path: Path) -> dict[str, Array]:
     """The tensors of a `.pth`, `.pt` or `.safetensors` file; no code in it is ever run.
 
     Raises:
-        WeightsError: If the file is torn, or holds more than tensors.
+        WeightsError: If the file is incomplete, or holds more than tensors and plain containers.
     """
     try:
-        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
         if odd := {value.dtype for value in tensors.values() if value.dtype.kind not in "biuf"}:
             raise TypeError(f"tensors of type {odd} are no weights")
         if all(name.startswith("module.") for name in tensors):  # as training in parallel saves
             tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     except Exception as error:  # odd bytes raise whatever they lead to
         raise WeightsError(f"{path}: not a complete file of tensors ({path.suffix}).") from error
     return tensors
-
-
-def require_torch(path: Path) -> None:
-    """Refuse a file that cannot be read or written as things are.
-
-    Raises:
-        WeightsError: If it is a `.pth` or `.pt`, and torch is not installed.
-    """
-    if path.suffix != ".safetensors" and not importlib.util.find_spec("torch"):
-        raise WeightsError(
-            f"{path}: {path.suffix} needs torch, .safetensors does not: {install('torch')}."
-        )
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
     return {name: _plain(value) for name, value in safetensors.load_file(path).items()}
 
 
-def _read_pickle(path: Path) -> dict[str, Array]:
-    require_torch(path)
-    import torch
-
-    try:
-        # weights_only: an unpickler that knows tensors and containers, and calls nothing else.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: torn, or holds more than tensors, which could run code and is not read."
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor)
-    }
+def _read_pth(path: Path) -> dict[str, Array]:
+    with open_pth(path) as content:
+        items = content
+        for wrapper in _WRAPPERS:
+            if isinstance(items.get(wrapper), dict):
+                items = items[wrapper]
+        return {name: value.array() for name, value in items.items() if isinstance(value, Tensor)}
 
 
 def _plain(value: Array) -> Array:
@@ -253,11 +227,8 @@ def _plain(value: Array) -> Array:
 
 
 def write_torch(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write a state dict as `.pth`, `.pt` or `.safetensors`; see `require_torch`."""
+    """Write a state dict as `.pth`, `.pt` or `.safetensors`."""
     if path.suffix == ".safetensors":
         safetensors.save_file(dict(tensors), path, metadata={"format": "pt"})
-        return
-    import torch
-
-    with path.open("wb") as stream:  # by a path, its name would become part of the bytes
-        torch.save({n: torch.from_numpy(value.copy()) for n, value in tensors.items()}, stream)
+    else:
+        write_pth(tensors, path)
