@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import get_args
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from keras_classics.architectures.optimise import (
     without_dropout,
 )
 from keras_classics.architectures.rebuild import graph_of
-from keras_classics.data.preprocess import as_scaling, preprocess
+from keras_classics.data.preprocess import Mode, as_scaling, preprocess
 
 SMALL = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
 # Batch norms of each network, all of which can be folded.
@@ -238,7 +239,7 @@ def folded(model, mode):
     [
         # Each mode and each network; all pairs with --slow.
         (name, mode) if name == "resnet50" or mode == "caffe" else slow(name, mode)
-        for name, mode in itertools.product(CATALOG, ["tf", "torch", "caffe", "raw"])
+        for name, mode in itertools.product(CATALOG, get_args(Mode))
     ],
 )
 def test_each_network_takes_pixels(name, mode, network, run):

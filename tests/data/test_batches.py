@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from keras_classics.data.batches import Batches, FollowEpochs
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.data.mixing import Mixing, mix, mixing_rng
 from keras_classics.data.pictures import FilePictures
-from keras_classics.data.preprocess import preprocess
+from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.views import view
 from keras_classics.errors import ImageError
 
@@ -43,7 +44,7 @@ def channels_first():
     keras.config.set_image_data_format(before)
 
 
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_batches_hold_the_images_in_order(mode):
     data = batches(mode=mode)
     assert len(data) == 3

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from keras_classics.data.preprocess import as_scaling, preprocess
+from keras_classics.data.preprocess import Mode, as_scaling, preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 
@@ -24,6 +26,7 @@ def test_equals_keras_applications(mode, dtype, dimensions):
 def test_known_values():
     pixel = np.array([[[0, 127.5, 255]]])
     assert preprocess(pixel, "tf").ravel().tolist() == [-1, 0, 1]
+    assert preprocess(pixel, "lite").ravel().tolist() == [-127 / 128, 0.5 / 128, 1]
     assert preprocess(pixel, "raw").ravel().tolist() == [0, 127.5, 255]
     np.testing.assert_allclose(
         preprocess(pixel, "caffe").ravel(), [255 - 103.939, 127.5 - 116.779, -123.68], rtol=1e-5
@@ -35,7 +38,7 @@ def test_known_values():
     )
 
 
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_as_a_scaling(mode):
     scaling = as_scaling(mode)
     images = PIXELS[..., ::-1] if scaling.reverse else PIXELS
@@ -43,7 +46,7 @@ def test_as_a_scaling(mode):
     np.testing.assert_allclose(scaled, preprocess(PIXELS, mode), rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_never_changes_its_argument(mode):
     images = PIXELS.astype(np.float32)
     result = preprocess(images, mode)
@@ -59,5 +62,5 @@ def test_other_shapes_are_refused(shape):
 
 
 def test_unknown_modes_are_refused():
-    with pytest.raises(ValueError, match="tf, torch, caffe, raw; got 'imagenet'"):
+    with pytest.raises(ValueError, match="tf, torch, caffe, lite, raw; got 'imagenet'"):
         preprocess(PIXELS, "imagenet")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from graphs import assert_close
 from keras_classics import CATALOG, Classifier, build
 from keras_classics.card import Card, Preprocessing
 from keras_classics.data.fit import CentralCrop, fit_image
-from keras_classics.data.preprocess import preprocess
+from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.portable import portable
 
@@ -81,7 +82,7 @@ OFTEN = {
     ("name", "mode"),
     [
         pytest.param(*pair, marks=[] if pair in OFTEN else pytest.mark.slow)
-        for pair in itertools.product(CATALOG, ["tf", "torch", "caffe"])
+        for pair in itertools.product(CATALOG, ["tf", "torch", "caffe", "lite"])
     ],
 )
 def test_each_network_fitted(name, mode, randomise):
@@ -99,7 +100,7 @@ def test_each_network_fitted(name, mode, randomise):
 
 @pytest.mark.backends
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "raw"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_raw_and_fitted(mode, padding, small):
     ours = classifier(small(padding), mode=mode, temperature=3.0)
     tolerance = 1e-4 if mode == "raw" else 1e-5  # whose logits are hundreds

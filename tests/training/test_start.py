@@ -7,7 +7,7 @@ import pytest
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
-from keras_classics.training.start import Shape, start_network
+from keras_classics.training.start import Shape, _drawn, start_network
 
 SHAPE = Shape(width=1 / 16, size=32, test_size=32, classes=3)
 
@@ -94,6 +94,18 @@ def test_weights_are_drawn_as_the_recipe_says():
     one = start("resnet50", "network.zero_gamma=false").model.get_layer("conv3_block1_3_bn").gamma
     assert not keras.ops.convert_to_numpy(zero).any()
     assert keras.ops.convert_to_numpy(one).all()
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("initial", "variance"), [("HeNormal", 2 / 9), ("GlorotUniform", 2 / (9 + 9 * 2))]
+)
+def test_an_output_of_a_depthwise_kernel_reads_one_channel(initial, variance):
+    layer = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)
+    layer.build((None, 8, 8, 500))
+    values = _drawn(getattr(keras.initializers, initial)(seed=0), layer)
+    assert values.shape == layer.kernel.shape
+    assert keras.ops.convert_to_numpy(values).var() == pytest.approx(variance, rel=0.05)
 
 
 @pytest.mark.parametrize(

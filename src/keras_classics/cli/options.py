@@ -76,7 +76,7 @@ BatchNorm = Annotated[
     ),
 ]
 Preprocessing = Annotated[
-    Literal["tf", "torch", "caffe", "raw"] | None,
+    Literal["tf", "torch", "caffe", "lite", "raw"] | None,
     typer.Option(help="From pixels to inputs.", show_default="that of the weights, else tf"),
 ]
 Fit = Annotated[Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")]

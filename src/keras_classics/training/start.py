@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -151,13 +152,28 @@ def _draw_weights(model: keras.Model, network: Network, seed: int) -> None:
     for i, layer in enumerate(layer for layer in model.layers if not _is_dropout(layer)):
         if hasattr(layer, "kernel") and layer.name != "predictions":
             draw = kinds[network.initial](seed=seed * 10_000 + i)
-            layer.kernel.assign(draw(layer.kernel.shape, dtype=layer.kernel.dtype))
+            layer.kernel.assign(_drawn(draw, layer))
     if not network.zero_gamma:
         return
     for block in block_tree(model).walk():
         if block.kind in ("identity_block", "convolutional_block"):
             gamma = model.get_layer(f"{block.name}_3_bn").gamma
             gamma.assign(keras.ops.zeros(gamma.shape))
+
+
+def _drawn(draw: keras.initializers.VarianceScaling, layer: keras.Layer) -> KerasTensor:
+    """Values for a layer's kernel, of the variance that what its outputs read asks for.
+
+    Of a depthwise kernel (h, w, c, m) Keras believes that each output reads all c channels, so that
+    the values come out too small: by the square root of c for "he". Each reads one.
+    """
+    values = draw(layer.kernel.shape, dtype=layer.kernel.dtype)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        *_, channels, multiplier = layer.kernel.shape
+        # The fan that Keras takes by the right one; of both, height and width fall out.
+        fan = channels if draw.mode == "fan_in" else (channels + multiplier) / (1 + multiplier)
+        values *= math.sqrt(fan)
+    return values
 
 
 def _is_dropout(layer: keras.Layer) -> bool:
