@@ -546,10 +546,15 @@ def imagenet(network: str) -> PublishedWeights:
         WeightsError: If there are none for exactly this network: a variant is never given the
             weights of another.
     """
-    own_records = (r for r in RECORDS.values() if r.network == network and r.imagenet)
-    record = next(own_records, None)
+    marked = (r for r in RECORDS.values() if r.network == network and r.imagenet)
+    record = next(marked, None)
     if record is None:
         own = names_for(network)
         instead = f"use one of {', '.join(own)}" if own else "use weights=None or a file"
         raise WeightsError(f'weights="imagenet": Keras publishes none for {network}; {instead}.')
     return record
+
+
+def has_imagenet(network: str) -> bool:
+    """Whether "imagenet" names weights of a network."""
+    return any(record.network == network and record.imagenet for record in RECORDS.values())
