@@ -236,7 +236,8 @@ class _Download:
             self._discard()
             if not joined:
                 break  # what came in one piece will come so again
-        raise _failure(self.file, f"wrong hash: {arrived} arrived, not {self.file.identity}")
+        what = "hash" if self.file.digest else "size"
+        raise _failure(self.file, f"wrong {what}: {arrived} arrived, not {self.file.identity}")
 
     def _transfer(self) -> bool:
         """Ask until all is there; whether it is joined from several responses."""

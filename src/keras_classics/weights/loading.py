@@ -208,10 +208,10 @@ def _differences(source: FileLayer, layer: Any) -> Iterable[str]:
         ("variance", there[-1], [variance, np.sqrt(variance)]),
     ):
         if found.shape == mean.shape and not any(np.allclose(found, n, 1e-3) for n in needed):
-            yield (
-                f"{source.name} has the {what} {tuple(np.round(found, 4).tolist())}, needs "
-                f"{tuple(np.round(needed[0], 4).tolist())}"
+            here, wanted = (
+                tuple(np.round(n.astype(float), 4).tolist()) for n in (found, needed[0])
             )
+            yield f"{source.name} has the {what} {here}, needs {wanted}"
 
 
 def _first_three(culprits: list[str]) -> str:
