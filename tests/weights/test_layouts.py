@@ -13,6 +13,7 @@ from safetensors import numpy as safetensors
 
 from keras_classics import CATALOG, build
 from keras_classics.data.preprocess import preprocess
+from keras_classics.errors import WeightsError
 from keras_classics.weights import layouts
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.layouts import Layout, all_layouts, layouts_of
@@ -198,3 +199,20 @@ def test_a_family_is_a_file_that_is_found_by_itself():
     assert {network for _, network in pairs} <= CATALOG.keys()
     for layout in all_layouts():
         assert layout.flattened | layout.convolved <= set(CATALOG[layout.network].top_layers)
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v2", "efficientnet_b0"])
+def test_torchvisions_files_are_refused(network, tmp_path):
+    """Which pads symmetrically; the shapes alone would not tell."""
+    tensors = torch_network("torchvision", network).state_dict()
+    path = save(tensors, tmp_path / "file.safetensors")
+    with pytest.raises(WeightsError, match=r"conv_stem\.weight is missing; bn1\.weight is missing"):
+        build(network, weights=path, input_shape=(32, 32, 3))
+
+
+def test_a_file_of_another_size_of_lite_is_refused():
+    path = RECORDS["efficientnet_lite1-google"].file.installed()
+    with pytest.raises(WeightsError, match=r"_blocks\.\d+\.\S+ is left over"):
+        build("efficientnet_lite0", weights=str(path), input_shape=(32, 32, 3))
+    with pytest.raises(WeightsError, match=r"made for efficientnet_lite1, not efficientnet_lite0"):
+        build("efficientnet_lite0", weights="efficientnet_lite1-google")
