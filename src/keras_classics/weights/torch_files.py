@@ -13,9 +13,9 @@ from safetensors import numpy as safetensors
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
+from keras_classics.weights.layouts import Layout, layouts_of, siblings
 from keras_classics.weights.pth import Tensor, open_pth, write_pth
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
-from keras_classics.weights.torch_names import SIBLINGS, Layout, layouts_of
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -50,7 +50,7 @@ def read_torch(
             counterpart in torch.
     """
     tensors = read_state_dict(path)
-    layout = _layout(tensors, architecture, path)
+    layout = _layout(tensors, targets, architecture, path)
     layers: list[FileLayer] = []
     missing: list[str] = []
     left = dict(tensors)
@@ -62,9 +62,9 @@ def read_torch(
                 missing.append(f"{name} is missing")
                 continue
             value = left.pop(name)
-            flat = here in layout.flattened
-            found.append(_to_keras(name, value, weight.shape, channels if flat else None))
-            channels = weight.shape[-1] if len(weight.shape) == 4 else channels
+            flat = channels if here in layout.flattened else None
+            found.append(_to_keras(name, value, weight.shape, flat, depthwise=_depthwise(layer)))
+            channels = _channels(layer) or channels
         if found:
             layers.append(FileLayer(here, tuple(found)))
 
@@ -81,8 +81,13 @@ def read_torch(
     )
 
 
-def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path) -> Layout:
-    """The layout of which a file has the most names.
+def _layout(
+    tensors: Mapping[str, Array],
+    targets: Mapping[str, Any],
+    architecture: Architecture,
+    path: Path,
+) -> Layout:
+    """The layout of which a file has the most names, those of a top that is not wanted included.
 
     Raises:
         WeightsError: If torch has no such network.
@@ -90,16 +95,16 @@ def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path
     layouts = layouts_of(architecture.name)
     if not layouts:
         raise WeightsError(f"{path}: holds tensors as torch names them, but {_none(architecture)}")
-    tops = architecture.top_layers
+    names = {*targets, *architecture.top_layers}
     return max(
         layouts,
-        key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in tops),
+        key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in names),
     )
 
 
 def _none(architecture: Architecture) -> str:
     """That torch does not have a network, and which one it has in its place."""
-    sibling = SIBLINGS.get(architecture.name)
+    sibling = siblings().get(architecture.name)
     instead = f"; its weights are for {sibling}, which computes otherwise" if sibling else ""
     return f"torch has no {architecture.name}{instead}."
 
@@ -110,12 +115,34 @@ def _names(here: str, layer: Any, layout: Layout) -> list[str]:
     return [f"{layout.module(here)}.{words[weight.name]}" for weight in layer.weights]
 
 
-def _to_keras(name: str, value: Array, wanted: tuple[int, ...], channels: int | None) -> FileTensor:
+def _depthwise(layer: Any) -> bool:
+    """Whether a layer has one kernel a channel; torch has a convolution in groups for it."""
+    return isinstance(layer, keras.layers.DepthwiseConv2D)
+
+
+def _channels(layer: Any) -> int | None:
+    """The channels that a convolution gives."""
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None or len(kernel.shape) != 4:
+        return None
+    return int(math.prod(kernel.shape[2:]) if _depthwise(layer) else kernel.shape[-1])
+
+
+def _to_keras(
+    name: str,
+    value: Array,
+    wanted: tuple[int, ...],
+    channels: int | None,
+    *,
+    depthwise: bool = False,
+) -> FileTensor:
     """One tensor in Keras' arrangement: o outputs, i inputs, h rows, w columns of a kernel.
 
     `channels`: of the feature maps, where the layer reads them flattened.
     """
     there = FileTensor(name, value.shape, value)
+    if value.ndim == 4 and depthwise:
+        return there.changed(value.transpose(2, 3, 0, 1), "o1hw -> hwo1")
     if value.ndim == 4 and len(wanted) == 4:
         return there.changed(value.transpose(2, 3, 1, 0), "oihw -> hwio")
     if value.ndim == 4 and len(wanted) == 2:
@@ -132,6 +159,8 @@ def _to_keras(name: str, value: Array, wanted: tuple[int, ...], channels: int | 
 def _to_torch(layer: Any, value: Array, layout: Layout, channels: int) -> tuple[Array, str]:
     """One tensor in torch's arrangement, the inverse of `_to_keras`, and what was done."""
     flat = layer.name in layout.flattened
+    if value.ndim == 4 and _depthwise(layer):
+        return value.transpose(2, 3, 0, 1), "hwo1 -> o1hw"
     if value.ndim == 4:
         return value.transpose(3, 2, 0, 1), "hwio -> oihw"
     if value.ndim == 2 and layer.name in layout.convolved:
@@ -160,7 +189,7 @@ def state_dict(
     Args:
         model: A network of this package.
         architecture: Its record.
-        layout_name: "torchvision" or "timm"; default: the first that has the network.
+        layout_name: "torchvision", "timm" or "google"; default: the first that has the network.
 
     Raises:
         WeightsError: If torch has no such network, or this library of torch does not.
@@ -179,7 +208,7 @@ def state_dict(
         names = _names(layer.name, layer, layout)
         for weight, name in zip(layer.weights, names, strict=True):
             value = keras.ops.convert_to_numpy(weight)
-            channels = value.shape[-1] if value.ndim == 4 else channels
+            channels = _channels(layer) or channels
             turned, change = _to_torch(layer, value, layout, channels)
             tensors[name] = np.ascontiguousarray(turned)
             here = f"{layer.name}/{weight.name}"
