@@ -109,6 +109,7 @@ class ReceptiveField(Message):
     rows: Span
     columns: Span
     exact: bool  # false: a box around the fields of branches, an upper bound
+    gated: bool  # through squeeze-and-excite, the whole picture has a part in it, too
 
 
 class Cost(Message):
