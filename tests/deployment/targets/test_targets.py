@@ -209,7 +209,7 @@ def test_inverted_residuals(kind, target, randomise, tmp_path):
         found = writer(target).run(folder, options)(images)
         assert np.abs(found - expected).mean() < tolerance * expected.std(), precision
         if how and "layers" in how:  # all of them, those of the gates and the depthwise ones, too
-            assert how["layers_in_int8"] == how["layers"] == (11 if kind["gated"] else 7) + 1
+            assert how["layers_in_int8"] == how["layers"] == (13 if kind["gated"] else 9)
 
 
 def test_nodes_of_onnx_have_names():
