@@ -22,6 +22,9 @@ from keras_classics.deployment.targets import writer
 HERE = [name for name in TARGETS if name != "torch_export"]  # from Keras on TensorFlow
 
 
+CROP = Preprocessing((32, 32), "crop", "lite")
+
+
 def also(target):
     """A target whose conversion is tested otherwise, too."""
     return pytest.param(target, marks=pytest.mark.slow)
@@ -210,6 +213,21 @@ def test_inverted_residuals(kind, target, randomise, tmp_path):
         assert np.abs(found - expected).mean() < tolerance * expected.std(), precision
         if how and "layers" in how:  # all of them, those of the gates and the depthwise ones, too
             assert how["layers_in_int8"] == how["layers"] == (13 if kind["gated"] else 9)
+
+
+def test_onnx_rounds_what_a_depthwise_convolution_reads_by_one_scale(randomise, tmp_path):
+    """With one for each channel, ONNX Runtime would compute it in f32, between roundings."""
+    onnx = runtimes.load("onnx")
+    model = randomise(inverted_residuals(**RELU6))
+    ours = Classifier(model, Card("inverted", 1.0, tuple("abcd"), CROP))
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32, 3), np.uint8)
+    calibration = Calibration(list(images), list(images), [0] * 20, most_lost=1.0, seed=0)
+    writer("onnx").write(portable(ours, input="fitted"), tmp_path, "int8", "{}", calibration)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    sizes = {each.name: int(np.prod(each.dims)) for each in graph.initializer}
+    scales = [sizes[node.input[1]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert len(scales) >= 8
+    assert set(scales) == {1}
 
 
 def test_nodes_of_onnx_have_names():
