@@ -228,7 +228,7 @@ class Pictures(Message):
 
 
 class Cut(Message):
-    """An operand of a merging layer that counts as zeros."""
+    """An operand of a merging layer that counts for nothing: as zeros, in a product as ones."""
 
     layer: str = Field(max_length=200)
     operand: int = Field(ge=0, le=1000)
