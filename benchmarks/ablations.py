@@ -40,8 +40,8 @@ from sklearn.model_selection import train_test_split
 
 from keras_classics import analyse, convolutional_block, identity_block
 from keras_classics.architectures import resnet, vgg
-from keras_classics.architectures.inception_v3 import KERAS, Kernel
-from keras_classics.architectures.layers import conv_bn, scaled
+from keras_classics.architectures.inception_v3 import KERAS
+from keras_classics.architectures.layers import Kernel, conv_bn, scaled
 from keras_classics.data.decode import read_image
 from keras_classics.data.digits import load_digits_images
 from keras_classics.data.fit import fit_image
@@ -146,7 +146,7 @@ VGG_WIDTH = 0.125
 def vgg_network(shape: tuple[int, int, int], classes: int) -> keras.Model:
     """VGG16 of an eighth of the width, from its own blocks."""
     inputs = keras.Input(shape, name="input_layer")
-    x = vgg.features(inputs, width=VGG_WIDTH, prefix="")
+    x = vgg.features(inputs, width=VGG_WIDTH, depths=vgg.DEPTHS, prefix="")["block5"]
     x = vgg.top(x, width=VGG_WIDTH, prefix="", classes=classes, activation=None)
     return keras.Model(inputs, x, name="vgg")
 
@@ -154,7 +154,7 @@ def vgg_network(shape: tuple[int, int, int], classes: int) -> keras.Model:
 def vgg_batch_norm_network(shape: tuple[int, int, int], classes: int) -> keras.Model:
     """The same table of blocks, with batch norm between every convolution and its ReLU."""
     inputs = x = keras.Input(shape, name="input_layer")
-    for i, (filters, convolutions) in enumerate(vgg.BLOCKS, start=1):
+    for i, (filters, convolutions) in enumerate(zip(vgg.FILTERS, vgg.DEPTHS, strict=True), 1):
         for j in range(1, convolutions + 1):
             x = conv_bn(x, filters=scaled(filters, VGG_WIDTH), kernel=3, name=f"block{i}_{j}")
         x = layers.MaxPooling2D(2, strides=2, name=f"block{i}_pool")(x)
@@ -188,14 +188,13 @@ def factorised_network(
 ) -> keras.Model:
     """Three places, on half the resolution, where these kernels stand; batch norm everywhere."""
     inputs = keras.Input(shape, name="input_layer")
-    x = KERAS.unit(inputs, filters, 3, width=1.0, name="stem")
+    x = KERAS.conv(inputs, filters=filters, kernel=3, name="stem")
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool")(x)
     for place in range(1, places + 1):
         for i, kernel in enumerate(kernels, start=1):
-            x = conv_bn(
-                x, filters=filters, kernel=kernel, scale=KERAS.gamma, momentum=KERAS.momentum,
-                relu=between or i == len(kernels), name=f"place{place}_{i}",
-            )  # fmt: skip
+            activation = "relu" if between or i == len(kernels) else None
+            name = f"place{place}_{i}"
+            x = KERAS.conv(x, filters=filters, kernel=kernel, activation=activation, name=name)
     return _classifier(inputs, x, classes, name="factorised")
 
 

@@ -36,7 +36,6 @@ from unittest import mock
 BEGAN = time.monotonic()
 
 SIZES = {"vgg16": 224, "resnet50": 224, "inception_v3": 299}
-KERAS_NAMES = {"vgg16": "VGG16", "resnet50": "ResNet50", "inception_v3": "InceptionV3"}
 CLASSES = 1000
 RATE, MOMENTUM = 0.01, 0.9
 WARM = 2  # steps that are not counted: the first is built, the second allocates
@@ -202,9 +201,11 @@ def train_keras(job: Job) -> Result:
     """keras.applications, with the defaults of `Model.compile`."""
     import keras  # noqa: PLC0415
 
+    from keras_classics.architectures import catalog  # noqa: PLC0415
+
     if job.configuration.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    model = getattr(keras.applications, KERAS_NAMES[job.network])(weights=None)
+    model = getattr(keras.applications, str(catalog.find(job.network).peer("keras")))(weights=None)
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
     model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
     return fit_keras(model, job)

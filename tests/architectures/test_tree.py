@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import keras
 import pytest
@@ -15,7 +16,7 @@ from keras_classics import (
     module_c,
     vgg_block,
 )
-from keras_classics.architectures.tree import BlockKind, find_blocks
+from keras_classics.architectures.tree import BlockKind, Family, Frame, find_blocks
 
 RESNET = {
     "stage": 4,
@@ -140,15 +141,60 @@ def test_two_networks_in_one_model():
     assert kinds(block_tree(model)) == {**RESNET, "vgg_block": 5}
 
 
-def test_find_blocks_by_their_parts():
-    pair = BlockKind("pair", parts=("a", "b"), source="nowhere")
-    tree = find_blocks(["in", "x_a", "x_b", "y_a", "z_misnamed", "x_c"], name="m", kinds=[pair])
+def pair(**arguments):
+    return BlockKind("pair", r"(.+)_[abc]", **{"source": "nowhere", **arguments})
+
+
+def test_blocks_by_the_pattern_of_their_layers():
+    layers = ["in", "x_a", "x_b", "y_a", "z_misnamed", "x_c"]
+    tree = find_blocks(layers, name="m", kinds=[pair(needs=("_a", "_b"))])
+    assert [(b.name, b.kind, b.layers) for b in tree.blocks] == [
+        ("x", "pair", ("x_a", "x_b", "x_c"))
+    ]
+    assert tree.members == ("in", tree.blocks[0], "y_a", "z_misnamed")
+
+
+def test_a_block_without_a_beginning_of_its_own_in_the_names():
+    kinds = [
+        BlockKind("unit", r"(?:bn_)?(Conv1)(?:_relu)?", "nowhere", needs=("_relu",)),
+        BlockKind("step", r"(block\d)[a-z]_(?:dwconv|bn)", "nowhere", named="{}_depthwise"),
+    ]
+    layers = ["my_Conv1", "my_bn_Conv1", "my_Conv1_relu", "my_block2a_dwconv", "my_block2a_bn"]
+    tree = find_blocks(layers, name="m", kinds=kinds)
+    assert [(b.name, b.layers) for b in tree.blocks] == [
+        ("my_Conv1", tuple(layers[:3])),
+        ("my_block2_depthwise", tuple(layers[3:])),
+    ]
+
+
+def test_a_published_name_that_tells_nothing():
+    kinds = [pair(also=(("odd", "x"), ("stray", "y")))]
+    tree = find_blocks(["my_x_a", "my_x_b", "my_odd", "my_stray"], name="m", kinds=kinds)
+    assert [b.layers for b in tree.blocks] == [("my_x_a", "my_x_b", "my_odd")]
+
+
+def test_of_two_kinds_that_claim_a_name_the_one_that_needs_more():
+    more = BlockKind("triple", r"(.+)_[abc]", "nowhere", needs=("_a", "_b", "_c"))
+    tree = find_blocks(["x_a", "x_b", "x_c", "y_a"], name="m", kinds=[more, pair()])
+    assert [(b.name, b.kind) for b in tree.blocks] == [("x", "triple"), ("y", "pair")]
+
+
+def test_a_block_that_crosses_a_larger_one_is_none():
+    across = BlockKind("across", r".+_(b|c)", "nowhere")
+    tree = find_blocks(["x_a", "x_b", "x_c", "y_b"], name="m", kinds=[pair(needs=("_a",)), across])
     assert [(b.name, b.layers) for b in tree.blocks] == [("x", ("x_a", "x_b", "x_c"))]
-    assert tree.members[0] == "in"
-    assert set(tree.layers) == {"in", "x_a", "x_b", "y_a", "z_misnamed", "x_c"}
+    assert [b.name for b in tree.blocks[0].blocks] == ["c"]
 
 
-def test_an_alias_tells_the_block_of_a_layer():
-    pair = BlockKind("pair", parts=("a", "b"), source="nowhere")
-    tree = find_blocks(["x_a", "x_b", "odd"], name="m", kinds=[pair], aliases=[("odd", "x_odd")])
-    assert tree.blocks[0].layers == ("x_a", "x_b", "odd")
+@pytest.mark.parametrize("network", CATALOG)
+def test_a_network_under_another_name_has_the_same_tree(network):
+    known, unknown = (small(network, name=name) for name in (network, "mine"))
+    assert describe(block_tree(unknown))[1:] == describe(block_tree(known))[1:]
+
+
+def test_every_kind_says_who_makes_it_and_how_it_is_drawn():
+    for kind in CATALOG.kinds:
+        assert kind.source
+        assert kind.family in get_args(Family)
+        assert kind.frame in get_args(Frame)
+        assert kind.made_by or kind.frame == "stage", kind.name

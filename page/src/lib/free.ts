@@ -96,18 +96,6 @@ function sizeOf(graph: Graph, item: Item): { width: number; height: number } {
   };
 }
 
-const KINDS: readonly (readonly [RegExp, string])[] = [
-  [/^conv_bn$|^vgg_block$|stem$|Conv/, "conv"],
-  [/[Pp]ool|grid_size/, "pool"],
-  [/Dense|auxiliary/, "dense"],
-  [/^identity/, "residual"],
-  [/^convolutional/, "projection"],
-  [/^module/, "module"],
-  [/^(Add|Multiply|Concatenate)$/, "merge"],
-  [/^[A-Z]/, "plain"],
-];
-const family = (kind: string): string => KINDS.find(([like]) => like.test(kind))?.[1] ?? "stage";
-
 function toSvg(graph: Graph, root: ElkNode, nodes: Map<string, { item: Item }>): string {
   const parts: string[] = [];
   const draw = (node: ElkNode, x: number, y: number): void => {
@@ -116,12 +104,13 @@ function toSvg(graph: Graph, root: ElkNode, nodes: Map<string, { item: Item }>):
     const item = nodes.get(node.id)?.item;
     if (item) {
       const [first, second] = lines(graph, item);
-      const kind = (item.block ? blockOf(graph, item.name)?.kind : endOf(graph, item)?.kind) ?? "";
+      const of = item.block ? blockOf(graph, item.name) : endOf(graph, item);
+      const kind = of?.kind ?? "";
       const shape = text(endOf(graph, item)?.output_shape ?? []);
       parts.push(
         `<g class="node ${escape(kind)}" data-name="${escape(item.name)}" data-kind="${escape(kind)}"` +
           `${item.block ? ' data-block="1"' : ""}><title>${escape(`${first}: ${second}, output ${shape}`)}</title>` +
-          `<rect class="kc-${family(kind)}" x="${left}" y="${top}" width="${width}" height="${height}" rx="6"/>` +
+          `<rect class="kc-${of?.family ?? "plain"}" x="${left}" y="${top}" width="${width}" height="${height}" rx="6"/>` +
           `<text class="kc-text" x="${left + width / 2}" y="${top + 18}" font-size="${TITLE}" font-weight="600" text-anchor="middle">${escape(first)}</text>` +
           `<text class="kc-dim" x="${left + width / 2}" y="${top + 33}" font-size="${FONT}" text-anchor="middle">${escape(second)}</text></g>`,
       );

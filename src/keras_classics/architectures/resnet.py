@@ -19,17 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
-import numpy as np
 from keras import KerasTensor, layers
 
-from keras_classics.architectures.frame import Architecture
-from keras_classics.architectures.layers import conv_bn, scaled
-from keras_classics.architectures.tree import CONV_BN, BlockKind
+from keras_classics.architectures.frame import DROP_PATH, DROPOUT, Architecture
+from keras_classics.architectures.layers import CONV_BN, conv_bn, drop_rates, drop_residual, scaled
+from keras_classics.architectures.tree import BlockKind
 
 # Table 1, column "50-layer": filters of the bottleneck and number of blocks, conv2 to conv5.
-STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
+FILTERS = (64, 128, 256, 512)
+DEPTHS = (3, 4, 6, 3)
 EXPANSION = 4  # a block's output has 4 times the filters of its bottleneck
 
 
@@ -37,54 +36,31 @@ EXPANSION = 4  # a block's output has 4 times the filters of its bottleneck
 class Variant:
     """Where the ResNets of this depth differ."""
 
-    stride_on_3x3: bool  # else on the first 1x1
-    bias: bool
-    epsilon: float
-    momentum: float
+    unit: Callable[..., KerasTensor]  # convolution, batch norm, ReLU
+    stride_on_3x3: bool = True  # else on the first 1x1
     deep_stem: bool = False  # three 3x3 convolutions for the one of 7x7
     pooled_shortcut: bool = False  # average pooling, then an unstrided convolution
 
-    def unit(
-        self, x: KerasTensor, *, filters: int, kernel: int, name: str, strides: int = 1,
-        pad: int = 0, relu: bool = True,
-    ) -> KerasTensor:  # fmt: skip
-        """Convolution and batch norm in this variant's manner."""
-        return conv_bn(
-            x, filters=filters, kernel=kernel, strides=strides, pad=pad, relu=relu, name=name,
-            bias=self.bias, epsilon=self.epsilon, momentum=self.momentum,
-        )  # fmt: skip
 
-
-V1 = Variant(stride_on_3x3=False, bias=True, epsilon=1.001e-5, momentum=0.99)
-V1_5 = Variant(stride_on_3x3=True, bias=False, epsilon=1e-5, momentum=0.9)
-D = Variant(
-    stride_on_3x3=True, bias=False, epsilon=1e-5, momentum=0.9, deep_stem=True, pooled_shortcut=True
-)
+TORCH = partial(conv_bn, epsilon=1e-5, momentum=0.9)
+V1 = Variant(partial(conv_bn, bias=True, epsilon=1.001e-5), stride_on_3x3=False)
+V1_5 = Variant(TORCH)
+D = Variant(TORCH, deep_stem=True, pooled_shortcut=True)
 
 
 def bottleneck(
-    x: KerasTensor,
-    shortcut: KerasTensor,
-    *,
-    filters: int,
-    strides: int,
-    name: str,
-    variant: Variant,
-    drop: float = 0.0,
-) -> KerasTensor:
-    """1x1, 3x3, 1x1, added to the shortcut: (b, h, w, c) -> (b, h / s, w / s, 4 filters).
-
-    While training, the residual is left out for a `drop` of the images: stochastic depth,
-    https://arxiv.org/abs/1603.09382.
-    """
+    x: KerasTensor, shortcut: KerasTensor, *, filters: int, strides: int, name: str,
+    variant: Variant, drop: float,
+) -> KerasTensor:  # fmt: skip
+    """1x1, 3x3, 1x1, added to the shortcut: (b, h, w, c) -> (b, h / s, w / s, 4 filters)."""
     first, second = (1, strides) if variant.stride_on_3x3 else (strides, 1)
     # Strided 3x3: symmetric zeros, as in torch; "same" would shift the grid by half a stride.
     pad = 1 if second > 1 else 0
-    x = variant.unit(x, filters=filters, kernel=1, strides=first, name=f"{name}_1")
-    x = variant.unit(x, filters=filters, kernel=3, strides=second, pad=pad, name=f"{name}_2")
-    x = variant.unit(x, filters=EXPANSION * filters, kernel=1, relu=False, name=f"{name}_3")
-    if drop:
-        x = layers.Dropout(drop, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
+    unit = variant.unit
+    x = unit(x, filters=filters, kernel=1, strides=first, name=f"{name}_1")
+    x = unit(x, filters=filters, kernel=3, strides=second, pad=pad, name=f"{name}_2")
+    x = unit(x, filters=EXPANSION * filters, kernel=1, activation=None, name=f"{name}_3")
+    x = drop_residual(x, rate=drop, name=f"{name}_drop")
     x = layers.Add(name=f"{name}_add")([shortcut, x])  # this order is the weight files' order
     return layers.Activation("relu", name=f"{name}_out")(x)
 
@@ -101,14 +77,14 @@ def convolutional_block(
     drop: float = 0.0,
 ) -> KerasTensor:  # fmt: skip
     """The shortcut is a convolution: (b, h, w, c) -> (b, h / s, w / s, 4 filters), section 3.3."""
-    shortcut, shortcut_strides = x, strides
+    shortcut, left = x, strides
     if variant.pooled_shortcut and strides > 1:
         shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_0_pool")(shortcut)
-        shortcut_strides = 1
+        left = 1
+    outputs = EXPANSION * filters
     shortcut = variant.unit(
-        shortcut, filters=EXPANSION * filters, kernel=1, strides=shortcut_strides, relu=False,
-        name=f"{name}_0",
-    )  # fmt: skip
+        shortcut, filters=outputs, kernel=1, strides=left, activation=None, name=f"{name}_0"
+    )
     return bottleneck(
         x, shortcut, filters=filters, strides=strides, name=name, variant=variant, drop=drop
     )
@@ -116,48 +92,59 @@ def convolutional_block(
 
 def stem(x: KerasTensor, *, filters: int, prefix: str, variant: Variant) -> KerasTensor:
     """From the image to conv2: (b, h, w, c) -> (b, h / 4, w / 4, filters)."""
+    unit, name = variant.unit, f"{prefix}conv1"
     if variant.deep_stem:
         half = max(1, filters // 2)
-        x = variant.unit(x, filters=half, kernel=3, strides=2, pad=1, name=f"{prefix}conv1_a")
-        x = variant.unit(x, filters=half, kernel=3, name=f"{prefix}conv1_b")
-        x = variant.unit(x, filters=filters, kernel=3, name=f"{prefix}conv1_c")
+        x = unit(x, filters=half, kernel=3, strides=2, pad=1, name=f"{name}_a")
+        x = unit(x, filters=half, kernel=3, name=f"{name}_b")
+        x = unit(x, filters=filters, kernel=3, name=f"{name}_c")
     else:
-        x = variant.unit(x, filters=filters, kernel=7, strides=2, pad=3, name=f"{prefix}conv1")
+        x = unit(x, filters=filters, kernel=7, strides=2, pad=3, name=name)
     x = layers.ZeroPadding2D(1, name=f"{prefix}pool1_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name=f"{prefix}pool1_pool")(x)
 
 
 def features(
-    x: KerasTensor, *, width: float, prefix: str, variant: Variant, drop_path: float = 0.0
-) -> KerasTensor:
+    x: KerasTensor, *, width: float, depths: tuple[int, ...], prefix: str, variant: Variant,
+    drop_path: float,
+) -> dict[str, KerasTensor]:  # fmt: skip
     """Stem and four stages: (b, h, w, c) -> (b, h / 32, w / 32, 2048 width).
 
-    Residuals are dropped the more often the later they are: never the first, the last at a rate of
-    `drop_path`.
+    Residuals are dropped the more often the later they are: never the first.
     """
-    drops = iter(np.linspace(0.0, drop_path, sum(blocks for _, blocks in STAGES)).tolist())
+    drops = drop_rates(drop_path, sum(depths))
     x = stem(x, filters=scaled(64, width), prefix=prefix, variant=variant)
-    for stage, (filters, blocks) in enumerate(STAGES, start=2):
-        name = f"{prefix}conv{stage}_block"
-        bottleneck_filters = scaled(filters, width)
-        x = convolutional_block(
-            x, filters=bottleneck_filters, strides=1 if stage == 2 else 2, name=f"{name}1",
-            variant=variant, drop=next(drops),
-        )  # fmt: skip
-        for block in range(2, blocks + 1):
-            x = identity_block(
-                x, filters=bottleneck_filters, name=f"{name}{block}", variant=variant,
-                drop=next(drops),
+    ends = {"stem": x}
+    for stage, (filters, depth) in enumerate(zip(FILTERS, depths, strict=True), start=2):
+        for block in range(1, depth + 1):
+            make = identity_block
+            if block == 1:
+                make = partial(convolutional_block, strides=1 if stage == 2 else 2)
+            x = make(
+                x, filters=scaled(filters, width), name=f"{prefix}conv{stage}_block{block}",
+                variant=variant, drop=next(drops),
             )  # fmt: skip
-    return x
+        ends[f"conv{stage}"] = x
+    return ends
 
 
-def with_drop_path(architecture: Architecture, rate: float) -> Architecture:
-    """A ResNet whose residuals are dropped while it is trained, the last at this rate."""
-    ours = cast("Callable[..., KerasTensor]", architecture.features)  # takes what others do not
-    return architecture.replace(features=partial(ours, drop_path=rate))
-
-
+# Layers of a block; the convolution of the shortcut tells one kind from the other.
+BLOCK = r"(.+)_(?:[0-3]_(?:pad|conv|bn|relu|pool)|drop|add|out)"
+NEEDS = ("_1_conv", "_2_conv", "_3_conv", "_add", "_out")
+KINDS = (
+    CONV_BN,
+    BlockKind("max_pooling", r"(pool1)_(?:pad|pool)", "table 1", "pool", "unit", stem),
+    BlockKind("deep_stem", r"(conv1)_[abc]_.+", "1812.01187, figure 2", "conv", made_by=stem),
+    BlockKind("stage", r"(conv\d+)_block\d+_.+", "table 1", frame="stage"),
+    BlockKind(
+        "identity_block", BLOCK, "figure 5", "residual", made_by=identity_block, needs=NEEDS,
+        closing_norm="_3_bn",
+    ),
+    BlockKind(
+        "convolutional_block", BLOCK, "section 3.3, option B", "projection",
+        made_by=convolutional_block, needs=("_0_conv", *NEEDS), closing_norm="_3_bn",
+    ),
+)  # fmt: skip
 RESNET50 = Architecture(
     name="resnet50",
     title="ResNet50",
@@ -165,25 +152,22 @@ RESNET50 = Architecture(
     year=2015,
     default_size=224,
     least_size=32,
+    depths=DEPTHS,
     features=partial(features, variant=V1),
+    kinds=KINDS,
+    options=(DROPOUT, DROP_PATH),
+    traits=frozenset({"batch_norm", "residuals"}),
+    # torchvision's and timm's have their strides on the 3x3 convolutions: 6 % more multiplications.
+    peers=(("keras", "ResNet50"), ("torchvision", "resnet50"), ("timm", "resnet50")),
+    sibling="resnet50_v1_5",
     names_pooling=True,
-    kinds=(
-        CONV_BN,
-        BlockKind("max_pooling", parts=("pad", "pool"), source="table 1"),
-        BlockKind("deep_stem", parts=("a_conv", "b_conv", "c_conv"), source="1812.01187, figure 2"),
-        BlockKind("stage", parts=("block1_out",), source="table 1"),
-        BlockKind(
-            "identity_block", parts=("1_conv", "2_conv", "3_conv", "add", "out"), source="figure 5"
-        ),
-        BlockKind(
-            "convolutional_block",
-            parts=("0_conv", "1_conv", "2_conv", "3_conv", "add", "out"),
-            source="section 3.3, option B",
-        ),
-    ),
 )
 RESNET50_V1_5 = RESNET50.replace(
-    name="resnet50_v1_5", title="ResNet50V1_5", features=partial(features, variant=V1_5)
+    name="resnet50_v1_5",
+    title="ResNet50V1_5",
+    features=partial(features, variant=V1_5),
+    peers=(("torchvision", "resnet50"), ("timm", "resnet50")),
+    sibling=None,
 )
 RESNET50_D = RESNET50.replace(
     name="resnet50_d",
@@ -191,4 +175,7 @@ RESNET50_D = RESNET50.replace(
     paper="https://arxiv.org/abs/1812.01187",
     year=2018,
     features=partial(features, variant=D),
+    peers=(("timm", "resnet50d"),),
+    sibling=None,
 )
+NETWORKS = (RESNET50, RESNET50_V1_5, RESNET50_D)

@@ -1,31 +1,78 @@
 """The block tree: which layers form a block, which blocks a stage.
 
-The names of the layers are the record. An architecture declares its kinds of blocks, each by the
-parts that such a block has; a group of layers whose common name is followed by all of these parts
-is such a block. Names survive saving and loading, so the tree does, with plain Keras too, and a
-block that stands in somebody else's model under another name is found as well.
+The names of the layers are the record. An architecture declares its kinds of blocks, each by a
+pattern of the names that its layers have. Names survive saving and loading, so the tree does, with
+plain Keras too, and a block that stands in somebody else's model under another name is found there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+Family = Literal[
+    "conv", "pool", "dense", "plain", "merge", "residual", "projection", "module", "stage"
+]
+"""The colour of a box: what a layer or block mostly is."""
+Frame = Literal["kind", "name", "stage", "unit", "none"]
+"""How a block is drawn: under its kind or under its own name; as a stage, which is told by the
+blocks inside; as a unit, one step of a block, which is told by what it does; or never, its members
+standing for it."""
 
 
 @dataclass(frozen=True)
 class BlockKind:
-    """A kind of block as an architecture declares it."""
+    """A kind of block as an architecture declares it: all that is said of it anywhere."""
 
-    name: str  # of the function that makes it
-    parts: tuple[str, ...]  # its layers are called `{block}_{part}`; "" is the block's own name
-    source: str  # figure, table or section of the paper
+    name: str  # the paper's word for it, mostly that of the function that makes it
+    # Of the names of its layers; group 1 is the block. A prefix of the network may come before.
+    pattern: str
+    source: str  # figure, table or section of the paper; after an arXiv number, of another paper
+    family: Family = "stage"
+    frame: Frame = "kind"
+    made_by: Callable[..., Any] | None = field(default=None, compare=False)  # None: `features`
+    needs: tuple[str, ...] = ()  # what must follow the block's name somewhere; "": nothing
+    named: str = "{}"  # the name of the block, made of group 1
+    also: tuple[tuple[str, str], ...] = ()  # published names that tell nothing, and their blocks
+    closing_norm: str = ""  # after its name: the norm that can start at zero, in residual blocks
 
-    def layer(self, block: str, part: str) -> str:
-        """The name of a part's layer."""
-        return f"{block}_{part}" if part else block
+    def blocks(self, names: Collection[str]) -> dict[str, list[str]]:
+        """The blocks of this kind among layers, by their names, each with its layers."""
+        found: dict[str, tuple[str, list[str]]] = {}
+        for name in names:
+            if match := _compiled(self.pattern).fullmatch(name):
+                block = match["prefix"] + self.named.format(match[2])
+                stem = match["prefix"] + match[2]
+                found.setdefault(block, (stem, []))[1].append(name)
+        blocks = {
+            block: layers
+            for block, (stem, layers) in found.items()
+            if all(stem + need in names for need in self.needs)
+        }
+        for published, block in self.also:
+            for name in (name for name in names if name.endswith(published)):
+                whole = name.removesuffix(published) + block
+                if whole in blocks:
+                    blocks[whole].append(name)
+        return blocks
 
 
-CONV_BN = BlockKind("conv_bn", parts=("conv", "bn"), source="1502.03167")
+def family_of(layer_class: str) -> Family:
+    """The colour of a single layer, by the name of its class; blocks declare theirs."""
+    words: dict[str, Family] = {"Conv": "conv", "Pool": "pool", "Dense": "dense"}
+    words |= {"Add": "merge", "Multiply": "merge", "Concatenate": "merge"}
+    return next((family for word, family in words.items() if word in layer_class), "plain")
+
+
+MODEL = BlockKind("model", r"(.*)", source="")
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(f"(?P<prefix>.*?)(?:{pattern})")
 
 
 @dataclass(frozen=True)
@@ -33,9 +80,18 @@ class Block:
     """A block: its own layers and the blocks inside it, both in the order of the graph."""
 
     name: str
-    kind: str
-    source: str
+    declared: BlockKind = field(repr=False)
     members: tuple[str | Block, ...] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind; "model" of the root."""
+        return self.declared.name
+
+    @property
+    def source(self) -> str:
+        """Figure, table or section of the paper."""
+        return self.declared.source
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -63,74 +119,44 @@ class Block:
             yield from block.walk()
 
 
-def find_blocks(
-    layers: Sequence[str],
-    *,
-    name: str,
-    kinds: Sequence[BlockKind],
-    aliases: Sequence[tuple[str, str]] = (),
-) -> Block:
+def find_blocks(layers: Sequence[str], *, name: str, kinds: Sequence[BlockKind]) -> Block:
     """The tree of blocks of a model.
 
     Args:
         layers: The names of the model's layers in the order of the graph.
         name: The model's name, which becomes the root's.
-        kinds: What the architectures declare.
-        aliases: Published names that do not tell their block, and the names that would.
+        kinds: What the architecture declares; of two that claim a name, the one that needs more.
 
     Returns:
         The root, of kind `"model"`, which holds every layer.
     """
-    telling = {layer: _telling_name(layer, aliases) for layer in layers}
-    kind_of = _kinds_by_block(set(telling.values()), kinds)
+    names = frozenset(layers)
+    claimed: dict[str, tuple[BlockKind, frozenset[str]]] = {}
+    for kind in sorted(kinds, key=lambda kind: len(kind.needs)):
+        for block, inside in kind.blocks(names).items():
+            claimed[block] = kind, frozenset(inside)
+    enclosing: dict[str, list[str]] = {layer: [] for layer in layers}  # outermost first
+    kept: list[frozenset[str]] = []
+    for block, (_, own) in sorted(claimed.items(), key=lambda c: (-len(c[1][1]), len(c[0]))):
+        # Blocks lie side by side or in one another; one that crosses a larger one is none.
+        if all(own <= other or not own & other for other in kept):
+            kept.append(own)
+            for layer in own:
+                enclosing[layer].append(block)
 
-    def grow(block: str, kind: str, source: str, inside: dict[str, list[str]]) -> Block:
+    def grow(block: str, kind: BlockKind, inside: dict[str, list[str]]) -> Block:
         """One block of the tree from its layers, each with the blocks that still enclose it."""
-        members: dict[str, dict[str, list[str]] | None] = {}  # in the order of the graph
-        for layer, enclosing in inside.items():
-            if not enclosing:
-                members[layer] = None
-                continue
-            inner = members.setdefault(enclosing[0], {})
-            assert inner is not None, "a layer that bears a block's name is inside that block"
-            inner[layer] = enclosing[1:]
+        members: dict[tuple[bool, str], dict[str, list[str]]] = {}  # in the order of the graph
+        for layer, around in inside.items():
+            key = (True, around[0]) if around else (False, layer)
+            members.setdefault(key, {})[layer] = around[1:]
         return Block(
             name=block,
-            kind=kind,
-            source=source,
+            declared=kind,
             members=tuple(
-                member
-                if inner is None
-                else grow(member, kind_of[member].name, kind_of[member].source, inner)
-                for member, inner in members.items()
+                grow(member, claimed[member][0], inner) if is_block else member
+                for (is_block, member), inner in members.items()
             ),
         )
 
-    return grow(name, "model", "", {layer: _enclosing(telling[layer], kind_of) for layer in layers})
-
-
-def _telling_name(layer: str, aliases: Sequence[tuple[str, str]]) -> str:
-    """A layer's name or, where the published one misleads, the name that tells its block."""
-    for published, telling in aliases:
-        if layer.endswith(published):
-            return layer.removesuffix(published) + telling
-    return layer
-
-
-def _kinds_by_block(names: set[str], kinds: Sequence[BlockKind]) -> dict[str, BlockKind]:
-    """Every block among the names, with the kind of which it has the most parts."""
-    found: dict[str, BlockKind] = {}
-    for kind in sorted(kinds, key=lambda kind: len(kind.parts)):
-        last = kind.layer("", kind.parts[-1])
-        for name in names:
-            block = name.removesuffix(last)
-            if name.endswith(last) and all(kind.layer(block, part) in names for part in kind.parts):
-                found[block] = kind
-    return found
-
-
-def _enclosing(name: str, blocks: Mapping[str, BlockKind]) -> list[str]:
-    """The blocks whose names `name` continues, outermost first."""
-    words = name.split("_")
-    beginnings = ("_".join(words[:n]) for n in range(1, len(words) + 1))
-    return [beginning for beginning in beginnings if beginning in blocks]
+    return grow(name, MODEL, enclosing)

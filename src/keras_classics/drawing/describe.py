@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_classics.architectures.tree import BlockKind
+
 _CONVOLUTIONS = {
     layers.Conv1D: "conv",
     layers.Conv2D: "conv",
@@ -47,18 +49,17 @@ _PLAIN = {
 _ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU", "elu": "ELU"}
 # What a unit does besides its convolution or pooling stands in its second line.
 _BESIDE = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.ZeroPadding2D)
-_TITLES = {"conv_bn", "max_pooling"}  # kinds of blocks that are told by what they do
 
 
-def describe(stack: Sequence[Any], *, kind: str = "") -> tuple[str, ...]:
+def describe(stack: Sequence[Any], *, kind: BlockKind | None = None) -> tuple[str, ...]:
     """Lines that say what a layer, or a block of layers, is; the first one is its title.
 
     Args:
         stack: The layers.
         kind: Of the block, if it is one.
     """
-    if kind and kind not in _TITLES:
-        return (kind.replace("_", " "),)
+    if kind and kind.frame != "unit":
+        return (kind.name.replace("_", " "),)
     if len(stack) == 1:
         return (_layer(stack[0]),)
     main = [_layer(layer) for layer in stack if not isinstance(layer, _BESIDE)]
@@ -67,7 +68,10 @@ def describe(stack: Sequence[Any], *, kind: str = "") -> tuple[str, ...]:
         for layer in stack
         if isinstance(layer, _BESIDE) and not isinstance(layer, layers.ZeroPadding2D)
     ]
-    return (*(main or [kind.replace("_", " ")]), *([" + ".join(beside)] if beside else []))
+    return (
+        *(main or [kind.name.replace("_", " ")] if kind else main),
+        *([" + ".join(beside)] if beside else []),
+    )
 
 
 def _layer(layer: Any) -> str:

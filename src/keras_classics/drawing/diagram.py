@@ -17,8 +17,8 @@ from typing import Any, Literal
 import keras
 
 from keras_classics.architectures.analysis import Analysis, Cost, analyse
-from keras_classics.architectures.catalog import CATALOG
-from keras_classics.architectures.tree import Block
+from keras_classics.architectures.catalog import of_model
+from keras_classics.architectures.tree import Block, Family, Frame, family_of
 from keras_classics.architectures.wiring import Call, wiring
 from keras_classics.drawing.describe import describe, kernel_of, settings
 from keras_classics.drawing.series import Edge
@@ -26,11 +26,6 @@ from keras_classics.errors import ClassicsError, nearest
 
 Level = Literal["stages", "blocks", "layers"]
 LEVELS: tuple[Level, ...] = ("stages", "blocks", "layers")
-
-# A branch is a row of units: where its module is open, a frame of its own would say nothing.
-_FRAMELESS = {"branch"}
-# Units are what a block is made of: two in a row are two steps of it, and drawn as such.
-_UNITS = {"conv_bn", "max_pooling"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +41,8 @@ class Item:
 
     name: str
     kind: str  # the class of the layer, or the kind of the block
+    family: Family  # its colour
+    frame: Frame | None  # how a block is drawn
     source: str  # figure or table of the paper, of a block
     words: tuple[str, ...]  # what it is, in short
     members: tuple[str, ...]  # its own name and those of the blocks that are folded into it
@@ -128,7 +125,7 @@ def subject(
         analysis,
         _opens(level, opened, whole),
         unfolded=unfolded,
-        frameless={*_FRAMELESS, *frameless},
+        frameless=frameless,
     )
     return reader.read(whole)
 
@@ -150,7 +147,7 @@ def _opens(level: Level, opened: Collection[str] | None, whole: Block) -> Callab
         return lambda _: True
     if level == "blocks":
         # Inside a stage, its blocks; inside one block, its units.
-        return lambda block: block.kind == "stage" and block is not whole
+        return lambda block: block.declared.frame == "stage" and block is not whole
     return lambda _: False
 
 
@@ -247,7 +244,9 @@ class _Reader:
             ]
 
     def _gives_way(self, member: Block | str) -> bool:
-        return isinstance(member, Block) and member.kind in self.frameless
+        return isinstance(member, Block) and (
+            member.declared.frame == "none" or member.kind in self.frameless
+        )
 
     def _is_left_and_entered(self, block: Block) -> bool:
         inside = {call.name for layer in block.layers for call in self.calls_of[layer]}
@@ -317,6 +316,8 @@ class _Reader:
             return Item(
                 name=name,
                 kind=self.costs[member].kind,
+                family=family_of(self.costs[member].kind),
+                frame=None,
                 source="",
                 words=describe([self.layers[member]]),
                 members=(name,),
@@ -328,8 +329,10 @@ class _Reader:
         return Item(
             name=name,
             kind=member.kind,
+            family=member.declared.family,
+            frame=member.declared.frame,
             source=member.source,
-            words=describe([self.layers[layer] for layer in member.layers], kind=member.kind),
+            words=describe([self.layers[layer] for layer in member.layers], kind=member.declared),
             members=(name,),
             equal=True,
             cost=self.of_block[member.name],
@@ -342,7 +345,7 @@ class _Reader:
 
     def _made_of(self, block: Block) -> tuple[str, ...]:
         """The blocks of a stage, or the convolutions along the longest path of another block."""
-        if block.kind == "stage":
+        if block.declared.frame == "stage":
             inside = self.diagram(block).items
             return tuple(f"{item.words[0]} {item.fold}".rstrip() for item in inside)
         longest: dict[str, tuple[str, ...]] = {}  # to each call, the layers with a kernel
@@ -353,7 +356,8 @@ class _Reader:
             own = (kernel_of(layer),) if kernel_of(layer) else ()
             longest[call.name] = before + own
         row = longest[calls[-1].name]
-        if block.kind in _UNITS or not row:
+        # Two units in a row are two steps of a block, and drawn as such.
+        if block.declared.frame == "unit" or not row:
             return ()
         again = [(key, len(list(group))) for key, group in groupby(row)]
         words = [key if n == 1 else f"{n} of {key}" for key, n in again]
@@ -393,7 +397,7 @@ class _Reader:
             if (
                 before in signs
                 and isinstance(member, Block)
-                and member.kind not in _UNITS
+                and member.declared.frame != "unit"
                 and signs[before][0] == signs[item.name][0]
             ):
                 head = items[into[before]]
@@ -448,7 +452,7 @@ def _members(member: Block | str) -> tuple[str | Block, ...]:
 
 
 def _about(block: Block, model: str) -> str:
-    known = CATALOG.get(model)
+    known = of_model(model)
     words = f"{block.kind.replace('_', ' ')} of {known.title if known else model}"
     if not block.source:
         return words

@@ -16,7 +16,6 @@ from keras_classics.drawing.diagram import Diagram, Item
 from keras_classics.drawing.scene import Group, Mark, Path, Rect, Words, text_width
 from keras_classics.drawing.series import Edge, Parallel, Part, Series, Tangle, Vertex, decompose
 from keras_classics.drawing.tangle import arrange
-from keras_classics.drawing.theme import family
 from keras_classics.drawing.words import (
     below_title,
     box_title,
@@ -190,7 +189,7 @@ class _Sketcher:
         )
         half = needed / 2
         height = 27.0 + 14.0 * len(lines)
-        style = family(item.kind)
+        style = item.family
         marks: list[Mark] = []
         if fold:
             marks += [Rect(-half + d, d, needed, height, style, 6.0) for d in (2 * PAPER, PAPER)]

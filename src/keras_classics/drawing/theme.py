@@ -93,35 +93,6 @@ DARK = _styles(
 )
 
 
-def family(kind: str) -> str:
-    """The style of a box for a class of layer or a kind of block."""
-    if kind in _FAMILIES:
-        return _FAMILIES[kind]
-    for word, name in (("Conv", "conv"), ("Pool", "pool"), ("Dense", "dense")):
-        if word in kind:
-            return name
-    return "plain" if kind[:1].isupper() else "stage"
-
-
-_FAMILIES = {
-    "conv_bn": "conv",
-    "max_pooling": "pool",
-    "identity_block": "residual",
-    "convolutional_block": "projection",
-    "module_a": "module",
-    "module_b": "module",
-    "module_c": "module",
-    "grid_size_reduction": "pool",
-    "vgg_block": "conv",
-    "stem": "conv",
-    "deep_stem": "conv",
-    "auxiliary_head": "dense",
-    "Add": "merge",
-    "Multiply": "merge",
-    "Concatenate": "merge",
-}
-
-
 def stylesheet(theme: Theme = "auto") -> str:
     """The CSS of the styles; "auto" follows what the reader's system prefers."""
     if theme == "auto":

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from keras_classics.architectures.analysis import Cost, Field
 from keras_classics.drawing.diagram import Item
-from keras_classics.drawing.theme import family
 from keras_classics.units import short
-
-# Blocks that are better known by their own name than by that of their kind.
-_BY_NAME = {"stage", "vgg_block", "stem"}
 
 
 def shape_of(shape: tuple[int | None, ...]) -> str:
@@ -18,12 +14,12 @@ def shape_of(shape: tuple[int | None, ...]) -> str:
 
 def box_title(item: Item) -> str:
     """The first line of a box."""
-    return item.name if item.kind in _BY_NAME else item.words[0]
+    return item.name if item.frame in ("name", "stage") else item.words[0]
 
 
 def name_of(item: Item) -> str:
     """The name of a box, where its title is not the name."""
-    if item.kind in _BY_NAME:
+    if item.frame in ("name", "stage"):
         return item.words[0]
     if len(item.members) > 1:
         return f"{item.members[0]} – {item.members[-1]}"
@@ -33,7 +29,7 @@ def name_of(item: Item) -> str:
 def below_title(item: Item) -> list[str]:
     """The other lines of a box: what it does besides or is made of, its name, its figures."""
     inside = [f"{item.branches} branches"] if item.branches else list(item.made_of)
-    plain = family(item.kind) == "plain" and not item.cost.parameters
+    plain = item.family == "plain" and not item.cost.parameters
     lines = [*item.words[1:], *inside, name_of(item), *([] if plain else figures(item.cost))]
     return [line for line in lines if line]
 

@@ -11,21 +11,13 @@ from types import FunctionType
 from typing import Any
 
 import keras_classics
-from keras_classics.architectures import analysis, layers
+from keras_classics.architectures import analysis
 from keras_classics.architectures.frame import Architecture
-from keras_classics.architectures.tree import Block
+from keras_classics.architectures.tree import Block, family_of
 from keras_classics.architectures.wiring import wiring
 from keras_classics.explorer import schema
 from keras_classics.explorer.models import Held
 
-# Kinds of blocks that are made by a function of another name: a loop of it, or a part.
-_MADE_BY = {
-    "model": "features",
-    "stage": "features",
-    "deep_stem": "stem",
-    "max_pooling": "stem",
-    "branch": "Variant.branch",
-}
 _SOURCE = re.compile(r"(?:(\d{4}\.\d{5})(?:, )?)?(.*)")
 
 
@@ -42,6 +34,7 @@ def graph(held: Held) -> schema.Graph:
         yield schema.Block(
             name=block.name,
             kind=block.kind,
+            family=block.declared.family,
             source=block.source,
             parent=parent,
             children=[inner.name for inner in block.blocks],
@@ -59,6 +52,7 @@ def graph(held: Held) -> schema.Graph:
             schema.Layer(
                 name=layer.name,
                 kind=type(layer).__name__,
+                family=family_of(type(layer).__name__),
                 block=innermost[layer.name].name,
                 config=_config(layer),
                 inputs=inputs[layer.name],
@@ -155,7 +149,7 @@ def code(held: Held, block: Block) -> schema.Code:
     # A source with a number in front is another paper's.
     number, place = _SOURCE.fullmatch(block.source).groups()  # type: ignore[union-attr]
     paper = f"https://arxiv.org/abs/{number}" if number else held.architecture.paper
-    function = _function(held.architecture, _MADE_BY.get(block.kind, block.kind))
+    function = _function(held.architecture, block)
     return schema.Code(
         block=block.name,
         kind=block.kind,
@@ -166,17 +160,13 @@ def code(held: Held, block: Block) -> schema.Code:
     )
 
 
-def _function(architecture: Architecture, name: str) -> FunctionType:
-    """The function of an architecture's module, or of the shared blocks."""
-    features: Any = architecture.features  # a function, or a partial of one
-    home = inspect.getmodule(getattr(features, "func", features))
-    for module in (home, layers):
-        found: Any = module
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if isinstance(found, FunctionType):
-            return found
-    raise LookupError(f"no function makes blocks of the kind {name!r}")
+def _function(architecture: Architecture, block: Block) -> FunctionType:
+    """The function that makes a block; `features` makes the model and its stages."""
+    made_by: Any = block.declared.made_by or architecture.features
+    function = getattr(made_by, "func", made_by)  # of a partial
+    if not isinstance(function, FunctionType):
+        raise LookupError(f"no function makes blocks of the kind {block.kind!r}")
+    return function
 
 
 def _helpers(function: FunctionType) -> list[FunctionType]:

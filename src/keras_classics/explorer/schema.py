@@ -154,6 +154,7 @@ class Layer(Message):
 
     name: str
     kind: str  # its class
+    family: str  # its colour in drawings
     block: str  # the innermost block that it is in
     config: Config
     inputs: list[str]  # layers, in the order of the operands
@@ -167,6 +168,7 @@ class Block(Message):
 
     name: str
     kind: str
+    family: str  # its colour in drawings
     source: str  # figure, table or section of the paper
     parent: str | None
     children: list[str]  # the blocks directly inside

@@ -74,8 +74,8 @@ class Loss:
 class Network:
     """The network while it is trained; none of it is left in the saved model."""
 
-    dropout: Fraction = 0.0  # VGG16: after the hidden dense layers
-    drop_path: Fraction = 0.0  # ResNets: of the last residual branch, rising linearly to it
+    dropout: Fraction = 0.0  # in the top
+    drop_path: Fraction = 0.0  # of the last residual; that of the others rises linearly to it
     initial: Literal["he", "glorot"] = "he"  # how weights before a ReLU are drawn
     zero_gamma: bool = True  # a residual block begins as its shortcut
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import cast
 
 import keras
-from keras import KerasTensor
 
 from keras_classics.architectures import frame
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
-from keras_classics.architectures.resnet import with_drop_path
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
 from keras_classics.training.origin import Origin
@@ -76,7 +71,7 @@ def start_network(
             network's.
     """
     one_size = shape.size == shape.test_size
-    if not one_size and (architecture.top_fixes_size or recipe.loss.auxiliary):
+    if not one_size and (architecture.fixes(include_top=True) or recipe.loss.auxiliary):
         raise ClassicsError(
             f"test_size={shape.test_size}: {architecture.title} is tested at the size that it is "
             f"trained at, {shape.size}"
@@ -84,12 +79,14 @@ def start_network(
         )
     side = shape.size if one_size else None
     model = frame.build(
-        _trained(architecture, recipe.network),
+        architecture,
         input_shape=with_channels((side, side), 3),
         classes=shape.classes,
         classifier_activation=None,
         width=shape.width,
         auxiliary=recipe.loss.auxiliary > 0,
+        dropout=recipe.network.dropout,
+        drop_path=recipe.network.drop_path,
     )
     model = _seeded(model, seed)
     if origin is None:
@@ -105,21 +102,6 @@ def _new_layers(architecture: Architecture, recipe: Recipe) -> tuple[str, ...]:
     """The layers that weights of another task are not loaded into."""
     side = architecture.side.layers if architecture.side and recipe.loss.auxiliary else ()
     return (*architecture.top_layers, *side)
-
-
-def _trained(architecture: Architecture, network: Network) -> Architecture:
-    """The network as it is while it is trained."""
-    if network.dropout:
-        top = cast("Callable[..., KerasTensor]", architecture.top)  # a side classifier's takes none
-        architecture = architecture.replace(top=partial(top, dropout=network.dropout))
-    if network.drop_path:
-        if not any(kind.name == "identity_block" for kind in architecture.kinds):
-            raise ClassicsError(
-                f"network.drop_path={network.drop_path}: {architecture.title} has no residuals to "
-                "drop; set it to 0."
-            )
-        architecture = with_drop_path(architecture, network.drop_path)
-    return architecture
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:
@@ -156,12 +138,12 @@ def _draw_weights(model: keras.Model, network: Network, seed: int) -> None:
     if not network.zero_gamma:
         return
     for block in block_tree(model).walk():
-        if block.kind in ("identity_block", "convolutional_block"):
-            gamma = model.get_layer(f"{block.name}_3_bn").gamma
+        if block.declared.closing_norm:
+            gamma = model.get_layer(block.name + block.declared.closing_norm).gamma
             gamma.assign(keras.ops.zeros(gamma.shape))
 
 
-def _drawn(draw: keras.initializers.VarianceScaling, layer: keras.Layer) -> KerasTensor:
+def _drawn(draw: keras.initializers.VarianceScaling, layer: keras.Layer) -> keras.KerasTensor:
     """Values for a layer's kernel, of the variance that what its outputs read asks for.
 
     Of a depthwise kernel (h, w, c, m) Keras believes that each output reads all c channels, so that

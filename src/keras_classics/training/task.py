@@ -17,6 +17,7 @@ from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
 from keras_classics.data.listing import Listing, fingerprint
 from keras_classics.data.preprocess import Mode
+from keras_classics.errors import ClassicsError
 from keras_classics.networks import build
 from keras_classics.training import speed
 from keras_classics.training.config import (
@@ -59,7 +60,10 @@ class Task:
     @property
     def mode(self) -> Mode:
         """From pixels to inputs."""
-        own = self.origin.mode if self.origin else self.recipe.preprocessing
+        if self.origin:
+            own = self.origin.mode
+        else:
+            own = self.architecture.mode or self.recipe.preprocessing
         return self.config.preprocessing or own
 
     @cached_property
@@ -119,6 +123,11 @@ def task_of(
     began = time.monotonic()
     check_arguments(config)
     architecture = catalog.find(config.network)
+    if architecture.mode not in (None, config.preprocessing or architecture.mode):
+        raise ClassicsError(
+            f"preprocessing={config.preprocessing}: {architecture.title} scales its input inside "
+            f"the graph; leave the option out, or use {architecture.mode}."
+        )
     origin = find_origin(config.weights, architecture, config.width) if config.weights else None
     if recipe is None:
         recipe = recipe_for(config, architecture, origin)

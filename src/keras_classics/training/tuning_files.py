@@ -14,6 +14,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError
 from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
 from keras_classics.evaluation.saved import write_text
@@ -109,7 +110,9 @@ def recipe_text(space: Space, settings: Settings, about: str) -> str:
         mixing=above.mixing,
         size=settings.size,
         width=settings.width,
-        preprocessing=config.preprocessing or space.recipe.preprocessing,
+        preprocessing=config.preprocessing
+        or catalog.find(network).mode
+        or space.recipe.preprocessing,
         optimizer=dataclasses.replace(
             space.recipe.optimizer,
             # With trained weights, a recipe's rate is multiplied; what was tried is the product.

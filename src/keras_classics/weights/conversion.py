@@ -153,7 +153,7 @@ def _arguments(path: Path, architecture: Architecture) -> dict[str, Any]:
         arguments["classifier_activation"] = (
             activation if activation in ("linear", "sigmoid") else "softmax"
         )
-        if architecture.top_fixes_size:
+        if architecture.fixes_size == "top":
             side = 32 * math.isqrt(max(1, dense[0].shape[0] // kernels[-1].shape[-1]))
         elif architecture.side and architecture.side.layers[0] in layers:
             arguments["auxiliary"] = True

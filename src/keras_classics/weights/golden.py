@@ -47,7 +47,7 @@ def golden_outputs(architecture: Architecture) -> npt.NDArray[np.float32] | None
 
 def record_outputs(architectures: Iterable[Architecture]) -> None:
     """Put the outputs of networks on record, in this package's own file: for its developers."""
-    outputs = {
+    outputs = json.loads(resources.files(__package__).joinpath(FILE).read_text("utf-8")) | {
         architecture.name: [float(f"{value:.7g}") for value in computed_outputs(architecture)]
         for architecture in architectures
     }
@@ -66,9 +66,11 @@ def computed_outputs(architecture: Architecture) -> npt.NDArray[np.float32]:
     )
     for layer in model.layers:
         for weight in layer.weights:
-            weight.assign(_drawn(layer.name, weight.name, tuple(weight.shape)))
+            weight.assign(_drawn(layer, weight.name, tuple(weight.shape)))
     height, width = _HEIGHT_AND_WIDTH
-    image = picture(height)[None, :, :width].astype(np.float32) / np.float32(127.5) - np.float32(1)
+    image = picture(height)[None, :, :width].astype(np.float32)
+    if architecture.mode is None:
+        image = image / np.float32(127.5) - np.float32(1)
     outputs: npt.NDArray[np.float32] = outputs_of(model, image)[0]
     return outputs
 
@@ -82,11 +84,13 @@ def outputs_of(model: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArr
     return np.asarray(keras.ops.convert_to_numpy(first), np.float32)
 
 
-def _drawn(layer: str, weight: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _drawn(layer: keras.Layer, weight: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Random numbers of a weight, drawn by NumPy's old generator, which never changes."""
-    draw = np.random.RandomState(zlib.crc32(f"{layer}/{weight}".encode()))
+    draw = np.random.RandomState(zlib.crc32(f"{layer.name}/{weight}".encode()))
     if weight == "kernel":
-        values = draw.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        # An output reads one channel of a depthwise kernel (h, w, c, 1), all of any other.
+        read = shape[:2] if isinstance(layer, keras.layers.DepthwiseConv2D) else shape[:-1]
+        values = draw.standard_normal(shape) * np.sqrt(2 / np.prod(read))
     elif weight in ("gamma", "moving_variance"):
         values = draw.uniform(0.6, 1.2, shape)
     else:

@@ -344,3 +344,8 @@ def imagenet(network: str) -> PublishedWeights:
         instead = f"use one of {', '.join(own)}" if own else "use weights=None or a file"
         raise WeightsError(f'weights="imagenet": Keras publishes none for {network}; {instead}.')
     return record
+
+
+def has_imagenet(network: str) -> bool:
+    """Whether "imagenet" names weights of a network."""
+    return f"{network}-keras" in RECORDS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_classics.architectures.frame import Activation, Architecture
+from keras_classics.architectures.frame import Architecture, Arguments
 from keras_classics.errors import WeightsError
 from keras_classics.regular import why_none
 from keras_classics.weights import records
@@ -43,22 +43,16 @@ def record_of(weights: str | Path, architecture: Architecture) -> PublishedWeigh
     return None
 
 
-def check_request(
-    architecture: Architecture,
-    weights: str | Path | None,
-    *,
-    include_top: bool,
-    classes: int | None,
-    activation: Activation,
-    width: float,
-) -> None:
+def check_request(architecture: Architecture, arguments: Arguments) -> None:
     """Refuse, before anything is built, a `weights` argument that cannot be served.
 
     Raises:
         WeightsError: With the argument, the value and what is possible.
     """
+    weights, include_top = arguments.weights, arguments.include_top
     if weights is None:
         return
+    activation = arguments.classifier_activation
     if include_top and keras.activations.get(activation) not in (
         keras.activations.linear,
         keras.activations.softmax,
@@ -69,12 +63,17 @@ def check_request(
     record = record_of(weights, architecture)
     if record is None:
         return
-    if width != 1.0:
-        raise WeightsError(f'width={width}: weights="{weights}" fit width=1.0 only.')
-    if include_top and classes != len(record.class_names):
+    if arguments.width != 1.0:
+        raise WeightsError(f'width={arguments.width}: weights="{weights}" fit width=1.0 only.')
+    if arguments.depths is not None and tuple(arguments.depths) != architecture.depths:
         raise WeightsError(
-            f'classes={classes}: weights="{weights}" with the top have {len(record.class_names)} '
-            "classes; use include_top=False or with_classes() for classes of your own."
+            f'depths={arguments.depths}: weights="{weights}" fit {architecture.depths} only.'
+        )
+    if include_top and arguments.classes != len(record.class_names):
+        raise WeightsError(
+            f'classes={arguments.classes}: weights="{weights}" with the top have '
+            f"{len(record.class_names)} classes; use include_top=False or with_classes() for "
+            "classes of your own."
         )
 
 

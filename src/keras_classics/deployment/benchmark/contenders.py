@@ -18,6 +18,8 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
+from keras_classics.architectures import frame
+from keras_classics.architectures.catalog import CATALOG
 from keras_classics.deployment.engine import Engine, Precision
 from keras_classics.deployment.engines import open_engine
 from keras_classics.errors import ClassicsError
@@ -62,32 +64,12 @@ CONTENDERS: tuple[Contender, ...] = (
 )
 REFERENCE = Contender("keras.applications", "f32")
 
-# What the networks are called elsewhere. torchvision's and timm's ResNet-50 has its strides on the
-# 3x3 convolutions: 6 % more multiplications.
-NAMES: Mapping[Library, Mapping[str, str]] = {
-    "keras.applications": {
-        "vgg16": "VGG16",
-        "resnet50": "ResNet50",
-        "inception_v3": "InceptionV3",
-    },
-    "torchvision": {
-        "vgg16": "vgg16",
-        "resnet50": "resnet50",
-        "resnet50_v1_5": "resnet50",
-        "inception_v3": "inception_v3",
-        "inception_v3_torch": "inception_v3",
-    },
-    "timm": {
-        "vgg16": "vgg16",
-        "resnet50": "resnet50",
-        "resnet50_v1_5": "resnet50",
-        "resnet50_d": "resnet50d",
-        "inception_v3": "inception_v3",
-        "inception_v3_torch": "inception_v3",
-    },
+# The libraries of other networks, by what records call them.
+_PEERS: Mapping[Library, frame.Library] = {
+    "keras.applications": "keras",
+    "torchvision": "torchvision",
+    "timm": "timm",
 }
-SAME: Mapping[str, str] = {"resnet50": "resnet50_v1_5"}
-"""Networks of the catalog whose torch relative is another one of the catalog."""
 
 _PACKAGES: Mapping[Library, tuple[str, ...]] = {
     "openvino": ("openvino",),
@@ -118,11 +100,16 @@ def why_not(contender: Contender, network: str, width: float) -> str | None:
             return f"{package} is not installed"
     if contender.is_ours:
         return None
-    if network not in NAMES[contender.library]:
+    if name_there(contender.library, network) is None:
         return f"has no {network}"
     if width != 1.0:
         return f"has no width {width:g}"
     return None
+
+
+def name_there(library: Library, network: str) -> str | None:
+    """What a network is called in another library; None where it is not there."""
+    return CATALOG[network].peer(_PEERS[library])
 
 
 def build(contender: Contender, task: Task) -> Run:
@@ -178,7 +165,7 @@ def _engine(contender: Contender, task: Task) -> Run:
 
 def _keras_applications(task: Task) -> Run:
     applications = importlib.import_module("keras").applications
-    make = getattr(applications, NAMES["keras.applications"][task.network])
+    make = getattr(applications, str(name_there("keras.applications", task.network)))
     model = make(weights=None, input_shape=(task.size, task.size, 3), classes=task.classes)
 
     def run(images: Images, batch: int) -> None:
@@ -191,7 +178,7 @@ def _torch(contender: Contender, task: Task) -> Run:
     """An eager model in channels_last, in float32 or under autocast's bf16."""
     import torch
 
-    name = NAMES[contender.library][task.network]
+    name = str(name_there(contender.library, task.network))
     if contender.library == "timm":
         model = _module("timm").create_model(name, pretrained=False, num_classes=task.classes)
     else:

@@ -26,7 +26,7 @@ from keras_classics.artefact import Classifier, load
 from keras_classics.card import CARD, MODEL, Card, Preprocessing
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.agreement import compare
-from keras_classics.deployment.benchmark.contenders import SAME, Contender
+from keras_classics.deployment.benchmark.contenders import Contender
 from keras_classics.deployment.exported import Export, TargetName, bare, hashes, metadata, sha256
 from keras_classics.deployment.portable import portable
 from keras_classics.deployment.quantise import Calibration
@@ -144,10 +144,11 @@ def _macs(classifier: Classifier) -> dict[str, int]:
     card = classifier.card
     size = card.preprocessing.size
     ours = analyse(classifier.model, size=size[0]).model.macs
-    if card.network not in SAME:
+    sibling = catalog.find(card.network).sibling
+    if sibling is None:
         return {"ours": ours, "torch": ours}
     relative = frame.build(
-        catalog.find(SAME[card.network]),
+        catalog.find(sibling),
         input_shape=frame.with_channels(size, 3),
         classes=len(card.class_names),
     )
@@ -169,7 +170,9 @@ def _random(wanted: Wanted) -> Classifier:
         network=architecture.name,
         width=wanted.width,
         class_names=tuple(f"class {i}" for i in range(wanted.classes)),
-        preprocessing=Preprocessing(cast(tuple[int, int], sides), "crop", "tf"),
+        preprocessing=Preprocessing(
+            cast(tuple[int, int], sides), "crop", architecture.mode or "tf"
+        ),
     )
     return Classifier(model, card)
 

@@ -1,0 +1,88 @@
+"""Puts on record what follows from the networks: to be run when one of them is added.
+
+    python tools/record.py
+
+These are the outputs by which an installation is checked (`weights/golden.json`), the public names
+for editors and type checkers (`__init__.pyi`), and the README's table. Outputs that are on record
+already are left as they are; a test compares all three with what the code gives now.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import keras_classics
+from keras_classics import CATALOG, analyse, build
+from keras_classics.networks import constructor
+from keras_classics.weights.golden import golden_outputs, record_outputs
+
+ROOT = Path(__file__).parent.parent
+STUB = ROOT / "src" / "keras_classics" / "__init__.pyi"
+README = ROOT / "README.md"
+HEAD = '''"""The public names, for editors and type checkers. Written by tools/record.py."""
+
+from collections.abc import Callable
+from typing import ParamSpec
+
+import keras
+
+from keras_classics.architectures.frame import Arguments
+'''
+MAKER = """
+P = ParamSpec("P")
+def _constructor(arguments: Callable[P, Arguments]) -> Callable[P, keras.Model]: ...
+"""
+COLUMNS = ("network", "constructor", "paper", "parameters", "GMACs", "input", "least input")
+
+
+def stub() -> str:
+    """The text of `__init__.pyi`."""
+    by_home = itertools.groupby(
+        sorted(keras_classics._HOME.items(), key=lambda item: (item[1], item[0])),
+        key=lambda item: item[1],
+    )
+    lines = [
+        f"from keras_classics.{home} import {name} as {name}"
+        for home, names in by_home
+        for name, _ in names
+    ]
+    made = []
+    for record in CATALOG.values():
+        # Those whose arguments keras.applications has in another order.
+        typed = "_constructor(Arguments)" if not record.positional else "..."
+        kind = "" if not record.positional else ": Callable[..., keras.Model]"
+        made.append(f"{record.title}{kind} = {typed}")
+        made.append(f'"""{constructor(record.title).__doc__.splitlines()[0]}"""')
+    version = "__version__: str"
+    return "\n".join([HEAD + "\n".join(lines), MAKER, version, *made, ""])
+
+
+def table() -> str:
+    """The README's table of the networks."""
+    rows = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|"]
+    for record in CATALOG.values():
+        cost = analyse(build(record)).model
+        cells = (
+            f"`{record.name}`",
+            f"`{record.title}`",
+            f"[{record.paper.rpartition('/')[2]}]({record.paper})",
+            f"{cost.parameters:,}",
+            f"{cost.macs / 1e9:.3f}",
+            str(record.default_size),
+            str(record.least_size),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def with_table(text: str, rows: str) -> str:
+    """The README with another table of the networks."""
+    head, _, rest = text.partition(f"| {' | '.join(COLUMNS)} |")
+    return f"{head}{rows}\n\n{rest.partition(chr(10) * 2)[2]}"
+
+
+if __name__ == "__main__":
+    record_outputs(record for record in CATALOG.values() if golden_outputs(record) is None)
+    STUB.write_text(stub(), encoding="utf-8")
+    README.write_text(with_table(README.read_text("utf-8"), table()), encoding="utf-8")
