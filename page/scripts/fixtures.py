@@ -64,7 +64,14 @@ def zoo() -> keras.Model:
     pooled = layers.GlobalAveragePooling2D()(x)
     largest = layers.GlobalMaxPooling2D(keepdims=True)(x)
     head = layers.Dense(3, activation="softmax", name="head")(pooled)
-    return keras.Model(image, [head, features, largest, *convolutions], name="zoo")
+    # Squeeze-and-excite, and scaling inside the graph by numbers given and by weights.
+    gate = layers.Conv2D(4, 1, activation="sigmoid")(layers.Reshape((1, 1, 4))(pooled))
+    gated = layers.Activation("swish")(layers.Multiply(name="excite")([x, gate]))
+    gated = layers.DepthwiseConv2D(3, strides=2, name="gated")(layers.ReLU(6.0)(gated))
+    scaled = layers.Normalization(mean=[0.5] * 6, variance=[0.1] * 6)(layers.Rescaling(0.1)(image))
+    scaled = layers.Normalization(name="weighted")(scaled)
+    ends = [head, features, largest, gated, scaled]
+    return keras.Model(image, [*ends, *convolutions], name="zoo")
 
 
 def graphs() -> dict[str, Any]:

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { branches, clip, mergeBehind, over, seen, size } from "../src/lib/field";
+import { branches, clip, mergeBehind, over, seen, size, words } from "../src/lib/field";
 import { endOf, layerOf } from "../src/lib/graph";
 import { graphs } from "./graphs";
 
@@ -56,4 +56,9 @@ test("of a residual block, shortcut and residual, behind the activation", () => 
 
 test("a chain has no branches", () => {
   for (const layer of vgg16.layers) expect(branches(vgg16, layer.name)).toEqual([]);
+});
+
+test("a field behind a gate says that it is not all", () => {
+  expect(words(layerOf(graphs.zoo, "last_conv")!.field!)).toBe("3 × 3");
+  expect(words(layerOf(graphs.zoo, "gated")!.field!)).toBe("5 × 5, and the gates see all");
 });

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from graphs import assert_close, chain, outputs, unharmed
+from graphs import RELU6, SWISH, assert_close, chain, inverted_residuals, outputs, unharmed
 from keras_classics import CATALOG, InceptionV3, ResNet50, build, vgg16_sequential
 from keras_classics.architectures.optimise import (
     fold_batch_norm,
@@ -290,26 +290,80 @@ def test_what_is_left_of_the_scaling(make, left, randomise, run):
     assert_close([run(new, x)], [expected])
 
 
+def adapted(**arguments):
+    layer = layers.Normalization(**arguments)
+    layer.adapt(np.random.default_rng(1).normal([20, 90, 50], [9, 30, 60], (4, 5, 5, 3)))
+    return layer
+
+
+SCALINGS = {
+    "rescaling": lambda: [layers.Rescaling(1 / 127.5, offset=-1.0), layers.Rescaling(2.0, 0.5)],
+    "of each channel": lambda: [layers.Rescaling([0.1, 0.2, 0.3], offset=[1.0, 0.0, 2.0])],
+    "efficientnet": lambda: [
+        layers.Rescaling(1 / 255),
+        layers.Normalization(mean=(0.485, 0.456, 0.406), variance=(0.229, 0.224, 0.225)),
+        layers.Rescaling([2.1, 2.2, 2.3]),
+    ],
+    "adapted": lambda: [adapted()],
+    "one number": lambda: [adapted(axis=None)],
+    "inverted": lambda: [adapted(invert=True)],
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize(
     ("stack", "kept"),
     [
-        ((layers.Conv2D(4, 3),), []),
-        ((layers.Conv2D(4, 3, padding="same"),), ["Subtract"]),
-        ((layers.MaxPooling2D(), layers.Conv2D(4, 3)), ["Subtract", "TrueDivide"]),
+        (lambda: [layers.Conv2D(4, 3)], []),
+        (lambda: [layers.Conv2D(4, 3, padding="same")], ["Subtract"]),
+        (
+            lambda: [layers.MaxPooling2D(), layers.Conv2D(4, 3)],
+            ["Subtract", "TrueDivide"],
+        ),
     ],
 )
-def test_a_rescaling_of_ones_own_is_folded_with_it(stack, kept, randomise, run):
-    scaling = (layers.Rescaling(1 / 127.5, offset=-1.0), layers.Rescaling(2.0, offset=0.5))
-    stack = [type(layer).from_config(layer.get_config()) for layer in (*scaling, *stack)]
-    old = randomise(chain(*stack))
+def test_a_scaling_of_ones_own_is_folded_with_it(stack, kept, scaling, randomise, run):
+    model = randomise(chain(*stack()))
+    old = keras.Sequential([keras.Input((8, 8, 3)), *SCALINGS[scaling](), *model.layers])
     x = pixels(2, 8, 8, 3).astype("float32")
     for new in (fold_scaling(old), for_inference(old)):
         found = [type(op).__name__ for op in new.operations]
         assert found[1 : 1 + len(kept)] == kept
-        assert "Rescaling" not in found
+        assert not {"Rescaling", "Normalization"} & set(found)
         assert_close([run(new, x)], [run(old, x)])
+    new = fold_scaling(old, mean=3.0, deviation=(5.0, 6.0, 7.0), reverse=True)
+    assert_close([run(new, x)], [run(old, (x[..., ::-1] - 3) / np.float32((5, 6, 7)))])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.Normalization(axis=1, mean=np.arange(8.0), variance=np.ones(8)),
+        lambda: layers.Normalization(axis=(1, 3), mean=1.0, variance=2.0),
+        lambda: layers.Rescaling(np.ones((8, 1, 3)) / 2),
+    ],
+)
+def test_scalings_that_are_not_of_channels_stay(layer, randomise, run):
+    old = randomise(chain(layer(), layers.Conv2D(4, 3)))
+    x = pixels(2, 8, 8, 3).astype("float32")
     new = fold_scaling(old, mean=3.0, deviation=5.0)
     assert_close([run(new, x)], [run(old, (x - 3) / 5)])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("kind", [SWISH, RELU6], ids=["swish", "relu6"])
+def test_inverted_residuals_for_inference(kind, randomise, run):
+    """Depthwise kernels take their batch norms, the stem the scaling, gates stay as they are."""
+    old = randomise(inverted_residuals(**kind))
+    mode = "raw" if kind["inside"] else "lite"
+    with unharmed(old) as made:
+        new = folded(for_inference(old), mode)
+        made.append(new)
+    gone = {layers.BatchNormalization, layers.Dropout, layers.Rescaling, layers.Normalization}
+    assert not gone & kinds(new)
+    x = pixels(2, 32, 32, 3)
+    assert_close([run(new, x.astype("float32"))], [run(old, preprocess(x, mode))])
 
 
 @pytest.mark.backends

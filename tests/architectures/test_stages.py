@@ -4,6 +4,7 @@ import keras
 import pytest
 from keras import layers
 
+from graphs import SWISH, inverted_residuals
 from keras_classics import CATALOG, InceptionV3, build
 from keras_classics.architectures.stages import stages
 from keras_classics.errors import ClassicsError
@@ -76,3 +77,12 @@ def test_channels_first_and_a_model_of_one_s_own(data_format):
     x = layers.Conv2D(16, 3, strides=2, padding="same", name="three")(x)
     x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
     assert names(keras.Model(inputs, x)) == ("one-two", "three", "top")
+
+
+def test_gates_are_with_the_maps_that_they_scale():
+    """Of a model that nobody knows: one stage for each size of maps, and the top."""
+    found = stages(inverted_residuals(**SWISH))
+    assert len(found) == 3
+    assert "b0_se_reduce" in found[1].layers
+    assert "b1_se_expand" in found[1].layers
+    assert found[2].layers == ("predictions",)

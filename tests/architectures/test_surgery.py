@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from graphs import assert_close, chain, outputs, unharmed
+from graphs import SWISH, assert_close, chain, inverted_residuals, outputs, unharmed
 from keras_classics import VGG16, InceptionV3, ResNet50, ResNet50D, ResNet50V1_5, vgg16_sequential
 from keras_classics.architectures.surgery import (
     adapt_channels,
@@ -115,6 +115,39 @@ def test_a_fourth_channel_counts_nothing_until_it_is_trained(name, network, imag
     assert_close(outputs(run, new, x), outputs(run, old, x[..., :3]))
     assert_same_layers(new, old, but=[STEMS[name]])
     assert not new.get_layer(STEMS[name]).get_weights()[0][:, :, 3].any()
+
+
+def normalised(adapt):
+    """Each channel is scaled by numbers of its own before the first convolution."""
+    numbers = {} if adapt else {"mean": (0.4, 0.5, 0.6), "variance": (0.1, 0.2, 0.3)}
+    norm = layers.Normalization(**numbers)
+    if adapt:
+        norm.adapt(np.random.default_rng(0).normal([1, 2, 3], [1, 2, 3], (4, 5, 5, 3)))
+    return chain(
+        layers.Rescaling(1 / 2),
+        layers.Rescaling([1.0, 2.0, 3.0], offset=0.5),
+        norm,
+        layers.Conv2D(4, 3, padding="same"),
+    )
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(
+    "make",
+    [functools.partial(normalised, adapt) for adapt in (True, False)]
+    + [lambda: inverted_residuals(**SWISH)],
+    ids=["adapted", "given", "efficientnet"],
+)
+def test_channels_that_the_model_itself_scales(make, channels, randomise, images, run):
+    old = make()
+    randomise(keras.Model(old.layers[-1].input, old.layers[-1].output))
+    with unharmed(old) as made:
+        new = adapt_channels(old, channels)
+        made.append(new)
+    x = 255 * images(2, *old.input_shape[1:3], channels)
+    three = x.repeat(3, axis=-1) if channels == 1 else x[..., :3]
+    assert_close(outputs(run, new, x), outputs(run, old, three))
 
 
 def test_three_channels_give_a_copy(randomise, images):

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from keras_classics.artefact import load
+from keras_classics.artefact import Classifier, load
 from keras_classics.data.fit import CentralCrop, Interpolation, fit_image
 from keras_classics.deployment import conversion
 from keras_classics.deployment.exported import EXPORT, ExportError, read_export
@@ -88,8 +88,28 @@ def test_pictures_that_decide_become_what_prediction_sees(fit):
 
 def test_published_weights_have_no_pictures():
     request = Request(None, "resnet50-keras", "openvino", "int8", "fitted")
-    with pytest.raises(ExportError, match=r"`classics train FOLDER --weights resnet50-keras`"):
+    with pytest.raises(ExportError, match="give --data FOLDER, whose sub-folders are"):
         conversion._compared(request, None)
+
+
+def test_published_weights_are_quantised_by_other_pictures(artefact, shapes, tmp_path, monkeypatch):
+    """A fifth of them decides; the others, whose classes are known, judge."""
+    monkeypatch.setattr(conversion, "published", lambda _: _published(artefact))
+    request = Request(
+        None, "resnet50-keras", "openvino", "int8", "fitted", str(shapes), accept=True
+    )
+    export = conversion.convert(request, tmp_path, lambda *_: None)
+    assert export.quantisation["part"] == "data"
+    assert export.quantisation["pictures"] == 12
+    assert export.agreement.pictures == 48
+    assert export.agreement.of == "the pictures of shapes by which nothing was decided"
+    assert export.agreement.keras_accuracy > 0.6
+
+
+def _published(artefact):
+    """The same network and classes, of no run."""
+    own = load(artefact)
+    return Classifier(own.model, own.card)
 
 
 def test_without_the_pictures_of_the_run(moved, shapes, tmp_path):
@@ -99,7 +119,7 @@ def test_without_the_pictures_of_the_run(moved, shapes, tmp_path):
     export = conversion.convert(asked(moved), tmp_path / "a", lambda *_: None)
     assert export.agreement.of == "64 crops of two photographs of scikit-learn"
     assert export.agreement.accuracy is None
-    with pytest.raises(ExportError, match=r"int8 needs the pictures .*; give --data FOLDER"):
+    with pytest.raises(ExportError, match=r"int8 needs pictures .*: give --data FOLDER, the"):
         conversion.convert(asked(moved, precision="int8"), tmp_path / "b", lambda *_: None)
     found = conversion.convert(asked(moved, data=str(shapes)), tmp_path / "c", lambda *_: None)
     assert found.agreement.of == "the test part of the run's own split"

@@ -35,6 +35,7 @@ CARD = Card(
         "warning": None,
     },
 )
+INT8 = {"tolerance": None, "least_top1": 0.99, "top1_agreement": 0.97}
 AGREEMENT = Agreement(10, "ten pictures", 1e-6, 1.0, 1e-4, 0.0)
 
 
@@ -103,6 +104,20 @@ def test_the_metadata_say_what_a_caller_must_know():
         ({"largest_difference": float("nan")}, False),
         ({"tolerance": None, "largest_difference": 0.3, "least_top1": 0.99}, True),
         ({"tolerance": None, "least_top1": 0.99, "top1_agreement": 0.98}, False),
+        # A network of many classes that is right as often as before.
+        ({**INT8, "accuracy": 0.79, "keras_accuracy": 0.8}, True),
+        ({**INT8, "accuracy": 0.9, "keras_accuracy": 0.8}, True),
+        ({**INT8, "accuracy": 0.785, "keras_accuracy": 0.8}, False),
+        (
+            {
+                **INT8,
+                "tolerance": 0.1,
+                "largest_difference": 0.2,
+                "accuracy": 1.0,
+                "keras_accuracy": 1.0,
+            },
+            False,
+        ),
     ],
 )
 def test_tolerance(values, within):

@@ -187,12 +187,12 @@ def test_of_two_roundings_the_nearer_one_stays(network, monkeypatch):
 
     def quantize(model, pictures, *, advanced_parameters, **options):
         made.append(advanced_parameters)
-        if advanced_parameters is None:
+        if not advanced_parameters.disable_bias_correction:
             pictures = nncf.Dataset([0.1 * batch for batch in batches], lambda x: {"image": x})
         return ordinary(model, pictures, advanced_parameters=advanced_parameters, **options)
 
     monkeypatch.setattr(nncf, "quantize", quantize)
     calibration = Calibration(batches[:40], batches[40:], called[40:], most_lost=1, seed=0)
     _, how = quantise(model, calibration)
-    assert [bool(parameters) for parameters in made] == [False, True]
+    assert [parameters.disable_bias_correction for parameters in made] == [False, True]
     assert how["validation_top1_agreement"] >= 0.9

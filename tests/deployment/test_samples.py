@@ -11,7 +11,7 @@ from keras_classics.data.digits import load_digits_images
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.deployment import samples
 from keras_classics.deployment.exported import ExportError
-from keras_classics.deployment.samples import parts_of, photographs
+from keras_classics.deployment.samples import parts_of, parts_of_others, photographs
 from keras_classics.errors import DataError, ImageError
 
 
@@ -103,6 +103,22 @@ def test_what_is_no_run_has_no_parts(classifier, shapes):
     assert parts_of(bare, None) is None
     with pytest.raises(ExportError, match="not the artefact of a run"):
         parts_of(bare, shapes)
+
+
+def test_a_fifth_of_other_pictures_decides_and_the_others_are_compared(classifier, shapes):
+    """For published weights, whose classes are the names of the folders."""
+    folders = ["another", *classifier.card.class_names]  # not all classes have pictures
+    bare = Classifier(classifier.model, classifier.card, folders=folders)
+    parts = parts_of_others(bare, shapes)
+    again = parts_of_others(bare, shapes)
+    names = [set(part.names) for part in (parts.train, parts.val, parts.test)]
+    assert [len(part) for part in names] == [12, 0, 48]
+    assert not names[0] & names[2]
+    assert set(again.train.names) == names[0]
+    assert set(parts_of_others(bare, shapes, seed=1).train.names) != names[0]
+    for name, label in zip(parts.test.names, parts.test.labels, strict=True):
+        assert name.startswith(bare.folders[label])
+    assert parts.test.of == "the pictures of shapes by which nothing was decided"
 
 
 def test_the_digits_are_always_at_hand(shapes):

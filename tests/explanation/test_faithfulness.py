@@ -145,6 +145,20 @@ def test_random_statistics_of_batch_norm_are_those_of_the_beginning(resnet):
     assert [set(found[name]) for name in names] == [{1.0}, {0.0}, {0.0}, {1.0}]
 
 
+def test_depthwise_kernels_are_drawn_by_what_they_read_and_the_scaling_stays():
+    inputs = keras.Input((8, 8, 3))
+    norm = keras.layers.Normalization()
+    norm.adapt(np.arange(24.0).reshape(2, 2, 2, 3))
+    x = keras.layers.Conv2D(400, 1)(norm(inputs))
+    x = keras.layers.DepthwiseConv2D(3, name="dw")(x)
+    probe = Probe(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)))
+    drawn = {weight.path: value for weight, value in randomised(probe)._values}
+    kernel = drawn[probe.model.get_layer("dw").kernel.path]
+    deviation = keras.ops.convert_to_numpy(kernel).std()
+    assert deviation == pytest.approx(np.sqrt(2 / 9), rel=0.05)
+    assert not any(weight.path in drawn for weight in norm.weights)
+
+
 def test_an_edge_detector_is_found_out_and_grad_cam_is_not(artefact, shapes):
     """1810.03292, section 5.2: edges look like explanations, and know nothing of the network."""
     classifier = load(artefact)

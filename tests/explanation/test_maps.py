@@ -7,6 +7,7 @@ import pytest
 from keras_classics import ResNet50
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.maps import (
+    colours,
     feature_maps,
     filters,
     pictures_of_filters,
@@ -38,6 +39,21 @@ def test_filters_of_the_first_convolution_and_of_any(resnet):
     np.testing.assert_array_equal(first[5], kernel[..., 5])
     np.testing.assert_array_equal(filters(resnet, "conv1"), first)
     assert filters(resnet, "conv3_block1_2_conv").shape == (16, 3, 3, 16)
+
+
+def test_filters_of_a_depthwise_convolution():
+    """Each over one channel; the order of the colours behind a scaling of one's own."""
+    inputs = x = keras.Input((8, 8, 3))
+    norm = keras.layers.Normalization()
+    norm.adapt(np.ones((1, 2, 2, 3)))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="dw")(norm(x))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    found, kernel = filters(Probe(model)), keras.ops.convert_to_numpy(model.get_layer("dw").kernel)
+    assert found.shape == (6, 3, 3, 1)
+    np.testing.assert_array_equal(found[3, ..., 0], kernel[..., 1, 1])
+    assert colours(model.get_layer("dw"), lambda pixels: pixels[..., ::-1].astype(float)) == [
+        2, 1, 0
+    ]  # fmt: skip
 
 
 def test_pictures_of_colour_filters_are_grey_where_weights_are_zero(resnet):

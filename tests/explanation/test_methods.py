@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
+from graphs import RELU6, SWISH, inverted_residuals
 from keras_classics import VGG16
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.attribution import integrated_gradients, occlusion, smooth_grad
@@ -70,6 +72,44 @@ def test_by_default_the_last_block_with_maps_of_four_by_four(size, block):
 
 def test_by_default_the_last_maps_of_a_model_without_blocks(probe):
     assert default_layer(probe) == "joined"
+
+
+def test_layers_behind_the_last_block_count_but_not_those_that_pad():
+    model = VGG16(weights=None, width=0.0625, input_shape=(64, 64, 3), include_top=False)
+    pad = keras.layers.ZeroPadding2D(3, name="padded")(model.output)
+    behind = keras.layers.Conv2D(4, 1, name="behind")(pad)
+    for end, expected in ((pad, "block4"), (behind, "behind")):
+        scores = keras.layers.GlobalAveragePooling2D()(end)
+        assert default_layer(Probe(keras.Model(model.input, scores))) == expected
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("kind", [SWISH, RELU6], ids=["swish", "relu6"])
+def test_networks_of_inverted_residuals(kind, randomise, images):
+    """Each method, through depthwise convolutions, gates and the scaling of the pixels."""
+    model = randomise(inverted_residuals(**kind))
+    probe = Probe(model)
+    x = 255 * images(2, 32, 32, 3) if kind["inside"] else images(2, 32, 32, 3)
+    at = probe.layer(default_layer(probe))
+    assert at == "last_act"  # not the gate's maps of one pixel, nor the last linear block
+    scores = probe.run(x).scores
+    np.testing.assert_allclose(scores, model.predict_on_batch(x), rtol=1e-5)
+    for name in METHODS:
+        settings = Settings(steps=50, samples=2, channels=2, stride=8)
+        found = attribute(probe, x, name, classes=1, settings=settings)
+        (heat,) = found.maps.values()
+        assert np.isfinite(heat).all(), name
+        assert np.ptp(heat, axis=(1, 2)).min() > 0, name
+        if "completeness_gap" in found.figures:
+            gap, whole = found.figures["completeness_gap"], found.figures["score_difference"]
+            assert np.abs(gap).max() < 0.05 * np.abs(whole).max()
+    # Gradients, against what a small change of one position really does.
+    maps = probe.gradients(x, [at], 1)
+    rest = keras.Model(model.get_layer(at).output, model.output)
+    step = np.zeros_like(maps.taps[at])
+    step[:, 2, 3, 5] = 0.01
+    up, down = (rest.predict_on_batch(maps.taps[at] + s)[:, 1] for s in (step, -step))
+    np.testing.assert_allclose(maps.gradients[at][:, 2, 3, 5], (up - down) / 0.02, rtol=0.05)
 
 
 def test_what_cannot_be_is_one_clear_line(probe, images):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from graphs import SWISH, inverted_residuals
 from keras_classics import VGG16, InceptionV3, ResNet50
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation import program
@@ -147,6 +148,19 @@ def test_a_cut_shortcut_is_the_network_without_it(branching, pictures, run):
     np.testing.assert_allclose(cut.taps["total"], whole["total"] - whole["a"], atol=1e-6)
 
 
+@pytest.mark.backends
+def test_a_cut_gate_stands_open(randomise, images):
+    model = randomise(inverted_residuals(**SWISH))
+    x = 255 * images(2, 32, 32, 3)
+    taps = ["b0_dw_act", "b0_se_excite", "b0_se_expand"]
+    found = Probe(model).run(x, taps, [Cut("b0_se_excite", 1)])
+    np.testing.assert_array_equal(found.taps["b0_se_excite"], found.taps["b0_dw_act"])
+    found = Probe(model).run(x, taps, [Cut("b0_se_excite", 0)])
+    gates = np.broadcast_to(found.taps["b0_se_expand"], found.taps["b0_se_excite"].shape)
+    np.testing.assert_array_equal(found.taps["b0_se_excite"], gates)
+
+
+@pytest.mark.backends
 def test_a_cut_operand_of_a_concatenation_is_zeros(probe, pictures):
     joined = probe.run(pictures, ["joined"], [Cut("joined", 1)]).taps["joined"]
     assert np.all(joined[..., 4:] == 0)

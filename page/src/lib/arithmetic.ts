@@ -212,11 +212,23 @@ function shapeOf(
   if (kind === "GlobalAveragePooling2D" || kind === "GlobalMaxPooling2D") {
     if (input.length !== 3) return null;
     const c = input[channels]!;
-    const shape = config.keepdims ? input.map((n, axis) => (axis === channels ? n : 1)) : [c];
-    return {
-      shape,
-      lines: [{ term: "channels", formula: "C, one number each", live: `${c}`, value: c }],
-    };
+    const one = (term: string): Line => ({ term, formula: "kept as 1", live: "1", value: 1 });
+    const lines = [{ term: "channels", formula: "C, one number each", live: `${c}`, value: c }];
+    return config.keepdims
+      ? { shape: [1, 1, c], lines: [one("height"), one("width"), ...lines] }
+      : { shape: [c], lines };
+  }
+  if (kind === "Reshape") {
+    const shape = known(layer.output_shape);
+    if (product(shape) !== product(input)) return null;
+    const terms = shape.length === 3 ? ["height", "width", "channels"] : shape.map(() => "length");
+    const lines = shape.map((value, axis) => ({
+      term: terms[axis]!,
+      formula: "as the layer says",
+      live: `${value}`,
+      value,
+    }));
+    return { shape, lines };
   }
   if (kind === "Flatten") {
     const value = product(input);
@@ -314,6 +326,16 @@ function parametersOf(graph: Graph, layer: Layer, inputs: number[][], shape: num
       value: parts.length * c,
     };
   }
+  // What was given as numbers is no weight.
+  if (kind === "Normalization" && layer.cost.parameters > 0) {
+    const c = input.at(-1)!;
+    return {
+      term,
+      formula: "2 · C (mean, variance) + a count",
+      live: `2 · ${c} + 1`,
+      value: 2 * c + 1,
+    };
+  }
   return nothing(term);
 }
 
@@ -396,6 +418,13 @@ export function growth(graph: Graph, layer: Layer): Line[] {
   ];
 }
 
+const RECTIFIERS: Record<string, string> = {
+  ReLU: "ReLU",
+  LeakyReLU: "leaky ReLU",
+  PReLU: "PReLU",
+  ELU: "ELU",
+};
+
 /** "7 × 7 convolution, 64 filters, stride 2" */
 export function describe(graph: Graph, layer: Layer): string {
   const { config, kind } = layer;
@@ -421,10 +450,11 @@ export function describe(graph: Graph, layer: Layer): string {
     parts.push(`dropout${config.rate == null ? "" : `, rate ${config.rate}`}`);
   else
     parts.push(
-      kind
-        .replace(/2D$/, "")
-        .replace(/([a-z])([A-Z])/g, "$1 $2")
-        .toLowerCase(),
+      RECTIFIERS[kind] ??
+        kind
+          .replace(/2D$/, "")
+          .replace(/([a-z])([A-Z])/g, "$1 $2")
+          .toLowerCase(),
     );
   if (config.activation && config.activation !== "linear") parts.push(config.activation);
   return parts.join(", ");

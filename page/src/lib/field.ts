@@ -1,5 +1,6 @@
 // Receptive fields: which pixels of the input a position of a feature map sees.
 import { layerOf, type Field, type Graph, type Layer } from "./graph";
+import { shape as text } from "./numbers";
 
 /** Pixels from the first to the last one, both inside; they may stick out over the border. */
 export interface Rectangle {
@@ -27,6 +28,10 @@ export const size = (field: Field): [number, number] => [
   field.rows.last - field.rows.first + 1,
   field.columns.last - field.columns.first + 1,
 ];
+
+/** "39 × 39", and what of it is a bound or not all. */
+export const words = (field: Field): string =>
+  `${text(size(field))}${field.exact ? "" : " at most"}${field.gated ? ", and the gates see all" : ""}`;
 
 /** The part of a rectangle inside the picture, or null where there is none. */
 export function clip(rectangle: Rectangle, height: number, width: number): Rectangle | null {

@@ -71,6 +71,7 @@ function asks(graph: Graph, layer: Layer, kind: Kind): boolean {
         grown !== undefined &&
         layer.field !== null &&
         layer.field.exact &&
+        !layer.field.gated &&
         grown.value === size(layer.field)[0] &&
         size(layer.field)[0] === size(layer.field)[1]
       );

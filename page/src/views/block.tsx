@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { describe, growth, work } from "../lib/arithmetic";
 import { api, drawingUrl } from "../lib/api";
-import { size } from "../lib/field";
+import { size, words } from "../lib/field";
 import { draw } from "../lib/figure";
 import {
   blockOf,
@@ -69,12 +69,7 @@ export function BlockTab({ graph, model }: { graph: Graph; model: T.Model }) {
           ["parameters", whole(cost.parameters)],
           ["multiply-adds", short(cost.macs)],
           ["activations", bytes(cost.activation_bytes)],
-          [
-            "receptive field",
-            cost.field
-              ? `${text(size(cost.field))}${cost.field.exact ? "" : " at most"}`
-              : "the whole picture",
-          ],
+          ["receptive field", cost.field ? words(cost.field) : "the whole picture"],
           ["stride", cost.field ? `${cost.field.rows.stride} px` : "-"],
         ]}
       />
@@ -151,7 +146,13 @@ function LayerArithmetic({ graph, layer }: { graph: Graph; layer: Layer }) {
   const working = work(graph, layer);
   const fits =
     working && working.shape.join() === layer.output_shape.join()
-      ? [...working.lines, working.parameters, working.macs, ...growth(graph, layer)]
+      ? [
+          ...working.lines,
+          // What this page does not know of a layer it leaves out.
+          ...[working.parameters].filter((line) => line.value === layer.cost.parameters),
+          ...[working.macs].filter((line) => line.value === layer.cost.macs),
+          ...growth(graph, layer),
+        ]
       : null;
   return (
     <Section title="Shape arithmetic">

@@ -1,7 +1,7 @@
 // Two networks on one picture.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api, drawingUrl } from "../lib/api";
-import { size } from "../lib/field";
+import { words } from "../lib/field";
 import { draw } from "../lib/figure";
 import { root, type Graph } from "../lib/graph";
 import { bytes, shape as text, short, whole } from "../lib/numbers";
@@ -222,10 +222,7 @@ function Costs({ pairs }: { pairs: readonly [Pair, Pair] }) {
     ["layers", (i) => whole(pairs[i][1].layers.length), (i) => pairs[i][1].layers.length],
     [
       "receptive field of the last map",
-      (i) =>
-        lastField[i]
-          ? `${lastField[i]!.exact ? "" : "up to "}${text(size(lastField[i]!))}`
-          : "the whole picture",
+      (i) => (lastField[i] ? words(lastField[i]!) : "the whole picture"),
       () => null,
     ],
     ["classes", (i) => whole(pairs[i][0].classes), () => null],

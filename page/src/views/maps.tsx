@@ -309,6 +309,7 @@ function MapAndField({
                   {rectangle.top} to {rectangle.bottom}, columns {rectangle.left} to{" "}
                   {rectangle.right}
                   {rings[i]!.field.exact ? "" : ", at most"}
+                  {rings[i]!.field.gated && ", and through gates numbers of the whole picture"}
                   {beyond.length > 0 && <em>; {beyond.join(", ")}</em>}
                 </span>
               </li>

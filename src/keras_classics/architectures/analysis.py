@@ -3,6 +3,8 @@
 Receptive fields follow the arithmetic of Araujo, Norris and Sim, 2019,
 https://distill.pub/2019/computing-receptive-fields: every position of a feature map sees an
 interval of input pixels on each axis, and neighbours see intervals that are one stride apart.
+Where numbers of the whole map, such as a squeeze-and-excite gate, scale or shift each channel, the
+field is that of the map itself, and says that it is gated.
 """
 
 from __future__ import annotations
@@ -54,11 +56,16 @@ class Field:
 
     `exact` is false where branches see different regions of which none contains the others: then
     the field is the smallest rectangle around them, an upper bound.
+
+    `gated` is true behind a squeeze-and-excite block (arXiv 1709.01507) and its like: through the
+    numbers that pooling makes of a whole map, every position depends on all of the image, too. The
+    field is what it sees apart from that.
     """
 
     rows: Span
     columns: Span
     exact: bool = True
+    gated: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,6 +130,7 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
         tensor: Field(Span(), Span()) if len(spec.shape) == 4 else None
         for tensor, spec in specs.items()
     }
+    pooled: set[int] = set()  # tensors in which no position of the image is left
     costs: dict[str, Cost] = {}
     for node in nodes(model):
         operation = node.operation
@@ -132,8 +140,9 @@ def analyse(model: keras.Model, *, size: int | tuple[int, int] | None = None) ->
             field = fields[id(node.output_tensors[0])]
         else:
             outputs = _outputs(node, specs)
-            merged = _merge([fields[id(tensor)] for tensor in node.input_tensors])
-            field = _field_after(operation, merged, inputs, outputs[0], axis)
+            field = _field_behind(
+                node, fields, pooled, specs=specs, output=outputs[0], channels=axis
+            )
         for tensor, spec in zip(node.output_tensors, outputs, strict=True):
             specs[id(tensor)], fields[id(tensor)] = spec, field
         cost = _cost(operation, inputs, outputs, field)
@@ -251,18 +260,52 @@ def _concrete(
     return KerasTensor(shape, dtype=tensor.dtype, name=tensor.name)
 
 
+def _field_behind(
+    node: Any,
+    fields: dict[int, Field | None],
+    pooled: set[int],
+    *,
+    specs: dict[int, KerasTensor],
+    output: KerasTensor,
+    channels: int,
+) -> Field | None:
+    """The field after a call; what it gives joins `pooled` where no position is left in it."""
+    layer, given = node.operation, [id(tensor) for tensor in node.input_tensors]
+    if pooled.issuperset(given) or _pools_all(layer, channels):
+        pooled.update(id(tensor) for tensor in node.output_tensors)
+        return None
+    maps = [tensor for tensor in given if tensor not in pooled]
+    field = _merge([fields[tensor] for tensor in maps])
+    field = _field_after(layer, field, [specs[tensor] for tensor in maps], output, channels)
+    if field is None or len(maps) == len(given):
+        return field
+    return dataclasses.replace(field, gated=True)
+
+
+def _pools_all(layer: Any, channels: int) -> bool:
+    """Whether a layer makes one number of each whole map."""
+    if isinstance(layer, (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)):
+        return True
+    if not (_is_operation(layer) and type(layer).__name__ in ("Mean", "Max", "Sum")):
+        return False
+    axes = layer.axis if isinstance(layer.axis, (tuple, list)) else [layer.axis]
+    return None not in axes and {axis % 4 for axis in axes} == set(_image_axes(channels))
+
+
 def _merge(fields: Sequence[Field | None]) -> Field | None:
     """The field of a sum or a concatenation: all that any branch sees."""
     known = [field for field in fields if field is not None]
     if len(known) < len(fields) or not known or len({field.stride for field in known}) > 1:
         return None
+    gated = any(field.gated for field in known)
     for field in known:
         if all(field.contains(other) for other in known):
-            return field
+            return dataclasses.replace(field, gated=gated)
     return Field(
         rows=_around([field.rows for field in known]),
         columns=_around([field.columns for field in known]),
         exact=False,
+        gated=gated,
     )
 
 
@@ -286,8 +329,10 @@ def _field_after(
         (top, _), (left, _) = (
             layer.padding if isinstance(layer, layers.ZeroPadding2D) else _negative(layer.cropping)
         )
-        return Field(
-            field.rows.window(1, 1, 1, top), field.columns.window(1, 1, 1, left), field.exact
+        return dataclasses.replace(
+            field,
+            rows=field.rows.window(1, 1, 1, top),
+            columns=field.columns.window(1, 1, 1, left),
         )
     if isinstance(layer, _WINDOWED):
         kernel = getattr(layer, "pool_size", None) or layer.kernel_size
@@ -306,7 +351,7 @@ def _field_after(
                 reach = (output.shape[axis] - 1) * stride + d * (k - 1) + 1
                 before = max(0, reach - sources[0].shape[axis]) // 2
             spans.append(span.window(k, stride, d, before))
-        return Field(spans[0], spans[1], field.exact)
+        return dataclasses.replace(field, rows=spans[0], columns=spans[1])
     # Where one side is broadcast, its only position reaches all of the output.
     grids = {_grid(tensor, channels) for tensor in (*sources, output)}
     return field if len(grids) == 1 and _is_pointwise(layer, channels) else None
@@ -335,12 +380,17 @@ def _is_pointwise(layer: Any, channels: int) -> bool:
     if isinstance(layer, layers.Dense):
         return channels == 3
     # The classes of keras.ops have no public names; a class of one's own may be called the same.
-    operation = type(layer).__module__.startswith("keras.src.ops.")
+    operation = _is_operation(layer)
     kind = type(layer).__name__
     if isinstance(layer, _ALONG_AN_AXIS) or (operation and kind in _OPERATIONS_ALONG_AN_AXIS):
         axes = layer.axis if isinstance(layer.axis, (tuple, list)) else [layer.axis]
         return {axis % 4 for axis in axes if axis is not None} == {channels}
     return operation and kind in _POINTWISE_OPERATIONS
+
+
+def _is_operation(layer: Any) -> bool:
+    """Whether it is one of keras.ops."""
+    return type(layer).__module__.startswith("keras.src.ops.")
 
 
 _WINDOWED = (

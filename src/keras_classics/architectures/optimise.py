@@ -49,7 +49,8 @@ def for_inference(model: keras.Model) -> keras.Model:
     """The model by all that applies: same inputs, same outputs but an auxiliary one, fewer layers.
 
     That is `without_auxiliary` for networks built with `auxiliary=True`, `without_dropout`,
-    `fold_batch_norm`, and `fold_scaling` of the `Rescaling` that a model may begin with.
+    `fold_batch_norm`, and `fold_scaling` of the `Rescaling` and `Normalization` that a model may
+    begin with.
 
     Raises:
         ClassicsError: If the model is not a graph of layers.
@@ -58,9 +59,9 @@ def for_inference(model: keras.Model) -> keras.Model:
     if len(heads) == 2 and heads[1].endswith("auxiliary_predictions"):
         model = without_auxiliary(model)
     model = fold_batch_norm(without_dropout(model))
-    if len(model.inputs) == 1 and len(model.inputs[0].shape) == 4 and _own_scaling(model)[0]:
-        return fold_scaling(model)
-    return model
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        return model
+    return fold_scaling(model) if own_scaling(model, image_axis(model))[0] else model
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
@@ -187,15 +188,16 @@ def fold_scaling(
     """The model for images before they are scaled: it does the scaling itself.
 
     The old model reads `(image - mean) / deviation`, with the channels of the image reversed
-    before, if `reverse`. A `Rescaling` that the model begins with is part of it. The new model
-    leaves to its first convolutions whatever is exact:
+    before, if `reverse`. `Rescaling` and `Normalization` that the model begins with, as
+    EfficientNet does, are part of it. The new model leaves to its first convolutions whatever is
+    exact:
 
     - The order of the channels and the deviation, where all that reads the images are convolutions
       of one group, behind zero padding or not.
     - The mean, where none of them pads. Zeros around images without a mean stand for the mean
       around images with one, so that it is else subtracted before anything is padded.
 
-    Inception V3 does not pad there; VGG16 and the ResNets do. Where something else than
+    Inception V3 does not pad there; the others do. Where something else than
     convolutions reads the images, all of the scaling is done before it.
 
     Args:
@@ -209,7 +211,7 @@ def fold_scaling(
             not as many numbers as channels.
     """
     graph = graph_of(model)
-    axis = next((channel_axis_of(x) for x in graph.layers if hasattr(x, "data_format")), 3)
+    axis = image_axis(graph)
     shapes = [tensor.shape for tensor in graph.inputs]
     sizes = {np.size(mean), np.size(deviation)} - {1}
     if len(shapes) != 1 or len(shapes[0]) != 4 or not sizes <= {shapes[0][axis]}:
@@ -217,10 +219,10 @@ def fold_scaling(
             f"model {model.name!r} reads {', '.join(map(str, shapes))}: one input of images, and a "
             "mean and deviation for all or each of its channels, are needed."
         )
-    own, images = _own_scaling(graph)
+    own, images = own_scaling(graph, axis)
     factor, offset = np.ones(()), np.zeros(())
-    for layer in own:
-        factor, offset = factor * layer.scale, offset * layer.scale + layer.offset
+    for scale, shift in own.values():
+        factor, offset = factor * scale, offset * scale + shift
     wide = (shapes[0][axis],)
     deviations = np.broadcast_to(np.asarray(deviation, np.float64) / factor, wide)
     means = np.broadcast_to(np.asarray(mean, np.float64) - offset * deviations, wide)
@@ -250,21 +252,51 @@ def fold_scaling(
             x = x / _of_channels(ratio, axis)
         return x
 
-    return _carried(model, weights, without={layer.name for layer in own}, stem=stem)
+    return _carried(model, weights, without=own, stem=stem)
 
 
-def _own_scaling(graph: keras.Model) -> tuple[list[Any], KerasTensor]:
-    """The `Rescaling` layers by one number that a model begins with, and what they give."""
-    found: list[Any] = []
+def image_axis(graph: keras.Model) -> int:
+    """The axis of the channels in the images."""
+    return next((channel_axis_of(x) for x in graph.layers if hasattr(x, "data_format")), 3)
+
+
+def own_scaling(
+    graph: keras.Model, axis: int
+) -> tuple[dict[str, tuple[Array, Array]], KerasTensor]:
+    """The layers that a model begins with that scale its channels, and what they give.
+
+    Returns:
+        By the layer's name what it multiplies by and then adds, one number or one a channel.
+    """
+    found: dict[str, tuple[Array, Array]] = {}
     tensor = graph.inputs[0]
     while not any(tensor is output for output in graph.outputs):
         readers = [node for node in nodes_of(graph) if any(x is tensor for x in node.input_tensors)]
-        layer: Any = readers[0].operation if len(readers) == 1 else None
-        if type(layer) is not layers.Rescaling or np.size(layer.scale) * np.size(layer.offset) != 1:
+        scaling = _scaling_of(readers[0].operation, axis) if len(readers) == 1 else None
+        if scaling is None:
             break
-        found.append(layer)
+        found[readers[0].operation.name] = scaling
         tensor = readers[0].outputs[0]
     return found, tensor
+
+
+def _scaling_of(layer: Any, axis: int) -> tuple[Array, Array] | None:
+    """What a layer multiplies the channels by and then adds; None where it does anything else."""
+    if type(layer) is layers.Rescaling:
+        scale, offset = (np.asarray(each, np.float64) for each in (layer.scale, layer.offset))
+        # Numbers of one channel each stand along the last axis.
+        fits = max(scale.ndim, offset.ndim) <= (axis == 3)
+        return (scale, offset) if fits else None
+    if type(layer) is layers.Normalization and layer.built:
+        axes = layer.axis if isinstance(layer.axis, tuple) else (layer.axis,)
+        if {each % 4 for each in axes if each is not None} <= {axis}:
+            mean, variance = (
+                keras.ops.convert_to_numpy(each).astype(np.float64).ravel()
+                for each in (layer.mean, layer.variance)
+            )
+            deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+            return (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
+    return None
 
 
 def _first_convolutions(graph: keras.Model, images: KerasTensor) -> tuple[list[Any], bool]:

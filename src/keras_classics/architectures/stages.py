@@ -6,12 +6,14 @@ it the stride stands; what is no feature map any more belongs to the top.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 
 from keras_classics.architectures.analysis import Cost, analyse
 from keras_classics.architectures.tree import Block
+from keras_classics.architectures.wiring import wiring
 
 TOP = "top"
 
@@ -21,7 +23,7 @@ class Stage:
     """A stage: blocks that follow one another with feature maps of one size, or the top."""
 
     name: str  # of its block, of the first and the last one, or "top"
-    layers: tuple[str, ...]  # those with weights, block by block
+    layers: tuple[str, ...]  # those with weights that are trained, block by block
     parameters: int
 
 
@@ -30,7 +32,8 @@ def stages(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> 
 
     ResNet50 gives conv1 to conv5, VGG16 block1 to block5, Inception V3 its stem and its grids (35,
     17 and 8 for the paper's input), each followed by the top. A block that ends in no feature map,
-    such as a side classifier, is part of the top.
+    such as a side classifier, is part of the top; the layers of a squeeze-and-excite gate are with
+    the maps that they scale.
 
     Args:
         model: Built from any layers.
@@ -43,7 +46,12 @@ def stages(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> 
     costs = {cost.name: cost for cost in analysis.layers}
     first = any(getattr(layer, "data_format", "") == "channels_first" for layer in model.layers)
     spatial = slice(1, None) if first else slice(None, -1)
-    weighted = {layer.name for layer in model.layers if layer.weights}
+    weighted = {
+        layer.name
+        for layer in model.layers
+        if layer.weights and not isinstance(layer, keras.layers.Normalization)
+    }
+    gates = _gates(model, costs)
     found: dict[tuple[int | None, ...], list[tuple[str, list[Cost]]]] = {}
     for member in analysis.tree.members:
         block, names = (
@@ -54,7 +62,10 @@ def stages(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> 
             # The pooling that ends a block of VGG16 or a stem has no weights: it does not count.
             end, last = costs[names[-1]].output_shape, inside[-1].output_shape
             is_map = len(end) == len(last) == 3
-            found.setdefault(tuple(last[spatial]) if is_map else (), []).append((block, inside))
+            grid = tuple(last[spatial]) if is_map else ()
+            if found and names[-1] in gates:
+                grid = next(reversed(found))
+            found.setdefault(grid, []).append((block, inside))
     top = found.pop((), [])
     groups = [*found.values(), *([top] if top else [])]
     return tuple(
@@ -65,6 +76,17 @@ def stages(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> 
         )
         for group in groups
     )
+
+
+def _gates(model: keras.Model, costs: Mapping[str, Cost]) -> set[str]:
+    """Layers that give no maps of the image and yet have a part in later ones: squeeze-excite's."""
+    calls, _ = wiring(model)
+    layer_of = {call.name: call.layer for call in calls}
+    needed: set[str] = set()
+    for call in reversed(calls):
+        if costs[call.layer].field is not None or call.layer in needed:
+            needed.update(layer_of[operand.source] for operand in call.inputs)
+    return {name for name in needed if costs[name].field is None}
 
 
 def _name(blocks: list[str]) -> str:

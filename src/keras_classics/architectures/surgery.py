@@ -16,10 +16,12 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from keras_classics.architectures.frame import Activation, whole
+from keras_classics.architectures.optimise import own_scaling
 from keras_classics.architectures.rebuild import (
     Array,
     Sizes,
     by_output,
+    called,
     channel_axis_of,
     config_of,
     copy_of,
@@ -44,7 +46,9 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
     """The model for images of 1 or 4 channels: (b, h, w, 3) -> ... becomes (b, h, w, channels).
 
     Only the convolutions that read the image change, as `adapt_stem` says: a grey image gives what
-    its three equal channels gave, and a fourth channel counts nothing until it is trained.
+    its three equal channels gave, and a fourth channel counts nothing until it is trained. Where
+    the model itself scales each channel by numbers of its own, as EfficientNet does, a grey channel
+    is made three before that, and a fourth is scaled by the means of the others' numbers.
 
     Args:
         model: For images of 3 channels, with or without a top.
@@ -65,6 +69,25 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
             "3 channels, and convolutions that read it, are needed."
         )
     adapted: list[str] = []
+    scaling = [
+        name
+        for name, numbers in own_scaling(graph, axis)[0].items()
+        if max(map(np.size, numbers)) > 1
+    ]
+
+    def copy(layer: Any) -> Any:
+        if channels != 4 or layer.name not in scaling:
+            return copy_of(layer)
+        config = layer.get_config()
+        numbers = ("scale", "offset", "mean", "variance")
+        wide = {key: _widened(config[key]) for key in numbers if np.ndim(config.get(key))}
+        return copy_of(layer, **{key: values.tolist() for key, values in wide.items()})
+
+    def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if channels == 1 and [layer.name] == scaling[:1]:
+            adapted.append(layer.name)
+            x = layers.Concatenate(axis, name="three_channels")([x, x, x])
+        return called(layer, x, *args, **kwargs)
 
     def carry(old: keras.Layer, new: keras.Layer) -> list[Array]:
         weights: list[Array] = old.get_weights()
@@ -75,18 +98,26 @@ def adapt_channels(model: keras.Model, channels: int) -> keras.Model:
         ):
             weights[0] = adapt_stem(weights[0], channels)
             adapted.append(old.name)
+        if old.name in scaling and channels == 4:
+            weights = [_widened(each) if np.ndim(each) else each for each in weights]
         return weights
 
     def shape(sizes: Sizes) -> Sizes:
         return (*sizes[:axis], int(channels), *sizes[axis + 1 :])
 
-    new = rebuild(model, shape=shape, carry=carry)
+    new = rebuild(model, shape=shape, copy=copy, call=call, carry=carry)
     if channels != 3 and not adapted:
         raise ClassicsError(
             f"model {model.name!r}: no convolution reads the image's channels one by one, so that "
             "there is nothing to adapt; a layer before them mixes or broadcasts the channels."
         )
     return new
+
+
+def _widened(values: Any) -> Array:
+    """Numbers of three channels and, for a fourth, their mean."""
+    three = np.ravel(values)
+    return np.append(three, three.mean().astype(three.dtype))
 
 
 def adapt_stem(kernel: Array, channels: int) -> Array:

@@ -59,7 +59,8 @@ def export(
         Path | None,
         typer.Option(
             help="The images of the run: to compare on those that it held out, and to decide int8 "
-            "by those that it learnt from.",
+            "by those that it learnt from. With --weights: any, in folders named by synset, of "
+            "which a fifth decides.",
             show_default="where they were, if they still are",
         ),
     ] = None,
@@ -132,9 +133,10 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
         )
     how = export.quantisation
     if how and "layers" in how:
+        whose = " that the run learnt from" if how["part"] == "train" else ""
         screen.print(
             f"{how['layers_in_int8']} of {how['layers']} layers compute in int8, by "
-            f"{how['pictures']} pictures that the run learnt from"
+            f"{how['pictures']} pictures{whose}"
         )
     if agreement.accepted:
         screen.print("[yellow]it agrees less than it should, and was accepted[/]")

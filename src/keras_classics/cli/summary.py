@@ -61,6 +61,8 @@ def summary(
         screen.print(
             "≤ a bound: the branches see different regions, and this is the box around them."
         )
+    if any(cost.field and cost.field.gated for _, cost in rows):
+        screen.print("+ besides, through squeeze-and-excite, numbers of the whole image.")
     trainable = analysis.model.trainable
     screen.print(
         f"{analysis.model.parameters:,} parameters, {trainable:,} trainable; "
@@ -92,6 +94,7 @@ def _cells(cost: Cost) -> tuple[str, ...]:
     field = stride = ""
     if cost.field:
         field = ("" if cost.field.exact else "≤ ") + _pair(cost.field.size)
+        field += " +" if cost.field.gated else ""
         stride = _pair(cost.field.stride)
     return (
         cost.kind,

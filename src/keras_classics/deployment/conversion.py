@@ -34,7 +34,15 @@ from keras_classics.deployment.exported import (
 from keras_classics.deployment.exporting import Request, Tell
 from keras_classics.deployment.portable import portable
 from keras_classics.deployment.quantise import Calibration
-from keras_classics.deployment.samples import Parts, Picture, Sample, fitted, parts_of, photographs
+from keras_classics.deployment.samples import (
+    Parts,
+    Picture,
+    Sample,
+    fitted,
+    parts_of,
+    parts_of_others,
+    photographs,
+)
 from keras_classics.deployment.targets import TARGETS, Run, Writer, writer
 from keras_classics.errors import ClassicsError
 from keras_classics.published import published
@@ -65,11 +73,7 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
         )
     tell("loading", 0, 0)
     classifier, origin = _source(request)
-    parts = parts_of(
-        classifier,
-        Path(request.data) if request.data else None,
-        Path(request.root) if request.root else None,
-    )
+    parts = _parts(request, classifier)
     samples = _compared(request, parts)
     calibration = _calibration(request, classifier, parts, tell)
 
@@ -144,6 +148,15 @@ def _resize_alone(model: keras.Model, module: Writer, options: Mapping[str, str]
         return module.run(Path(place), options)
 
 
+def _parts(request: Request, classifier: Classifier) -> Parts | None:
+    """The pictures to decide by and to compare on, where there are any."""
+    data = Path(request.data) if request.data else None
+    root = Path(request.root) if request.root else None
+    if request.artefact is None and data is not None:
+        return parts_of_others(classifier, data, root, seed=SEED)
+    return parts_of(classifier, data, root)
+
+
 def _source(request: Request) -> tuple[Classifier, dict[str, str]]:
     """What is exported, and what identifies it."""
     if request.artefact is None:
@@ -167,12 +180,11 @@ def _compared(request: Request, parts: Parts | None) -> list[Sample]:
         return [photographs()]
     if parts is None:
         raise ExportError(
-            "int8 needs the pictures that a run learnt from, to quantise by and to compare on; "
+            "int8 needs pictures to quantise by and to compare on: give --data FOLDER"
             + (
-                "published weights have none here, but a run that begins with them has "
-                f"(`classics train FOLDER --weights {request.source}`)."
+                ", whose sub-folders are named by the synsets of ImageNet's classes."
                 if request.artefact is None
-                else "give --data FOLDER."
+                else ", the pictures that the run learnt from."
             )
         )
     raise ExportError(
@@ -208,7 +220,8 @@ def _calibration(
     if not batches or not validation:
         raise ExportError("none of the pictures that the run learnt from can be read.")
     lost = 1 - LIMITS["int8"][1]
-    return Calibration(batches, validation, called, most_lost=lost, seed=SEED, tell=tell)
+    part = "data" if request.artefact is None else "train"
+    return Calibration(batches, validation, called, most_lost=lost, seed=SEED, tell=tell, part=part)
 
 
 def _read(classifier: Classifier, sample: Sample) -> Iterator[Picture]:

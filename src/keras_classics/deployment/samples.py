@@ -6,6 +6,7 @@ calibrated by from the part that the network learnt from.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run's images."""
+    """The parts of a run's images, or of others by which published weights are exported."""
 
     train: Sample
     val: Sample
@@ -137,6 +138,36 @@ def parts_of(classifier: Classifier, data: Path | None, root: Path | None = None
             "known; give --data the run's own folder, zip or csv."
         )
     return _parts(classifier, _stored(listing.storage), listing)
+
+
+def parts_of_others(
+    classifier: Classifier, data: Path, root: Path | None = None, *, seed: int = 0
+) -> Parts:
+    """A fifth of some pictures to decide by, drawn at random, and the others to compare on.
+
+    For published weights, whose own pictures are not at hand.
+
+    Args:
+        classifier: Whose classes the folders are named by, as `published` says.
+        data: Pictures that it did not learn from.
+        root: What the paths of a table are relative to.
+        seed: The same seed draws the same pictures.
+
+    Raises:
+        DataError: If they are no images, or not of its classes.
+    """
+    listing = scan(data, classes=classifier.folders, root=root)
+    places = np.random.default_rng(seed).permutation(len(listing.items))
+    deciding = len(places) // 5
+
+    def part(of: str, chosen: npt.NDArray[np.intp]) -> Sample:
+        items = [listing.items[i] for i in np.sort(chosen)]
+        names, labels = (tuple(getattr(x, each) for x in items) for each in ("name", "label"))
+        return Sample(of, names, _stored(listing.storage), labels)
+
+    train = part(f"a fifth of {data.name}", places[:deciding])
+    test = part(f"the pictures of {data.name} by which nothing was decided", places[deciding:])
+    return Parts(train, dataclasses.replace(train, names=(), labels=()), test)
 
 
 def is_of_digits(classifier: Classifier) -> bool:

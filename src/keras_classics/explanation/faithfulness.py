@@ -154,20 +154,24 @@ def randomised(probe: Probe, *, seed: int = 0, layers: Sequence[str] | None = No
     for place, layer in enumerate(probe.model.layers):
         if chosen is not None and layer.name not in chosen:
             continue
+        if isinstance(layer, keras.layers.Normalization):
+            continue  # knows the images, and has learnt nothing
         # A generator for each layer: what it draws does not depend on which others are drawn.
         rng = np.random.default_rng([seed, place])
         for weight in layer.weights:
-            values[weight.path] = _fresh(weight, rng)
+            values[weight.path] = _fresh(layer, weight, rng)
     return probe.with_weights(values)
 
 
-def _fresh(weight: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
+def _fresh(layer: Any, weight: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
     """A weight as before training."""
     shape = tuple(weight.shape)
     if not str(weight.dtype).startswith(("float", "bfloat")):
         return np.asarray(keras.ops.convert_to_numpy(weight))  # a counter or a seed
     if len(shape) > 1:
-        fan_in = int(np.prod(shape[:-1]))
+        # An output of a depthwise kernel (h, w, c, m) reads one of the c channels.
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        fan_in = int(np.prod(shape[: -2 if depthwise else -1]))
         return rng.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
     ones = weight.name in {"gamma", "moving_variance", "scale"}
     return np.full(shape, float(ones), np.float32)

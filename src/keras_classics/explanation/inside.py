@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -250,6 +251,9 @@ def _filters(task: Task) -> Found:
     else:
         tiles, strongest = pictures_of_filters(shown), strongest_inputs(shown)
         notes, what = largest[np.arange(len(shown)), strongest], "each's strongest input channel"
+        if isinstance(convolves, keras.layers.DepthwiseConv2D):
+            strongest = np.array(channels) // convolves.depth_multiplier
+            what = "each's only input channel"
         figures = {"input_channel": strongest}
     return Found(
         block=task.block or layer,

@@ -28,17 +28,20 @@ def feature_maps(
 
 
 def filters(probe: Probe, layer: str | None = None) -> Array:
-    """The kernels of a convolution, one filter after the other: (k, h, w, c).
+    """The kernels of a convolution, one filter after the other: (k, h, w, c); c is 1 of depthwise.
 
     Args:
         probe: In the network.
-        layer: A convolution, or a block, of which the first one is meant; default: the network's
-            first, whose filters have the colours of the image.
+        layer: A convolution, depthwise or not, or a block, of which the first one is meant;
+            default: the network's first, whose filters have the colours of the image.
 
     Raises:
         ClassicsError: If the layer is no 2D convolution, or there is none.
     """
-    kernel = np.asarray(keras.ops.convert_to_numpy(convolution(probe, layer).kernel), np.float32)
+    convolves = convolution(probe, layer)
+    kernel = np.asarray(keras.ops.convert_to_numpy(convolves.kernel), np.float32)
+    if isinstance(convolves, keras.layers.DepthwiseConv2D):  # (h, w, c, m), each over one channel
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
     return np.moveaxis(kernel, -1, 0)
 
 
@@ -55,7 +58,8 @@ def convolution(probe: Probe, name: str | None = None) -> Any:
     else:
         inside = (probe.layer(name),)
     layers = (probe.model.get_layer(layer) for layer in inside)
-    found = next((layer for layer in layers if isinstance(layer, keras.layers.Conv2D)), None)
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    found = next((layer for layer in layers if isinstance(layer, kinds)), None)
     if found is None:
         where = repr(name) if name else f"model {probe.model.name!r}"
         raise ClassicsError(f"{where}: no 2D convolution, whose filters could be shown.")
@@ -75,7 +79,8 @@ def colours(
     """
     tensor = layer.input
     while not isinstance(reader := tensor._keras_history[0], keras.layers.InputLayer):
-        if reader.weights or isinstance(reader.input, (list, tuple)):
+        scales = isinstance(reader, keras.layers.Normalization)  # has statistics for weights
+        if (reader.weights and not scales) or isinstance(reader.input, (list, tuple)):
             return None
         tensor = reader.input
     pixels = np.diag([255, 255, 255]).astype(np.uint8)[:, None, :]  # one of each colour

@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -132,14 +133,21 @@ def default_layer(probe: Probe) -> str:
     """The last outer block whose maps are at least 4 x 4, or the last with maps at all.
 
     That is the last one of all at the papers' sizes; at 64 x 64 the last maps of ResNet50 are 2 x 2
-    and show no place. A model without blocks gives its last layer with maps.
+    and show no place. A layer outside of all blocks counts as one, if it does more than pad: a
+    model that nobody knows gives its last layer with maps, and EfficientNet and MobileNetV2, whose
+    last blocks are linear, the activation behind their last convolution.
 
     Raises:
         ClassicsError: If the model has no feature maps.
     """
-    names = probe.ends or tuple(
-        name for name in probe.tree.layers if name != probe.input and probe.is_map(name)
-    )
+    members = (member if isinstance(member, str) else member.name for member in probe.tree.members)
+    names = [
+        name
+        for name in members
+        if name != probe.input
+        and probe.is_map(name)
+        and not isinstance(probe.model.get_layer(probe.layer(name)), keras.layers.ZeroPadding2D)
+    ]
     if not names:
         raise ClassicsError(f"model {probe.model.name!r}: has no feature maps to explain.")
     fine = [name for name in names if all(n is None or n >= 4 for n in probe.sides(name))]

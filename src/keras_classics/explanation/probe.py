@@ -30,7 +30,11 @@ BATCH_SIZE = 16  # images at a time, at which a network's layers are busy and me
 
 @dataclass(frozen=True)
 class Cut:
-    """An operand of a merging layer, which counts as zeros: `Cut("conv2_block1_add", 0)`."""
+    """An operand of a merging layer that counts for nothing: `Cut("conv2_block1_add", 0)`.
+
+    It is replaced by zeros and, where operands are multiplied, as by a squeeze-and-excite gate, by
+    ones.
+    """
 
     layer: str
     operand: int  # in the order in which the layer reads them, from 0
@@ -193,7 +197,7 @@ class Probe:
         Args:
             images: (b, h, w, c), as the network reads them.
             taps: Layers or blocks, also inside branches, whose outputs are wanted.
-            cuts: What counts as zeros.
+            cuts: What counts for nothing.
             batch_size: Images that go through the network at a time.
 
         Raises:

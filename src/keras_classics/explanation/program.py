@@ -31,6 +31,7 @@ class Step:
     sources: tuple[Key, ...]  # what it reads, in the order of its operands
     results: tuple[Key, ...]
     call: Callable[[Sequence[Tensor]], list[Tensor]]
+    neutral: float = 0.0  # what an operand that is cut counts as
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,16 @@ def run(
         values: By key; what no later step reads is dropped, so that the memory of a batch is that
             of its largest layers and not of them all.
         keep: What is wanted.
-        cuts: Operands of steps that are replaced by zeros, by their place.
+        cuts: Operands of steps that are replaced by what is neutral there, by their place.
         apply: Calls a step with its operands; by default just that.
     """
     last_reader = {source: step for step in steps for source in step.sources}
     cut = {(id(step), operand) for step, operand in cuts}
     for step in steps:
         operands = [
-            keras.ops.zeros_like(values[source]) if (id(step), i) in cut else values[source]
+            keras.ops.full_like(values[source], step.neutral)
+            if (id(step), i) in cut
+            else values[source]
             for i, source in enumerate(step.sources)
         ]
         results = apply(step, operands) if apply else step.call(operands)
@@ -172,7 +175,13 @@ def _step(node: Any) -> Step:
         sources=tuple(id(flat[place]) for place in places),
         results=tuple(id(tensor) for tensor in node.output_tensors),
         call=call,
+        neutral=neutral_of(operation),
     )
+
+
+def neutral_of(operation: Any) -> float:
+    """What an operand counts as that is cut: 1 in a product, so that a gate stands open; else 0."""
+    return 1.0 if isinstance(operation, layers.Multiply) else 0.0
 
 
 def _head(output: Any) -> tuple[Key, list[Step]]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from keras_classics.explanation.probe import Array
+from keras_classics.explanation.program import neutral_of
 from keras_classics.explorer import schema
 from keras_classics.explorer.graph import innermost_blocks, operands
 from keras_classics.explorer.models import Held
@@ -20,7 +21,7 @@ def ledger_rows(
     Args:
         held: The model.
         values: Of all layers for one picture, by name: (1, ...).
-        cuts: Operands that count as zeros, each as layer and place.
+        cuts: Operands that count for nothing, each as layer and place.
     """
     reads = operands(held)
     block_of = innermost_blocks(held.analysis.tree)
@@ -37,7 +38,7 @@ def ledger_rows(
         block = block_of[layer.name].name
         cut = [i for i in range(len(sources)) if (layer.name, i) in cuts]
         entering = [
-            np.zeros_like(values[source]) if i in cut else values[source]
+            np.full_like(values[source], neutral_of(layer)) if i in cut else values[source]
             for i, source in enumerate(sources)
         ]
         if type(layer).__name__ == "Add" and len(sources) == 2:

@@ -109,6 +109,7 @@ class ReceptiveField(Message):
     rows: Span
     columns: Span
     exact: bool  # false: a box around the fields of branches, an upper bound
+    gated: bool  # through squeeze-and-excite, the whole picture has a part in it, too
 
 
 class Cost(Message):
@@ -229,7 +230,7 @@ class Pictures(Message):
 
 
 class Cut(Message):
-    """An operand of a merging layer that counts as zeros."""
+    """An operand of a merging layer that counts for nothing: as zeros, in a product as ones."""
 
     layer: str = Field(max_length=200)
     operand: int = Field(ge=0, le=1000)

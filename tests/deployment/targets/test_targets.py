@@ -7,16 +7,22 @@ import json
 import numpy as np
 import pytest
 
-from keras_classics.artefact import load
+from graphs import RELU6, SWISH, inverted_residuals
+from keras_classics.artefact import Classifier, load
+from keras_classics.card import Card, Preprocessing
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.bfloat16 import in_bfloat16
 from keras_classics.deployment.exported import EXPORT, TARGETS, hashes, read_export
 from keras_classics.deployment.portable import portable
+from keras_classics.deployment.quantise import Calibration
 from keras_classics.deployment.samples import fitted, parts_of, photographs
 from keras_classics.deployment.targets import TARGETS as KNOWN
 from keras_classics.deployment.targets import writer
 
 HERE = [name for name in TARGETS if name != "torch_export"]  # from Keras on TensorFlow
+
+
+CROP = Preprocessing((32, 32), "crop", "lite")
 
 
 def also(target):
@@ -182,6 +188,46 @@ def test_accuracy_control_of_a_whole_network(request, monkeypatch, converted, ta
     monkeypatch.setattr(quantise, "MOST_PUT_BACK", 6)
     with pytest.raises(ExportError, match=r"top-1 agrees on .* of .* layers in int8 by NNCF"):
         converted(request.getfixturevalue(network), target, "int8", kind="image")
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx", "litert"])
+@pytest.mark.parametrize("kind", [SWISH, RELU6], ids=["swish", "relu6"])
+def test_inverted_residuals(kind, target, randomise, tmp_path):
+    """Depthwise kernels, gates, relu6 and swish, "same" with a stride, scaling inside the graph."""
+    model = randomise(inverted_residuals(**kind))
+    shape = Preprocessing((32, 32), "crop", "raw" if kind["inside"] else "lite")
+    ours = Classifier(model, Card("inverted", 1.0, tuple("abcd"), shape))
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)
+    images[:, :20] //= np.arange(1, 61, dtype=np.uint8)[:, None, None, None]  # of many brightnesses
+    expected = ours.probabilities(images)
+    singles = [image[None] for image in images]
+    called = expected.argmax(axis=1).tolist()
+    calibration = Calibration(singles, singles, called, most_lost=1.0, seed=0)
+    whole = portable(ours, input="fitted")
+    for precision, given, tolerance in (("f32", None, 1e-5), ("int8", calibration, 0.03)):
+        folder = tmp_path / precision
+        folder.mkdir()
+        how = writer(target).write(whole, folder, precision, "{}", given)
+        options = KNOWN[target].options.get(precision, {})
+        found = writer(target).run(folder, options)(images)
+        assert np.abs(found - expected).mean() < tolerance * expected.std(), precision
+        if how and "layers" in how:  # all of them, those of the gates and the depthwise ones, too
+            assert how["layers_in_int8"] == how["layers"] == (13 if kind["gated"] else 9)
+
+
+def test_onnx_rounds_what_a_depthwise_convolution_reads_by_one_scale(randomise, tmp_path):
+    """With one for each channel, ONNX Runtime would compute it in f32, between roundings."""
+    onnx = runtimes.load("onnx")
+    model = randomise(inverted_residuals(**RELU6))
+    ours = Classifier(model, Card("inverted", 1.0, tuple("abcd"), CROP))
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32, 3), np.uint8)
+    calibration = Calibration(list(images), list(images), [0] * 20, most_lost=1.0, seed=0)
+    writer("onnx").write(portable(ours, input="fitted"), tmp_path, "int8", "{}", calibration)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    sizes = {each.name: int(np.prod(each.dims)) for each in graph.initializer}
+    scales = [sizes[node.input[1]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert len(scales) >= 8
+    assert set(scales) == {1}
 
 
 def test_nodes_of_onnx_have_names():
