@@ -66,7 +66,7 @@ def load_weights(
     kept = (name.removeprefix(prefix) for name in keep)
     optional = {*architecture.top_layers, *side, *kept} - targets.keys()
     contents = read_contents(path, targets, architecture, optional)
-    constant = getattr(architecture, "unneeded", ("normalization",))
+    constant = architecture.unneeded
     sources: list[FileLayer] = []
     unneeded: list[FileLayer] = []
     constants: list[FileLayer] = []

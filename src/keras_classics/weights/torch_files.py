@@ -13,7 +13,7 @@ from safetensors import numpy as safetensors
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
-from keras_classics.weights.layouts import Layout, layouts_of, siblings
+from keras_classics.weights.layouts import Layout, layouts_of
 from keras_classics.weights.pth import Tensor, open_pth, write_pth
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
 
@@ -104,7 +104,7 @@ def _layout(
 
 def _none(architecture: Architecture) -> str:
     """That torch does not have a network, and which one it has in its place."""
-    sibling = siblings().get(architecture.name)
+    sibling = architecture.sibling
     instead = f"; its weights are for {sibling}, which computes otherwise" if sibling else ""
     return f"torch has no {architecture.name}{instead}."
 

@@ -2,8 +2,7 @@
 
 Only networks that compute the same are paired: torch has no ResNet50 with the stride on the first
 1x1 convolution, no Inception V3 whose average pooling leaves out the padding, and torchvision's
-EfficientNet and MobileNetV2 pad otherwise. Each module has `LAYOUTS` and, where torch's weights are
-for another variant, `SIBLINGS`: from a network to that variant. A new module is found by itself.
+EfficientNet and MobileNetV2 pad otherwise. Each module has `LAYOUTS`; a new one is found by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +59,6 @@ def _filled(found: re.Match[str], field: re.Match[str]) -> str:
 def all_layouts() -> tuple[Layout, ...]:
     """Those of all families; of a network's, the first is the one that is written by default."""
     return tuple(layout for family in _families() for layout in family.LAYOUTS)
-
-
-@functools.cache
-def siblings() -> Mapping[str, str]:
-    """The networks that torch's weights are for, where a network has none there."""
-    return {n: s for family in _families() for n, s in getattr(family, "SIBLINGS", {}).items()}
 
 
 def layouts_of(network: str) -> tuple[Layout, ...]:

@@ -35,4 +35,3 @@ LAYOUTS = (
     Layout("torchvision", "inception_v3_torch", _RULES),
     Layout("timm", "inception_v3_torch", _RULES),
 )
-SIBLINGS = {"inception_v3": "inception_v3_torch"}

@@ -32,4 +32,3 @@ LAYOUTS = (
     Layout("timm", "resnet50_v1_5", _RESNET),
     Layout("timm", "resnet50_d", _DEEP),
 )
-SIBLINGS = {"resnet50": "resnet50_v1_5"}
