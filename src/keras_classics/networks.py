@@ -70,7 +70,10 @@ def constructor(title: str) -> Callable[..., keras.Model]:
     there = {here: name for name, here in renamed.items()}
 
     def construct(*args: Any, **kwargs: Any) -> keras.Model:
-        bound = signature.bind(*args, **{there.get(name, name): v for name, v in kwargs.items()})
+        given = {there.get(name, name): value for name, value in kwargs.items()}
+        if len(given) < len(kwargs):
+            raise TypeError(f"{title}() got two names of one argument: {', '.join(renamed)}")
+        bound = signature.bind(*args, **given)
         bound.apply_defaults()
         given = {renamed.get(name, name): value for name, value in bound.arguments.items()}
         return build(architecture, **given)
