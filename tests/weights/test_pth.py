@@ -489,7 +489,8 @@ def bombs(steps):
         "copies of lists": b"}" + text("a") + b"](" + b"N" * some + b"e\x85q\x00(h\x00"
         + b"ctorch\nSize\nh\x00R" * some + b"t\x86s",
         "copies of dicts": b"}" + text("a") + b"}("
-        + b"".join(struct.pack("<clc", b"J", n, b"N") for n in range(some)) + b"u\x85q\x00(h\x00" + b"ccollections\nOrderedDict\nh\x00R" * some + b"t\x86s",
+        + b"".join(struct.pack("<clc", b"J", n, b"N") for n in range(some))
+        + b"u\x85q\x00(h\x00" + b"ccollections\nOrderedDict\nh\x00R" * some + b"t\x86s",
         "shapes": b"(" + b"K\x01" * some + b"tq\x00"
         + b"ctorch._utils\n_rebuild_tensor\n(NK\x00h\x00h\x00tR" * some,
         "keys that hash alike": b"}(" + b"".join(
