@@ -30,6 +30,7 @@ NORMS = {
     "resnet50_d": 55,
     "inception_v3": 94,
     "inception_v3_torch": 94,
+    "mobilenet_v2": 52,
 }
 OFTEN = ("vgg16", "resnet50_d", "inception_v3")  # of each kind one
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
