@@ -56,7 +56,7 @@ def test_the_table_of_the_published_weights():
         (
             f"`{record.name}`",
             f"{record.top1:.2f}",
-            f"{record.top5:.2f}",
+            "–" if record.top5 is None else f"{record.top5:.2f}",
             str(record.protocol.resize),
             str(record.protocol.crop),
             record.protocol.interpolation,
@@ -64,7 +64,7 @@ def test_the_table_of_the_published_weights():
         )
         for record in RECORDS.values()
     ]
-    assert len(rows) == 13  # Thirteen, says the README
+    assert len(rows) == 32  # as the README says
 
 
 def test_the_python_examples(tmp_path, monkeypatch):
@@ -76,12 +76,16 @@ def test_the_python_examples(tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "load_requested", load_requested)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet50-0676ba61.pth").touch()
-    first, surgery, inference = re.findall(r"```python\n(.*?)```", WEIGHTS, flags=re.DOTALL)
+    first, package, surgery, inference = re.findall(
+        r"```python\n(.*?)```", WEIGHTS, flags=re.DOTALL
+    )
     exec(first, {})
+    exec(package, {})
     assert loaded == [
         ("resnet50", "imagenet"),
         ("resnet50_v1_5", "resnet50_v1_5-torchvision-v2"),
         ("resnet50_v1_5", "resnet50-0676ba61.pth"),
+        ("efficientnet_lite0", "imagenet"),
     ]
     names = {}
     exec(surgery, names)

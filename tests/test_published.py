@@ -37,6 +37,15 @@ KERAS = {
     "resnet50-keras": applications.resnet,
     "resnet50-keras-2015": applications.resnet50,
     "inception_v3-keras": applications.inception_v3,
+    "mobilenet_v2-keras": applications.mobilenet_v2,
+}
+# Sizes of the authors' networks, whose pictures are 32 pixels larger before they are cut.
+GOOGLE = {
+    **{
+        f"efficientnet_b{n}-keras": size
+        for n, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+    },
+    **{f"efficientnet_lite{n}-google": size for n, size in enumerate((224, 240, 260))},
 }
 
 
@@ -90,7 +99,7 @@ def preprocessing(monkeypatch):
 
 
 def test_every_record_is_compared_with_its_publisher():
-    assert records.RECORDS.keys() == {**TORCHVISION, **TIMM, **KERAS}.keys()
+    assert records.RECORDS.keys() == {**TORCHVISION, **TIMM, **KERAS, **GOOGLE}.keys()
 
 
 def compare_with_torch(preprocessing, transform, photos, then=lambda x: x):
@@ -107,7 +116,8 @@ def compare_with_torch(preprocessing, transform, photos, then=lambda x: x):
         np.testing.assert_array_equal(pixels, np.asarray(cut(resize(photo))), err_msg=path.name)
         expected = transform(photo)
         expected = then(expected.float() if isinstance(expected, torch.Tensor) else expected)
-        inputs = preprocess(pixels, preprocessing.mode)
+        # The graph of EfficientNet standardises itself, with ImageNet's mean and deviation.
+        inputs = preprocess(pixels, "torch" if preprocessing.mode == "raw" else preprocessing.mode)
         np.testing.assert_allclose(inputs, expected.numpy().transpose(1, 2, 0), atol=1e-6)
 
 
@@ -144,6 +154,23 @@ def test_inputs_are_timm_s(name, preprocessing, photos):
     config = data.resolve_data_config(pretrained_cfg=config, use_test_size=True)
     transform = data.create_transform(**config, is_training=False)
     compare_with_torch(preprocessing(name), transform, photos)
+
+
+@pytest.mark.parametrize("name", GOOGLE)
+def test_inputs_are_the_authors(name, preprocessing, photos):
+    steps, size = torch_module("torchvision.transforms"), GOOGLE[name]
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    if "lite" in name:
+        mean, deviation = (127 / 255,) * 3, (128 / 255,) * 3
+    transform = steps.Compose(
+        [
+            steps.Resize(size + 32, steps.InterpolationMode.BICUBIC),
+            steps.CenterCrop(size),
+            steps.ToTensor(),
+            steps.Normalize(mean, deviation),
+        ]
+    )
+    compare_with_torch(preprocessing(name), transform, photos[::3])
 
 
 def keras_applications_crop(image, resize, crop):

@@ -57,3 +57,29 @@ ResNet50D = _constructor(Arguments)
 """ResNet50D, https://arxiv.org/abs/1812.01187."""
 MobileNetV2: Callable[..., keras.Model] = ...
 """MobileNetV2, https://arxiv.org/abs/1801.04381."""
+EfficientNetB0 = _constructor(Arguments)
+"""EfficientNetB0, https://arxiv.org/abs/1905.11946."""
+EfficientNetB1 = _constructor(Arguments)
+"""EfficientNetB1, https://arxiv.org/abs/1905.11946."""
+EfficientNetB2 = _constructor(Arguments)
+"""EfficientNetB2, https://arxiv.org/abs/1905.11946."""
+EfficientNetB3 = _constructor(Arguments)
+"""EfficientNetB3, https://arxiv.org/abs/1905.11946."""
+EfficientNetB4 = _constructor(Arguments)
+"""EfficientNetB4, https://arxiv.org/abs/1905.11946."""
+EfficientNetB5 = _constructor(Arguments)
+"""EfficientNetB5, https://arxiv.org/abs/1905.11946."""
+EfficientNetB6 = _constructor(Arguments)
+"""EfficientNetB6, https://arxiv.org/abs/1905.11946."""
+EfficientNetB7 = _constructor(Arguments)
+"""EfficientNetB7, https://arxiv.org/abs/1905.11946."""
+EfficientNetLite0 = _constructor(Arguments)
+"""EfficientNetLite0, https://arxiv.org/abs/1905.11946."""
+EfficientNetLite1 = _constructor(Arguments)
+"""EfficientNetLite1, https://arxiv.org/abs/1905.11946."""
+EfficientNetLite2 = _constructor(Arguments)
+"""EfficientNetLite2, https://arxiv.org/abs/1905.11946."""
+EfficientNetLite3 = _constructor(Arguments)
+"""EfficientNetLite3, https://arxiv.org/abs/1905.11946."""
+EfficientNetLite4 = _constructor(Arguments)
+"""EfficientNetLite4, https://arxiv.org/abs/1905.11946."""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from keras_classics.errors import ClassicsError
 
 Extra = Literal[
-    "explore", "fast", "jax", "litert", "mlflow", "onnx", "openvino", "parquet", "serve",
-    "tensorboard", "tensorflow", "torch", "tune",
+    "explore", "fast", "jax", "litert", "mlflow", "onnx", "openvino", "parquet", "pretrained",
+    "serve", "tensorboard", "tensorflow", "torch", "tune",
 ]  # fmt: skip
 """The extras of pyproject.toml that a user may want."""
 
@@ -21,6 +21,16 @@ Extra = Literal[
 def install(extra: Extra) -> str:
     """How to get an extra, as the rest of a message."""
     return f'pip install -e ".[{extra}]" in your clone of keras-classics'
+
+
+def install_package(package: str, *, again: bool = False) -> str:
+    """How to get a package that an index has, as the rest of a message.
+
+    Args:
+        package: Its name there.
+        again: Whether it is installed, but damaged; what it depends on stays as it is.
+    """
+    return f"pip install {'--force-reinstall --no-deps ' if again else ''}{package}"
 
 
 def require(extra: Extra, *modules: str) -> None:

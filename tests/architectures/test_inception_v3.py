@@ -21,7 +21,7 @@ from keras_classics.architectures.inception_v3 import (
     TORCH,
     auxiliary_head,
 )
-from keras_classics.weights.torch_names import layouts_of
+from keras_classics.weights.layouts import layouts_of
 from weights.references import randomised, torch_module
 
 

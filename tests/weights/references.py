@@ -16,6 +16,9 @@ TIMM = {
     "resnet50_v1_5-timm-a3": "resnet50.a3_in1k",
     "resnet50_d-timm-ra2": "resnet50d.ra2_in1k",
     "inception_v3_torch-timm-gluon": "inception_v3.gluon_in1k",
+    "efficientnet_b0-timm-aa": "tf_efficientnet_b0.aa_in1k",
+    "efficientnet_b7-timm-aa": "tf_efficientnet_b7.aa_in1k",
+    **{f"efficientnet_lite{n}-timm": f"tf_efficientnet_lite{n}.in1k" for n in range(5)},
 }
 
 

@@ -18,14 +18,14 @@ from keras_classics import CATALOG, build
 from keras_classics.errors import ClassicsError, OutputError, WeightsError
 from keras_classics.weights import conversion as module
 from keras_classics.weights.conversion import convert, model_of
+from keras_classics.weights.layouts import all_layouts
 from keras_classics.weights.loading import COUNTER
 from keras_classics.weights.torch_files import read_state_dict
-from keras_classics.weights.torch_names import LAYOUTS
 from weights.references import narrow_vgg16, save
 
 WIDTH = 1 / 16
 ARGUMENTS = {"width": WIDTH, "classes": 5, "input_shape": (75, 75, 3)}
-IN_TORCH = {layout.network for layout in LAYOUTS}
+IN_TORCH = {layout.network for layout in all_layouts()}
 ENDINGS = (".weights.h5", ".keras", ".h5", ".pth", ".safetensors")
 
 

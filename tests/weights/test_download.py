@@ -96,7 +96,7 @@ def refusal(file):
     message = str(caught.value)
     assert "\n" not in message
     assert file.url in message
-    assert f"with a copy of it ({file.digest}) at " in message
+    assert f"with a copy of it ({file.identity}) at " in message
     assert str(cache_folder() / "weights") in message
     assert files("*/net.h5") == []
     return message
@@ -480,6 +480,19 @@ def test_what_was_whole_but_not_yet_in_place_needs_no_request(server):
 
 
 # Bytes that are wrong
+
+
+def test_where_no_hash_is_published_the_size_is_checked(server):
+    server.script["/file.h5"] = [Reply(DATA), Reply(DATA[1:])]
+    url = f"{server.address}/file.h5"
+    path = fetch(RemoteFile(url, "", len(DATA)))
+    assert path.read_bytes() == DATA
+    assert path.parent.name == "no-hash"
+    path.unlink()
+    message = refusal(RemoteFile(url, "", len(DATA)))
+    assert "wrong size: 9,999 bytes with sha256:" in message
+    assert "arrived, not 10,000 bytes; with a copy of it (10,000 bytes) at " in message
+    assert not path.exists()
 
 
 def test_wrong_bytes_never_come_into_place(server):

@@ -11,9 +11,9 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, build
 from keras_classics.errors import WeightsError
-from keras_classics.weights.conversion import convert
+from keras_classics.weights.conversion import convert, model_of
 from keras_classics.weights.keras_files import write_keras
-from keras_classics.weights.loading import LEFT_OUT, load_weights
+from keras_classics.weights.loading import CONSTANT, LEFT_OUT, load_weights
 
 OURS = {"VGG16": VGG16, "ResNet50": ResNet50, "InceptionV3": InceptionV3}
 SHAPE = (75, 75, 3)
@@ -222,4 +222,108 @@ def test_other_endings_of_hdf5(tmp_path, randomise):
     write_keras(model, tmp_path / "file.hdf5")
     again = build("vgg16", weights=str(tmp_path / "file.hdf5"), **SMALL)
     for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_top_by_its_name_of_then(tmp_path, randomise):
+    """That of ResNet's published file; the order of the layers stays binding."""
+    model = randomise(build("resnet50", **SMALL))
+    path = tmp_path / "file.h5"
+    save_weights_only(model, path)
+    with h5py.File(path, "r+") as file:
+        file.move("predictions", "probs")
+        names = list(file.attrs["layer_names"])
+        assert names[-1] in ("predictions", b"predictions")
+        file.attrs["layer_names"] = [*names[:-1], type(names[-1])("probs")]
+    ours = build("resnet50", **SMALL, weights=str(path))
+    for a, b in zip(ours.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    headless = build("resnet50", **SMALL, include_top=False, weights=str(path))
+    kernel = headless.get_layer("conv1_conv").get_weights()[0]
+    np.testing.assert_array_equal(kernel, model.get_layer("conv1_conv").get_weights()[0])
+    with h5py.File(path, "r+") as file:  # at another place such a name is nothing known
+        names = list(file.attrs["layer_names"])
+        file.attrs["layer_names"] = [names[-1], *names[:-1]]
+    with pytest.raises(WeightsError, match="predictions is missing; probs is left over"):
+        build("resnet50", **SMALL, weights=str(path))
+
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture(scope="module")
+def efficientnet():
+    """EfficientNetB0 of keras.applications with other numbers in its layer for normalisation."""
+    theirs = applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=5)
+    generator = np.random.default_rng(0)
+    theirs.set_weights(
+        [w if w.ndim < 1 else generator.uniform(0.5, 1, w.shape) for w in theirs.get_weights()]
+    )
+
+    def normalised(mean, variance):
+        layer = next(each for each in theirs.layers if isinstance(each, layers.Normalization))
+        layer.set_weights([mean, variance, np.array(0)])
+        return theirs
+
+    return normalised
+
+
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5"])
+def test_the_normalisation_of_keras_efficientnet_stands_in_our_graph(
+    ending, efficientnet, tmp_path
+):
+    """Its numbers in a file are left out knowingly; the published one has the deviation there."""
+    variance = DEVIATION if ending == ".h5" else DEVIATION**2
+    theirs = efficientnet(MEAN, variance)
+    path = tmp_path / f"file{ending}"
+    if ending == ".h5":
+        save_weights_only(theirs, path)
+    else:
+        (theirs.save if ending == ".keras" else theirs.save_weights)(path)
+    architecture = CATALOG["efficientnet_b0"]
+    ours = build("efficientnet_b0", weights=None, input_shape=(64, 64, 3), classes=5)
+    report = load_weights(ours, path, architecture=architecture)
+    left = [p for p in report if not p.here]
+    assert [p.change for p in left] == [CONSTANT] * 3
+    assert [p.shape_there for p in left] == [(3,), (3,), ()]
+    weights = [w for layer in theirs.layers for w in layer.weights if "normalization" not in w.path]
+    assert len(weights) == len(ours.weights)
+    for a, b in zip(ours.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Through a whole model there and back, which never holds them.
+    convert(path, tmp_path / "whole.keras", architecture=architecture)
+    again, _ = model_of(tmp_path / "whole.keras", architecture)
+    for a, b in zip(again.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "culprit"),
+    [
+        (np.zeros(3), np.ones(3), r"normalization has the mean \(0.0, 0.0, 0.0\), needs \(0.485,"),
+        (
+            MEAN,
+            DEVIATION / 2,
+            r"normalization has the variance \(0.1145, 0.112, 0.1125\), needs \(",
+        ),
+    ],
+)
+def test_another_normalisation_is_refused(mean, variance, culprit, efficientnet, tmp_path):
+    """As of a network that was built without published weights: it computes something else."""
+    path = tmp_path / "file.weights.h5"
+    efficientnet(mean, variance).save_weights(path)
+    with pytest.raises(WeightsError, match=culprit):
+        build("efficientnet_b0", weights=str(path), input_shape=(64, 64, 3), classes=5)
+
+
+def test_the_names_and_order_of_keras_mobilenet(tmp_path, randomise):
+    theirs = randomise(applications.MobileNetV2(weights=None, input_shape=(64, 64, 3), classes=5))
+    path = tmp_path / "file.h5"
+    save_weights_only(theirs, path)
+    with h5py.File(path, "r+") as file:  # as its published file has it
+        file.move("predictions", "Logits")
+        names = [n.decode() if isinstance(n, bytes) else n for n in file.attrs["layer_names"]]
+        file.attrs["layer_names"] = [*names[:-1], "Logits"]
+    ours = build("mobilenet_v2", weights=str(path), input_shape=(64, 64, 3), classes=5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -2,22 +2,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import inspect
 import math
 import re
 import shutil
+from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import pytest
-from keras.src.applications import inception_v3, resnet, vgg16
+from keras.src.applications import efficientnet, inception_v3, mobilenet_v2, resnet, vgg16
 
 from keras_classics import CATALOG
 from keras_classics.errors import WeightsError
 from keras_classics.weights import records
-from keras_classics.weights.download import RemoteFile
+from keras_classics.weights.download import PackagedFile, RemoteFile
 from keras_classics.weights.labels import imagenet_classes
-from keras_classics.weights.records import RECORDS, find, imagenet, recognise
+from keras_classics.weights.records import RECORDS, find, has_imagenet, imagenet, recognise
 from weights.references import TIMM, torch_module
 
 TORCHVISION = {
@@ -36,8 +38,12 @@ def test_every_record_is_compared_with_its_publisher():
     assert {n for n, r in RECORDS.items() if r.source == "timm"} == TIMM.keys()
     assert of_keras == {
         "vgg16-keras", "resnet50-keras", "resnet50-keras-2015", "inception_v3-keras",
+        *(f"efficientnet_b{n}-keras" for n in range(8)), "mobilenet_v2-keras",
     }  # fmt: skip
-    assert len(RECORDS) == len(of_keras) + len(TORCHVISION) + len(TIMM)
+    assert {n for n, r in RECORDS.items() if r.source == "google"} == {
+        f"efficientnet_lite{n}-google" for n in range(3)
+    }
+    assert len(RECORDS) == len(of_keras) + len(TORCHVISION) + len(TIMM) + 3
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,45 @@ def test_addresses_and_hashes_are_those_of_keras(network, module, include_top):
     assert file.file_name == f"{network}_weights_tf_dim_ordering_tf_kernels{ending}.h5"
     # How the network's own preprocessing turns pixels into inputs.
     assert f'mode="{record.preprocessing}"' in source
+
+
+@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("include_top", [True, False])
+def test_addresses_and_hashes_of_efficientnet_are_those_of_keras(number, include_top):
+    record = imagenet(f"efficientnet_b{number}")
+    file = record.file_for(include_top=include_top)
+    digest = efficientnet.WEIGHTS_HASHES[f"b{number}"][0 if include_top else 1]
+    assert file.digest == f"md5:{digest}"
+    ending = ".h5" if include_top else "_notop.h5"
+    assert file.url == f"{efficientnet.BASE_WEIGHTS_PATH}efficientnetb{number}{ending}"
+    assert record.protocol.crop == CATALOG[record.network].default_size
+    assert record.preprocessing == "raw"
+
+
+def test_addresses_of_mobilenet_are_those_of_keras_which_has_no_hashes():
+    source = inspect.getsource(mobilenet_v2)
+    record = imagenet("mobilenet_v2")
+    assert f'mode="{record.preprocessing}"' in source
+    assert "file_hash" not in source
+    for file, ending in ((record.file, ".h5"), (record.notop, "_no_top.h5")):
+        name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224{ending}"
+        assert file.url == mobilenet_v2.BASE_WEIGHT_PATH + name
+        assert f'{ending}"' in source
+        assert (file.digest, file.identity) == ("", f"{file.size:,} bytes")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_packages_hold_what_is_on_record(number):
+    record = imagenet(f"efficientnet_lite{number}")
+    file = record.file
+    assert isinstance(file, PackagedFile)
+    path = file.installed()
+    assert file.matches(path)
+    assert path.stat().st_size == file.size
+    assert any(Path(str(f)) == Path(file.path) for f in importlib.metadata.files(file.package))
+    assert recognise(path) is record
+    assert record.top5 is None
+    assert record.protocol.crop == CATALOG[record.network].default_size
 
 
 def test_the_first_resnet_of_keras_is_another_file_of_the_same_name():
@@ -140,12 +185,21 @@ def test_records_agree_with_timm(name):
     assert record.protocol.resize == math.floor(size / share)
     assert record.protocol.interpolation == theirs.interpolation
     assert theirs.crop_mode == "center"
-    assert (theirs.mean, theirs.std) == (MEAN, DEVIATION)
-    assert record.preprocessing == "torch"
+    if "lite" in name:
+        assert {*theirs.mean, *theirs.std} == {0.5}
+        assert record.preprocessing == "tf"
+    else:  # which the graph of EfficientNet holds itself
+        assert (theirs.mean, theirs.std) == (MEAN, DEVIATION)
+        assert record.preprocessing == ("raw" if "efficientnet" in name else "torch")
     assert record.licence.lower() == theirs.license
     assert theirs.num_classes == len(record.class_names)
-    architecture = {"resnet50_v1_5": "resnet50", "resnet50_d": "resnet50d"}
-    assert theirs.architecture == architecture.get(record.network, "inception_v3")
+    architecture = {
+        "resnet50_v1_5": "resnet50",
+        "resnet50_d": "resnet50d",
+        "inception_v3_torch": "inception_v3",
+    }
+    # Not its `efficientnet_*`, which have the same tensors and pad otherwise.
+    assert theirs.architecture == architecture.get(record.network, f"tf_{record.network}")
 
 
 def test_classes_are_in_torchvisions_order():
@@ -170,27 +224,45 @@ def test_records_are_well_formed(name):
     assert record.source in name
     assert record.network in CATALOG
     assert record.licence
-    assert 70 < record.top1 < record.top5 < 96
-    assert 224 <= record.protocol.crop <= record.protocol.resize <= 342
+    assert 70 < record.top1 < (record.top5 or 90) < 98
+    assert 224 <= record.protocol.crop <= record.protocol.resize <= 632
     assert record.protocol.source
     assert not record.auxiliary or CATALOG[record.network].side
     for file in filter(None, (record.file, record.notop)):
-        assert file.url.startswith("https://")
+        assert isinstance(file, PackagedFile) or file.url.startswith("https://")
         algorithm, _, digits = file.digest.partition(":")
-        assert re.fullmatch(r"[0-9a-f]+", digits)
-        assert len(digits) == 32 if algorithm == "md5" else len(digits) in {8, 64}
-        assert file.size is None or file.size > 50_000_000
+        if name == "mobilenet_v2-keras":
+            assert not digits
+        else:
+            assert re.fullmatch(r"[0-9a-f]+", digits)
+            assert len(digits) == 32 if algorithm == "md5" else len(digits) in {8, 64}
+        assert file.size is None or file.size > 9_000_000
     assert record.file_for(include_top=True) is record.file
     assert record.file_for(include_top=False) is (record.notop or record.file)
-    if record.notop:
+    if record.notop and record.notop.size:
         assert record.notop.size < record.file.size
 
 
 def test_no_two_records_share_a_file():
     files = [f for r in RECORDS.values() for f in (r.file, r.notop) if f]
-    assert len(files) == len(RECORDS) + 4
-    for key in ("url", "digest"):
-        assert len({getattr(file, key) for file in files}) == len(files)
+    assert len(files) == len(RECORDS) + len([r for r in RECORDS.values() if r.notop])
+    places = {file.path if isinstance(file, PackagedFile) else file.url for file in files}
+    assert len(places) == len(files)
+    assert len({file.identity for file in files}) == len(files)
+
+
+def test_imagenet_is_keras_own_where_it_has_one_and_one_set_at_most():
+    for network in CATALOG:
+        marked = [r.name for r in RECORDS.values() if r.network == network and r.imagenet]
+        of_keras = f"{network}-keras"
+        assert marked == [of_keras] if of_keras in RECORDS else len(marked) <= 1
+        if marked:
+            assert imagenet(network) is RECORDS[marked[0]]
+            assert has_imagenet(network)
+        else:
+            assert not has_imagenet(network)
+    assert imagenet("efficientnet_lite0").name == "efficientnet_lite0-google"
+    assert imagenet("efficientnet_lite3").name == "efficientnet_lite3-timm"
 
 
 @pytest.mark.parametrize(

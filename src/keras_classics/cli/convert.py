@@ -35,8 +35,11 @@ def convert(
         float | None, typer.Option(help="Of the network.", show_default="the artefact's, else 1")
     ] = None,
     layout: Annotated[
-        Literal["torchvision", "timm"] | None,
-        typer.Option(help="Whose names .pth and .safetensors get.", show_default="torchvision's"),
+        Literal["torchvision", "timm", "google"] | None,
+        typer.Option(
+            help="Whose names .pth and .safetensors get.",
+            show_default="the first of these that has the network",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

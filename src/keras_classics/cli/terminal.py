@@ -197,7 +197,8 @@ def show_published(
         ("top-5", judgement.top5_accuracy or 0.0, record.top5),
     ):
         low, high = interval(measured, judgement.images)
-        table.add_row(what, f"{measured:.2%}", f"{low:.2%} to {high:.2%}", f"{published:.2f}%")
+        told = "–" if published is None else f"{published:.2f}%"
+        table.add_row(what, f"{measured:.2%}", f"{low:.2%} to {high:.2%}", told)
     show_table(where, table)
     protocol = record.protocol
     where.print(

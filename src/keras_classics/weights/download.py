@@ -1,4 +1,4 @@
-"""Published files: found in a cache by name and digest, or downloaded once for all processes.
+"""Published files: found in a package or a cache, or downloaded once for all processes.
 
 What has arrived of a file is kept beside its place, so that a download goes on where the last one
 ended. Nothing stands at the place itself before its digest is right.
@@ -7,6 +7,7 @@ ended. Nothing stands at the place itself before its digest is right.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import time
@@ -21,6 +22,7 @@ import platformdirs
 from filelock import FileLock
 
 from keras_classics.errors import WeightsError
+from keras_classics.extras import install_package
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
@@ -35,13 +37,60 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+class _Identified:
+    """A file that its digest identifies wherever it lies, or its size where it has no digest."""
+
+    digest: str
+    size: int | None
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.digest) and (self.digest or self.size is None):
+            raise ValueError(
+                f"digest={self.digest!r}: md5:<32 hex> or sha256:<8 to 64 hex>, or none and a size."
+            )
+        if self.file_name in ("", ".", ".."):
+            raise ValueError(f"{self.place!r}: must end with the name of a file.")
+
+    @property
+    def place(self) -> str:
+        """Where it is published."""
+        raise NotImplementedError
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path."""
+        return self.place.rpartition("/")[2]
+
+    @property
+    def identity(self) -> str:
+        """What identifies it, for messages."""
+        return self.digest or f"{self.size:,} bytes"
+
+    def matches(self, path: Path) -> bool:
+        """Whether a file is there, can be read and has this digest."""
+        try:
+            if not self.digest:
+                return path.is_file() and path.stat().st_size == self.size
+            return self.digest_of(path).startswith(self.digest)
+        except OSError:
+            return False
+
+    def digest_of(self, path: Path) -> str:
+        """The digest of any file, whole, by this one's algorithm."""
+        algorithm = self.digest.partition(":")[0] or "sha256"
+        with path.open("rb") as stream:
+            hashed = hashlib.file_digest(stream, algorithm)
+        return f"{algorithm}:{hashed.hexdigest()}"
+
+
 @dataclass(frozen=True)
-class RemoteFile:
-    """A published file, which its digest identifies wherever it lies.
+class RemoteFile(_Identified):
+    """A published file that is downloaded.
 
     Args:
         url: Its address.
-        digest: `md5:` and 32 digits, or `sha256:` and 64, or their beginning, 8 at least.
+        digest: What identifies it wherever it lies: `md5:` and 32 digits, or `sha256:` and 64, or
+            their beginning, 8 at least. Empty where none is published: then the size identifies it.
         size: Its bytes, where known.
     """
 
@@ -49,30 +98,55 @@ class RemoteFile:
     digest: str
     size: int | None = None
 
-    def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.digest):
-            raise ValueError(f"digest={self.digest!r}: md5:<32 hex> or sha256:<8 to 64 hex>.")
-        if self.file_name in ("", ".", ".."):
-            raise ValueError(f"url={self.url!r}: its path must end with the name of a file.")
+    @property
+    def place(self) -> str:
+        """The path of the address."""
+        return urlsplit(self.url).path
+
+
+@dataclass(frozen=True)
+class PackagedFile(_Identified):
+    """A published file that a package of pip brings; the package is not imported.
+
+    Args:
+        package: Its name for pip.
+        path: Of the file, beginning with the name of the package's module.
+        digest: As a `RemoteFile` has it, as is the size.
+        size: Its bytes, where known.
+    """
+
+    package: str
+    path: str
+    digest: str
+    size: int | None = None
 
     @property
-    def file_name(self) -> str:
-        """The last part of the address' path."""
-        return urlsplit(self.url).path.rpartition("/")[2]
+    def place(self) -> str:
+        """The path within the package."""
+        return self.path
 
-    def matches(self, path: Path) -> bool:
-        """Whether a file is there, can be read and has this digest."""
-        try:
-            return self.digest_of(path).startswith(self.digest)
-        except OSError:
-            return False
+    def installed(self) -> Path | None:
+        """Where the file should be; None where the package is not installed."""
+        module, _, rest = self.path.partition("/")
+        spec = importlib.util.find_spec(module)
+        folders = spec.submodule_search_locations if spec else None
+        return Path(next(iter(folders)), rest) if folders else None
 
-    def digest_of(self, path: Path) -> str:
-        """The digest of any file, whole, by this one's algorithm."""
-        algorithm = self.digest.partition(":")[0]
-        with path.open("rb") as stream:
-            hashed = hashlib.file_digest(stream, algorithm)
-        return f"{algorithm}:{hashed.hexdigest()}"
+    def unusable(self) -> WeightsError:
+        """Why it is not to be had from the package, and what to do."""
+        found = self.installed()
+        if found is None:
+            return WeightsError(
+                f"{self.package}, which holds these weights, is not installed: "
+                f"{install_package(self.package)}."
+            )
+        is_there = found.is_file()
+        why = f"not as published, {self.digest} is expected" if is_there else "missing"
+        advice = install_package(self.package, again=True)
+        return WeightsError(f"{found}: {why}; install its package again: {advice}.")
+
+
+PublishedFile = RemoteFile | PackagedFile
 
 
 def cache_folder() -> Path:
@@ -81,10 +155,12 @@ def cache_folder() -> Path:
     return _folder("KERAS_CLASSICS_HOME", default)
 
 
-def cached(file: RemoteFile) -> Path | None:
-    """Where the file lies already, its digest verified: here, or in Keras' or torch's cache."""
+def cached(file: PublishedFile) -> Path | None:
+    """Where the file lies already, its digest verified: in its package, or any of the caches."""
     torch_home = _folder("TORCH_HOME", _folder("XDG_CACHE_HOME", "~/.cache") / "torch")
+    packaged = file.installed() if isinstance(file, PackagedFile) else None
     candidates = (
+        *((packaged,) if packaged else ()),
         _place(file),
         _folder("KERAS_HOME", "~/.keras") / "models" / file.file_name,
         torch_home / "hub" / "checkpoints" / file.file_name,
@@ -92,8 +168,8 @@ def cached(file: RemoteFile) -> Path | None:
     return next(filter(file.matches, candidates), None)
 
 
-def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
-    """The file from a cache, else downloaded, verified and put into the cache.
+def fetch(file: PublishedFile, *, progress: Progress | None = None) -> Path:
+    """The file from its package or a cache, else downloaded, verified and put into the cache.
 
     Processes that want the same file at once wait for the first. An interrupted download keeps what
     has arrived.
@@ -104,10 +180,12 @@ def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
 
     Raises:
         WeightsError: If it is not to be had: one line with the reason, the address, the digest,
-            and the path at which a copy put there by hand is found.
+            and the path at which a copy put there by hand is found; or the package to install.
     """
     if found := cached(file):
         return found
+    if isinstance(file, PackagedFile):
+        raise file.unusable()
     place = _place(file)
     with _client(file) as client:
         try:
@@ -158,7 +236,8 @@ class _Download:
             self._discard()
             if not joined:
                 break  # what came in one piece will come so again
-        raise _failure(self.file, f"wrong hash: {arrived} arrived, not {self.file.digest}")
+        what = "hash" if self.file.digest else "size"
+        raise _failure(self.file, f"wrong {what}: {arrived} arrived, not {self.file.identity}")
 
     def _transfer(self) -> bool:
         """Ask until all is there; whether it is joined from several responses."""
@@ -278,13 +357,13 @@ def _failure(file: RemoteFile, reason: str) -> WeightsError:
     other = " (what lies there now is another file)" if os.access(place, os.F_OK) else ""
     return WeightsError(
         f"cannot download {file.url}: {' '.join(reason.split())}; with a copy of it "
-        f"({file.digest}) at {place}{other} no download is needed."
+        f"({file.identity}) at {place}{other} no download is needed."
     )
 
 
-def _place(file: RemoteFile) -> Path:
+def _place(file: PublishedFile) -> Path:
     """Its path in the cache; published files of one name, like Keras' ResNet50s, do not clash."""
-    beginning = file.digest.partition(":")[2][:8]
+    beginning = file.digest.partition(":")[2][:8] or "no-hash"
     return cache_folder() / "weights" / beginning / file.file_name
 
 

@@ -29,6 +29,9 @@ _FIRST_GENERATION = re.compile(r"(res|bn)([2-5])([a-f])_branch(2a|2b|2c|1)")
 _UNIT = {"1": 0, "2a": 1, "2b": 2, "2c": 3}
 _FIRST_EPSILON, _EPSILON = 1e-3, 1.001e-5  # of batch norm, then and now
 
+# The top in published files of 2018 to 2020: MobileNetV2's, ResNet's.
+_TOP_THEN = ("Logits", "probs")
+
 
 def read_keras(path: Path, targets: Mapping[str, Any]) -> Contents:
     """The layers of a file made by Keras, in the order of the network.
@@ -71,6 +74,8 @@ def _read_legacy(file: Any) -> tuple[FileLayer, ...]:
         tensors = tuple(_tensor(w, group[w]) for w in map(_text, group.attrs["weight_names"]))
         if tensors:
             read.append(FileLayer(name, tensors))
+    if read and read[-1].name in _TOP_THEN:
+        read[-1] = dataclasses.replace(read[-1], name="predictions")
     return tuple(read)
 
 

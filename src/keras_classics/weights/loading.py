@@ -29,6 +29,8 @@ _LARGEST = np.finfo(np.float32).max  # a larger number of double precision becom
 OWN = "the network's own, as asked for"
 LEFT_OUT = "left out: no layer here takes it"
 COUNTER = "left out: a counter that nothing reads"
+CONSTANT = "left out: a constant of the network here"
+_NUMBER = re.compile(r"_\d+$")
 
 
 def load_weights(
@@ -64,18 +66,28 @@ def load_weights(
     kept = (name.removeprefix(prefix) for name in keep)
     optional = {*architecture.top_layers, *side, *kept} - targets.keys()
     contents = read_contents(path, targets, architecture, optional)
+    constant = architecture.unneeded
     sources: list[FileLayer] = []
     unneeded: list[FileLayer] = []
+    constants: list[FileLayer] = []
     for source in contents.layers:
         # The file of a network with the same prefix is as good as one without.
         name = source.name.removeprefix(prefix)
-        (unneeded if name in optional else sources).append(FileLayer(name, source.tensors))
+        if _NUMBER.sub("", name) in constant:  # without a name of its own, Keras numbers it
+            constants.append(FileLayer(_NUMBER.sub("", name), source.tensors))
+        else:
+            (unneeded if name in optional else sources).append(FileLayer(name, source.tensors))
     by_name = {source.name: source for source in sources}
     if by_name.keys() == targets.keys():  # what is left out may have stood between the others
         sources = [by_name[name] for name in targets]
     behaviour = {name.removeprefix(prefix): what for name, what in contents.behaviour.items()}
 
-    culprits = [*contents.problems, *_culprits(sources, behaviour, targets)]
+    fixed = {layer.name.removeprefix(prefix): layer for layer in model.layers}
+    culprits = [
+        *contents.problems,
+        *_culprits(sources, behaviour, targets),
+        *(c for source in constants for c in _differences(source, fixed.get(source.name))),
+    ]
     if culprits:
         raise WeightsError(
             f"{path}: not the weights of this {architecture.name}: {_first_three(culprits)}."
@@ -104,6 +116,9 @@ def load_weights(
     ]
     placements += [
         Placement(t.name, "", t.shape, (), LEFT_OUT) for layer in unneeded for t in layer.tensors
+    ]
+    placements += [
+        Placement(t.name, "", t.shape, (), CONSTANT) for layer in constants for t in layer.tensors
     ]
     placements += [
         Placement(t.name, "", t.shape, (), LEFT_OUT if t.shape else COUNTER)
@@ -176,6 +191,27 @@ def _culprits(
                 continue  # a window of one pixel needs no padding, whatever its name
             if key in config and _plain(config[key]) != _plain(value):
                 yield f"{name} has {key}={_plain(value)}, needs {_plain(config[key])}"
+
+
+def _differences(source: FileLayer, layer: Any) -> Iterable[str]:
+    """What in a file's normalisation is not as in the network, which has it as constants.
+
+    `layer` is None where the network has been folded, and tells nothing.
+    """
+    if layer is None:
+        return
+    mean, variance = np.ravel(layer.input_mean), np.ravel(layer.input_variance)
+    there = [np.ravel(tensor.value) for tensor in source.tensors[:2]]
+    # Keras publishes the deviation in the place of the variance, and corrects that in its graph.
+    for what, found, needed in (
+        ("mean", there[0], [mean]),
+        ("variance", there[-1], [variance, np.sqrt(variance)]),
+    ):
+        if found.shape == mean.shape and not any(np.allclose(found, n, 1e-3) for n in needed):
+            here, wanted = (
+                tuple(np.round(n.astype(float), 4).tolist()) for n in (found, needed[0])
+            )
+            yield f"{source.name} has the {what} {here}, needs {wanted}"
 
 
 def _first_three(culprits: list[str]) -> str:

