@@ -16,6 +16,7 @@ MOBILENET = (
     *("block_13-Conv_1", "top"),
 )
 EXPECTED = {
+    "eff": ("stem-block1", "block2", "block3", "block4-block5", "block6-top", "top"),
     "mob": MOBILENET,
     "vgg": ("block1", "block2", "block3", "block4", "block5", "top"),
     "res": RESNET,
