@@ -88,6 +88,8 @@ def _signature(architecture: Architecture) -> inspect.Signature:
     defaults: dict[str, Any] = {}
     if has_imagenet(architecture.name):
         defaults["weights"] = "imagenet"
+    if "{" not in architecture.default_name:
+        defaults["name"] = architecture.default_name or architecture.name
     parameters = {
         name: parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in own.items()

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from graphs import RELU6, SWISH, assert_close, chain, inverted_residuals, outputs, unharmed
-from keras_classics import CATALOG, InceptionV3, ResNet50, build, vgg16_sequential
+from keras_classics import InceptionV3, ResNet50, build, vgg16_sequential
 from keras_classics.architectures.optimise import (
     fold_batch_norm,
     fold_scaling,
@@ -20,6 +20,7 @@ from keras_classics.architectures.optimise import (
 )
 from keras_classics.architectures.rebuild import graph_of
 from keras_classics.data.preprocess import Mode, as_scaling, preprocess
+from zoo import REPRESENTATIVES, slow
 
 SMALL = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
 # Batch norms of each network, all of which can be folded.
@@ -30,9 +31,11 @@ NORMS = {
     "resnet50_d": 55,
     "inception_v3": 94,
     "inception_v3_torch": 94,
+    "mobilenet_v2": 52,
+    "efficientnet_b0": 49,
+    "efficientnet_lite0": 49,
 }
-OFTEN = ("vgg16", "resnet50_d", "inception_v3")  # of each kind one
-slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+OFTEN = ("vgg16", "resnet50_d", "inception_v3", "efficientnet_b0")  # of each kind one
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def pixels(*shape, seed=0):
 
 
 def test_every_network_is_here():
-    assert set(NORMS) == set(CATALOG)
+    assert set(NORMS) == set(REPRESENTATIVES)
 
 
 @pytest.mark.backends
@@ -239,7 +242,7 @@ def folded(model, mode):
     [
         # Each mode and each network; all pairs with --slow.
         (name, mode) if name == "resnet50" or mode == "caffe" else slow(name, mode)
-        for name, mode in itertools.product(CATALOG, get_args(Mode))
+        for name, mode in itertools.product(REPRESENTATIVES, get_args(Mode))
     ],
 )
 def test_each_network_takes_pixels(name, mode, network, run):
