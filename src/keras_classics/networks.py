@@ -94,6 +94,8 @@ def _signature(architecture: Architecture) -> inspect.Signature:
         defaults["name"] = architecture.default_name or architecture.name
     if has_imagenet(architecture.name):
         defaults["weights"] = "imagenet"
+    if "{" not in architecture.default_name:
+        defaults["name"] = architecture.default_name or architecture.name
     parameters = {
         name: parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in own.items()
