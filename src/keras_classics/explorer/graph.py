@@ -18,7 +18,6 @@ from keras_classics.explorer import schema
 from keras_classics.explorer.models import Held
 
 
-
 def graph(held: Held) -> schema.Graph:
     """The blocks and the layers of a model, with costs and receptive fields."""
     tree = held.analysis.tree
