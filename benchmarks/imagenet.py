@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_classics import RECORDS
+from keras_classics import CATALOG, RECORDS
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.folder import scan
 from keras_classics.data.pixels import processors
@@ -153,7 +153,7 @@ def row(weights: str, folder: str, asked: Any, storage: Any, items: Sequence[Any
     agreement = Agreement.of(ours, in_batches(torch_network(weights), theirs))
     first = np.argsort(-ours, axis=1)[:, :5] == labels[:, None]
     cells = [
-        f"`{weights}`",
+        CATALOG[RECORDS[weights].network].title,
         f"{RECORDS[weights].top1:.1f}",
         share(int(first[:, 0].sum()), len(items)),
         share(int(first.any(1).sum()), len(items)),
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> None:
     synsets = [each.synset for each in RECORDS[asked.weights[0]].class_names]
     listing = scan(Path(asked.folder), classes=synsets)
     items = listing.items[: asked.images]
-    heads = ["weights", "published", "top-1", "top-5", "as torch, top-1 / top-5", "logits differ"]
+    heads = ["network", "published", "top-1", "top-5", "as torch, top-1 / top-5", "logits differ"]
     if asked.speed:
         heads += ["images/s, f32", "int8"]
     sys.stdout.write(

@@ -13,6 +13,7 @@ committed, so that no page can be out of date.
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import math
@@ -21,30 +22,28 @@ import statistics
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import keras
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sklearn.datasets import load_sample_image
 
 from keras_classics import CATALOG, RECORDS, Analysis, analyse
-from keras_classics.architectures import analysis, frame, inception_v3, layers, resnet, vgg
+from keras_classics.architectures import frame, inception_v3
 from keras_classics.architectures.analysis import Cost
+from keras_classics.artefact import Classifier
+from keras_classics.data.fit import fit_image
 from keras_classics.drawing import draw
 from keras_classics.evaluation.charts import Chart, Dot, Line, percent, ticks
+from keras_classics.pretrained import published
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-MODULES = {
-    "analysis": analysis,
-    "frame": frame,
-    "inception_v3": inception_v3,
-    "layers": layers,
-    "resnet": resnet,
-    "vgg": vgg,
-}
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
 GAP = "\u00a0"  # at which no line is broken
 AUXILIARY = "+auxiliary"  # after a network's name: with its side classifier
@@ -94,14 +93,39 @@ def cost(name: str, part: str = "") -> Cost:
     return next(each for each in inside if each.name == part)
 
 
+def of_layer(name: str, layer: str) -> Cost:
+    """Of one layer, which may bear the name of the unit that it begins."""
+    return next(each for each in measured(name).layers if each.name == layer)
+
+
+def part(name: str, pattern: str) -> Cost:
+    """Of all layers of a network whose names fit a pattern: parameters and multiply-adds."""
+    found = [each for each in measured(name).layers if re.search(pattern, each.name)]
+    return replace(
+        found[0],
+        parameters=sum(each.parameters for each in found),
+        macs=sum(each.macs for each in found),
+    )
+
+
 # --- what the templates call ----------------------------------------------------------------------
+
+
+def module(name: str) -> Any:
+    """A module of the architectures."""
+    return importlib.import_module(f"keras_classics.architectures.{name}")
+
+
+def family(name: str) -> list[str]:
+    """The networks of a module of the architectures."""
+    return [record.name for record in module(name).NETWORKS]
 
 
 def source(*names: str) -> str:
     """The code of functions and classes of the architectures, `module.name`, from the source."""
     texts = []
     for name in names:
-        thing: Any = MODULES[name.split(".")[0]]
+        thing: Any = module(name.split(".")[0])
         for part in name.split(".")[1:]:
             thing = getattr(thing, part)
         texts.append(textwrap.dedent(inspect.getsource(thing)).rstrip())
@@ -110,9 +134,9 @@ def source(*names: str) -> str:
     return f"From [`{Path(file).name}`](../../{file}):\n\n```python\n{code}\n```"
 
 
-def constant(module: str, name: str) -> str:
+def constant(home: str, name: str) -> str:
     """The lines of a module that give a constant its value, with the comment above them."""
-    text = inspect.getsource(MODULES[module])
+    text = inspect.getsource(module(home))
     lines = text.splitlines()
     for node in ast.parse(text).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -121,7 +145,7 @@ def constant(module: str, name: str) -> str:
             while lines[first - 1].startswith("#"):
                 first -= 1
             return "\n".join(["```python", *lines[first : node.end_lineno], "```"])
-    raise ValueError(f"{module}.{name} is not a constant.")
+    raise ValueError(f"{home}.{name} is not a constant.")
 
 
 def blocks_table(name: str, *, top: Sequence[str] = ()) -> str:
@@ -166,7 +190,7 @@ def arithmetic(name: str, *names: str) -> str:
     ]
     for each in names:
         layer = model(name).get_layer(each)
-        kernel, of = layer.kernel.shape, cost(name, each)
+        kernel, of = layer.kernel.shape, of_layer(name, each)
         bias = layer.bias.shape[0] if layer.use_bias else 0
         weights = math.prod(kernel)
         places = of.output_shape[:-1]
@@ -186,11 +210,86 @@ def weights_table(*networks: str) -> str:
         "|---|---:|---:|---:|---:|---|",
     ]
     rows += [
-        f"| `{record.name}` | {record.top1:.2f}% | {record.top5:.2f}% | {record.protocol.resize} | "
+        f"| `{record.name}` | {record.top1:.2f}% | "
+        f"{'-' if record.top5 is None else f'{record.top5:.2f}%'} | {record.protocol.resize} | "
         f"{record.protocol.crop} | {record.note} |"
         for record in RECORDS.values()
         if record.network in networks
     ]
+    return "\n".join(rows)
+
+
+def listed(network: str) -> list[str]:
+    """A network's row in the README's table of all, which a test compares with the graphs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    row = next(line for line in readme if line.startswith(f"| `{network}` |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def scaling_table(module_name: str, scales: str, weights: str) -> str:
+    """Networks of one family: their factors, costs from the README, published top-1."""
+    rows = [
+        "| | width | depth | pixels | dropout | parameters | multiply-adds | top-1 |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, (width, depth, size, dropout) in getattr(module(module_name), scales).items():
+        cells = listed(f"{module_name}_{name}")
+        top1 = RECORDS[weights.format(name)].top1 if weights.format(name) in RECORDS else None
+        rows.append(
+            f"| {CATALOG[f'{module_name}_{name}'].title} | {width} | {depth} | {size} | {dropout} "
+            f"| {cells[3]} | {float(cells[4]):.2f} G | {'-' if top1 is None else f'{top1:.1f}%'} |"
+        )
+    return "\n".join(rows)
+
+
+def separable_table(name: str, *pairs: tuple[str, str]) -> str:
+    """A depthwise and a 1x1 convolution, and what one convolution in their place would cost."""
+    rows = [
+        "| layers | kernel | channels | depthwise | 1×1 | both | one convolution | factor |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for depthwise, pointwise in pairs:
+        wide, out = (of_layer(name, each) for each in (depthwise, pointwise))
+        size = model(name).get_layer(depthwise).kernel.shape[0]
+        channels = wide.output_shape[-1]
+        whole = size**2 * channels * math.prod(out.output_shape)
+        both = wide.macs + out.macs
+        rows.append(
+            f"| `{depthwise}`, `{pointwise}` | {size}{GAP}×{GAP}{size} | {channels} to "
+            f"{out.output_shape[-1]} | {macs(wide.macs)} | {macs(out.macs)} | {macs(both)} | "
+            f"{macs(whole)} | {whole / both:.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def survives(needed: int, channels: int) -> str:
+    """The chance that ReLU leaves at least so many of some channels positive, each by a coin."""
+    ways = sum(math.comb(channels, count) for count in range(needed, channels + 1))
+    chance = ways / 2**channels
+    if chance > 0.999:
+        return "over 99.9%"
+    return f"{100 * chance:.1f}%" if chance > 1e-3 else f"1 in {round(1 / chance):,}"
+
+
+@cache
+def trained(weights: str) -> Classifier:
+    """A network with the weights of an installed package."""
+    return published(weights)
+
+
+def answers(weights: str, *pictures: str) -> str:
+    """What it says of scikit-learn's two photographs."""
+    classifier = trained(weights)
+    how = classifier.card.preprocessing
+    rows = ["| photograph | first | second | third |", "|---|---|---|---|"]
+    for picture in pictures:
+        fitted = fit_image(load_sample_image(picture), how.size, how.fit)
+        (said,) = classifier.probabilities(fitted[None])
+        first = [
+            f"{classifier.card.class_names[at].replace('_', ' ')} {said[at]:.0%}"
+            for at in np.argsort(-said)[:3]
+        ]
+        rows.append(f"| `{picture}` | {' | '.join(first)} |")
     return "\n".join(rows)
 
 
@@ -209,7 +308,8 @@ def dense(name: str, names: Sequence[str]) -> int:
 
 def kernels(name: str) -> int:
     """How many convolutions and dense layers a network has."""
-    return sum(each.kind in ("Conv2D", "Dense") for each in measured(name).layers)
+    kinds = ("Conv2D", "DepthwiseConv2D", "Dense")
+    return sum(each.kind in kinds for each in measured(name).layers)
 
 
 def macs(number: int) -> str:
@@ -446,7 +546,7 @@ def field_chart(*names: str) -> Chart:
     for look, name in zip(LOOKS, names, strict=False):
         sizes = [1]
         for each in measured(name).layers:
-            windowed = each.kind in ("Conv2D", "MaxPooling2D", "AveragePooling2D")
+            windowed = each.kind.endswith("Conv2D") or "Pooling2D" in each.kind
             if windowed and each.field and max(each.field.size) > sizes[-1]:
                 sizes.append(max(each.field.size))
         title = CATALOG[name.removesuffix(AUXILIARY)].title
@@ -469,6 +569,35 @@ def field_chart(*names: str) -> Chart:
     )
     edge = Line("the image", "faint", [(0.0, image), (float(longest), image)])
     return chart.lines([*lines, edge])
+
+
+def stem_kernels(weights: str, conv: str, norm: str) -> str:
+    """The first convolution's kernels as colours, batch norm's factor included: grey is zero."""
+    network = trained(weights).model
+    gamma, _, _, variance = network.get_layer(norm).get_weights()
+    kernels = network.get_layer(conv).get_weights()[0] * gamma / np.sqrt(variance + 1e-3)
+    kernels = np.moveaxis(kernels, -1, 0)
+    rows, columns, _ = kernels.shape[1:]
+    cell, gap, across = 12, 10, 8
+    parts = []
+    for number, kernel in enumerate(kernels):
+        top, left = (gap + (rows * cell + gap) * at for at in divmod(number, across))
+        levels = np.rint(127.5 + 127 * kernel / np.abs(kernel).max()).astype(int)
+        for y, line in enumerate(levels):
+            for x, (red, green, blue) in enumerate(line):
+                parts.append(
+                    f'<path fill="#{red:02x}{green:02x}{blue:02x}" '
+                    f'd="M{left + x * cell} {top + y * cell}h{cell}v{cell}h-{cell}z"/>'
+                )
+    width = gap + (columns * cell + gap) * across
+    height = gap + (rows * cell + gap) * -(-len(kernels) // across)
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" shape-rendering="crispEdges">'
+        f"<title>Kernels of {conv}</title>"
+        f"<desc>{len(kernels)} kernels of {rows} × {columns} pixels, each scaled to its largest "
+        f"weight; red, green and blue are the weights of these channels, grey is zero.</desc>"
+        f"{''.join(parts)}</svg>"
+    )
 
 
 # --- the pages ------------------------------------------------------------------------------------
@@ -519,9 +648,10 @@ def pages(folder: Path) -> Iterator[Path]:
         **{
             function.__name__: function
             for function in (
-                ablation_chart, ablation_table, ablations, arithmetic, blocks_table, conditions,
-                constant, cost, cost_chart, dense, field_chart, grid_table, kernels, own_runs,
-                projections, relative, result, share, source, weights_table,
+                ablation_chart, ablation_table, ablations, answers, arithmetic, blocks_table,
+                conditions, constant, cost, cost_chart, dense, family, field_chart, grid_table,
+                kernels, listed, own_runs, part, projections, relative, result, scaling_table,
+                separable_table, share, source, stem_kernels, survives, weights_table,
             )
         },
         records=RECORDS,

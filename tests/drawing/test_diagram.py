@@ -137,6 +137,15 @@ def test_a_block_of_another_paper_names_that_paper(efficientnet):
     assert unit.about.endswith("; arxiv.org/abs/1502.03167")
 
 
+def test_blocks_that_differ_in_what_they_drop_while_training_are_one_pile():
+    model = build("efficientnet_b0", width=0.125, depths=(1, 1, 1, 4, 1, 1, 1), drop_path=0.2)
+    rates = {layer.rate for layer in model.layers if layer.name.startswith("block4")
+             and layer.name.endswith("_drop")}  # fmt: skip
+    assert len(rates) == 3
+    found = items(model, level="stages")
+    assert found["block4"].made_of == ("mbconv", "mbconv ×3")
+
+
 def test_edges_carry_the_shapes(inception):
     shown = subject(inception, block="mixed3")
     into = {edge.source: edge.shape for edge in shown.root.edges if edge.target == "mixed3"}

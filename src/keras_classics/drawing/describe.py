@@ -138,7 +138,9 @@ def _dilation(rates: Sequence[int]) -> str:
 
 
 # Settings of a layer that are no part of what it computes, once it is trained and shapes are known.
-_OF_NO_MATTER = {"name", "trainable", "dtype", "kernel_initializer", "bias_initializer", "seed"}
+_OF_NO_MATTER = {
+    "name", "trainable", "dtype", "kernel_initializer", "bias_initializer", "rate", "seed",
+}  # fmt: skip
 _WIDTHS = {"filters", "units", "depth_multiplier"}
 
 
