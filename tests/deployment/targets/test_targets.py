@@ -204,7 +204,7 @@ def test_inverted_residuals(kind, target, randomise, tmp_path):
     called = expected.argmax(axis=1).tolist()
     calibration = Calibration(singles, singles, called, most_lost=1.0, seed=0)
     whole = portable(ours, input="fitted")
-    for precision, given, tolerance in (("f32", None, 1e-5), ("int8", calibration, 0.03)):
+    for precision, given, tolerance in (("f32", None, 1e-5), ("int8", calibration, 0.1)):
         folder = tmp_path / precision
         folder.mkdir()
         how = writer(target).write(whole, folder, precision, "{}", given)
