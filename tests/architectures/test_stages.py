@@ -8,10 +8,20 @@ from graphs import SWISH, inverted_residuals
 from keras_classics import CATALOG, InceptionV3, build
 from keras_classics.architectures.stages import stages
 from keras_classics.errors import ClassicsError
+from zoo import NETWORKS
 
 RESNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "top")
 INCEPTION = ("stem", "mixed0-mixed2", "mixed3-mixed7", "mixed8-mixed10", "top")
-EXPECTED = {"vgg": ("block1", "block2", "block3", "block4", "block5", "top"), "res": RESNET}
+MOBILE = (
+    "Conv1-expanded_conv", "block_1-block_2", "block_3-block_5", "block_6-block_12",
+    "block_13-Conv_1", "top",
+)  # fmt: skip
+EXPECTED = {
+    "vgg": ("block1", "block2", "block3", "block4", "block5", "top"),
+    "res": RESNET,
+    "mob": MOBILE,
+    "eff": ("stem-block1", "block2", "block3", "block4-block5", "block6-top", "top"),
+}
 
 
 def names(model, **size):
@@ -25,14 +35,14 @@ def small(network, side, **arguments):
 
 
 @pytest.mark.parametrize("side", ["least", "default", pytest.param(101, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_the_stages_are_the_papers_at_every_size(network, side):
     record = CATALOG[network]
     side = {"least": record.least_size, "default": record.default_size}.get(side, side)
     assert names(small(network, side)) == EXPECTED.get(network[:3], INCEPTION)
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_layer_with_weights_is_in_one_stage_and_the_top_is_the_record_s(network):
     model = small(network, 96)
     found = stages(model)
