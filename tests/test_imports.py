@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,14 @@ def test_importing_the_package_imports_no_backend_and_no_keras():
     assert loaded & slow == set()
     assert modules_after("from keras_classics import ClassicsError") & slow == set()
     assert "keras" in modules_after("from keras_classics import CATALOG")
+
+
+def test_no_module_has_a_public_name():
+    """Else the name would mean the module from its import on."""
+    import keras_classics
+
+    modules = {module.name for module in pkgutil.iter_modules(keras_classics.__path__)}
+    assert modules & set(keras_classics.__all__) == set()
 
 
 def test_every_public_name_is_there():

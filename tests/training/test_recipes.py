@@ -210,6 +210,21 @@ def test_a_file_of_one_s_own(tmp_path):
     assert recipes.find(str(path), "vgg16").epochs == 7
 
 
+def test_lines_for_what_a_network_has_and_has_not(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "epochs = 1\n[for.with_batch_norm]\nepochs = 2\n[for.without_residuals]\nbatch_size = 3\n"
+        "[for.efficientnet_b0]\nepochs = 4\n"
+    )
+    found = {
+        n: recipes.find(str(path), n)
+        for n in ("vgg16", "resnet50", "inception_v3", "efficientnet_b0")
+    }
+    assert {name: (r.epochs, r.batch_size) for name, r in found.items()} == {
+        "vgg16": (1, 3), "resnet50": (2, 32), "inception_v3": (2, 3), "efficientnet_b0": (4, 32),
+    }  # fmt: skip
+
+
 def test_a_file_without_extends_begins_with_plain_defaults(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("epochs = 5\n")

@@ -120,7 +120,7 @@ def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
 def classifier_of(weights: str) -> Classifier:
     """Published weights as a classifier, downloaded before our eyes if need be."""
     from keras_classics.cli.terminal import console
-    from keras_classics.published import published, published_record
+    from keras_classics.pretrained import published, published_record
     from keras_classics.weights.download import fetch as fetch_file
     from keras_classics.weights.records import RECORDS
 

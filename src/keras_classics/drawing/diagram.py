@@ -456,8 +456,8 @@ def _about(block: Block, model: str) -> str:
     words = f"{block.kind.replace('_', ' ')} of {known.title if known else model}"
     if not block.source:
         return words
-    paper = known.paper.removeprefix("https://") if known else ""
-    return f"{words}; {block.source}" + (f" of {paper}" if paper else "")
+    place, paper = block.cited(known.paper if known else "")
+    return f"{words}; {' of '.join(filter(None, (place, paper.removeprefix('https://'))))}"
 
 
 def _joined(head: Item, item: Item, *, equal: bool) -> Item:
