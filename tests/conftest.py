@@ -98,8 +98,9 @@ def run():
         def outputs(trainable, others, x):
             return model.stateless_call(trainable, others, x, training=False)[0]
 
-        trainable = [weight.value for weight in model.trainable_weights]
-        return outputs(trainable, [weight.value for weight in model.non_trainable_weights], x)
+        trainable = [weight.value for weight in model.trainable_variables]
+        # Not the weights alone: dropout has a state.
+        return outputs(trainable, [each.value for each in model.non_trainable_variables], x)
 
     def run(model, x):
         x = keras.ops.convert_to_tensor(x)
@@ -155,7 +156,7 @@ def gradients():
         import jax
 
         def value(trainable, x):
-            state = [weight.value for weight in model.non_trainable_weights]
+            state = [each.value for each in model.non_trainable_variables]
             return loss(model.stateless_call(trainable, state, x, training=False)[0])
 
         # Compiled as a whole: operation by operation takes far longer.

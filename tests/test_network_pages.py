@@ -121,7 +121,7 @@ def test_images_stand_in_paragraphs_of_their_own(page):
 # --- what a page must have ------------------------------------------------------------------------
 
 TAUGHT = {
-    "vgg16": (vgg, ("block_layers", "vgg_block", "features", "top_layers")),
+    "vgg16": (vgg, ("vgg_block", "features", "top")),
     "resnet50": (resnet, ("identity_block", "convolutional_block", "bottleneck", "stem")),
     "inception_v3": (
         inception_v3,

@@ -134,18 +134,27 @@ def source(*names: str) -> str:
     return f"From [`{Path(file).name}`](../../{file}):\n\n```python\n{code}\n```"
 
 
-def constant(home: str, name: str) -> str:
-    """The lines of a module that give a constant its value, with the comment above them."""
+def constant(home: str, *names: str) -> str:
+    """The lines of a module that give constants their values, with the comments above them."""
     text = inspect.getsource(module(home))
-    lines = text.splitlines()
+    lines, found = text.splitlines(), dict[str, list[str]]()
     for node in ast.parse(text).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            first = node.lineno - 1
-            while lines[first - 1].startswith("#"):
-                first -= 1
-            return "\n".join(["```python", *lines[first : node.end_lineno], "```"])
-    raise ValueError(f"{home}.{name} is not a constant.")
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in names:
+                first = node.lineno - 1
+                while lines[first - 1].startswith("#"):
+                    first -= 1
+                found[target.id] = lines[first : node.end_lineno]
+    if missing := set(names) - found.keys():
+        raise ValueError(f"{home}.{min(missing)} is not a constant.")
+    return "\n".join(["```python", *(line for name in names for line in found[name]), "```"])
+
+
+def momentum(network: str) -> float:
+    """That of all of a network's batch norms."""
+    (found,) = {each.momentum for each in model(network).layers if hasattr(each, "momentum")}
+    return float(found)
 
 
 def blocks_table(name: str, *, top: Sequence[str] = ()) -> str:
@@ -650,12 +659,11 @@ def pages(folder: Path) -> Iterator[Path]:
             for function in (
                 ablation_chart, ablation_table, ablations, answers, arithmetic, blocks_table,
                 conditions, constant, cost, cost_chart, dense, family, field_chart, grid_table,
-                kernels, listed, own_runs, part, projections, relative, result, scaling_table,
+                kernels, listed, momentum, own_runs, part, projections, relative, result, scaling_table,
                 separable_table, share, source, stem_kernels, survives, weights_table,
             )
         },
         records=RECORDS,
-        variants={"inception_v3": inception_v3.KERAS, "inception_v3_torch": inception_v3.TORCH},
         catalog=CATALOG,
     )  # fmt: skip
     for template in sorted(HERE.glob("*.md.jinja")):

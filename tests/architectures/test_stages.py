@@ -8,6 +8,7 @@ from graphs import SWISH, inverted_residuals
 from keras_classics import CATALOG, InceptionV3, build
 from keras_classics.architectures.stages import stages
 from keras_classics.errors import ClassicsError
+from zoo import NETWORKS
 
 RESNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "top")
 INCEPTION = ("stem", "mixed0-mixed2", "mixed3-mixed7", "mixed8-mixed10", "top")
@@ -34,14 +35,14 @@ def small(network, side, **arguments):
 
 
 @pytest.mark.parametrize("side", ["least", "default", pytest.param(101, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_the_stages_are_the_papers_at_every_size(network, side):
     record = CATALOG[network]
     side = {"least": record.least_size, "default": record.default_size}.get(side, side)
     assert names(small(network, side)) == EXPECTED.get(network[:3], INCEPTION)
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_layer_with_weights_is_in_one_stage_and_the_top_is_the_record_s(network):
     model = small(network, 96)
     found = stages(model)

@@ -73,7 +73,7 @@ def test_kinds_and_counts(network, prefix):
     assert all(block.source for block in list(tree.walk())[1:])
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_no_path_leaves_a_block_and_comes_back(network):
     """Else it could not be drawn as one box, nor computed as one step."""
     model = small(network, depths=[min(2, depth) for depth in CATALOG[network].depths])

@@ -63,7 +63,7 @@ def stages(model: keras.Model, *, size: int | tuple[int, int] | None = None) -> 
             end, last = costs[names[-1]].output_shape, inside[-1].output_shape
             is_map = len(end) == len(last) == 3
             grid = tuple(last[spatial]) if is_map else ()
-            if found and names[-1] in gates:
+            if found and inside[-1].name in gates:
                 grid = next(reversed(found))
             found.setdefault(grid, []).append((block, inside))
     top = found.pop((), [])
