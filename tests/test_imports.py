@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+import keras_classics
 
 
 def test_dependencies_point_one_way():
@@ -47,3 +50,9 @@ def test_every_public_name_is_there():
     for name in keras_classics.__all__:
         assert getattr(keras_classics, name) is not None
         assert name in dir(keras_classics)
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Python would put the module in its place as soon as anything imports it."""
+    names = [module.name for module in pkgutil.iter_modules(keras_classics.__path__)]
+    assert not set(names) & set(keras_classics.__all__)

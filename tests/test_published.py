@@ -14,11 +14,11 @@ from keras import applications
 from PIL import Image
 
 from keras_classics import build
-from keras_classics import published as module
+from keras_classics import pretrained as module
 from keras_classics.data.fit import load_image
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError, DataError, WeightsError
-from keras_classics.published import locate, published
+from keras_classics.pretrained import locate, published
 from keras_classics.weights import records
 from keras_classics.weights.keras_files import write_keras
 from keras_classics.weights.labels import imagenet_classes

@@ -37,7 +37,7 @@ _HOME = {
     "open_engine": "deployment.engines",
     "predict": "deployment.bulk",
     "predict_to": "deployment.bulk",
-    "published": "published",
+    "published": "pretrained",
     "vgg16_sequential": "architectures.vgg",
     "vgg_block": "architectures.vgg",
     "with_classes": "architectures.surgery",

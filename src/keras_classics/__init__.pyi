@@ -35,7 +35,7 @@ from keras_classics.deployment.engines import Deployment as Deployment
 from keras_classics.deployment.engines import open_engine as open_engine
 from keras_classics.errors import ClassicsError as ClassicsError
 from keras_classics.networks import build as build
-from keras_classics.published import published as published
+from keras_classics.pretrained import published as published
 from keras_classics.weights.labels import decode_predictions as decode_predictions
 from keras_classics.weights.records import RECORDS as RECORDS
 

@@ -9,7 +9,7 @@ import pytest
 
 from keras_classics import load
 from keras_classics.cli import app
-from keras_classics.published import published
+from keras_classics.pretrained import published
 from keras_classics.weights import records
 from keras_classics.weights.download import RemoteFile
 

@@ -16,7 +16,7 @@ from keras_classics import build
 from keras_classics.architectures.catalog import find as architecture
 from keras_classics.cli import app
 from keras_classics.errors import WeightsError
-from keras_classics.published import locate
+from keras_classics.pretrained import locate
 from keras_classics.verification import verify
 from keras_classics.weights import download, records
 from keras_classics.weights.download import PackagedFile, RemoteFile, cached, fetch

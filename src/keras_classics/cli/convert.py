@@ -48,7 +48,7 @@ def convert(
 
     start()
     from keras_classics.cli.weights import downloading
-    from keras_classics.published import locate
+    from keras_classics.pretrained import locate
     from keras_classics.weights.conversion import convert as convert_file
 
     with downloading(source) as progress:

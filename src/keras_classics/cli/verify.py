@@ -34,7 +34,7 @@ def verify(
     start()
     from keras_classics.cli.terminal import console
     from keras_classics.cli.weights import downloading
-    from keras_classics.published import locate
+    from keras_classics.pretrained import locate
     from keras_classics.verification import verify as verify_file
 
     with downloading(weights) as progress:

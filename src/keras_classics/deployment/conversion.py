@@ -45,7 +45,7 @@ from keras_classics.deployment.samples import (
 )
 from keras_classics.deployment.targets import TARGETS, Run, Writer, writer
 from keras_classics.errors import ClassicsError
-from keras_classics.published import published
+from keras_classics.pretrained import published
 
 COMPARED = {"f32": 200, "bf16": 1000, "int8": 1000}  # pictures at most
 VALIDATION_PICTURES = 300

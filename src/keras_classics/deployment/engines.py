@@ -199,7 +199,7 @@ class Deployment:
         # Here, as the other engines do without Keras.
         from keras_classics.artefact import load  # noqa: PLC0415
         from keras_classics.deployment.keras_engine import KerasEngine  # noqa: PLC0415
-        from keras_classics.published import published  # noqa: PLC0415
+        from keras_classics.pretrained import published  # noqa: PLC0415
 
         return KerasEngine(published(self.source) if self.path is None else load(self.path))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from keras_classics.architectures.catalog import CATALOG
+from keras_classics.architectures.catalog import of_model
 from keras_classics.drawing.compare import side_by_side
 from keras_classics.drawing.diagram import Level, Subject, check_level, subject, walk
 from keras_classics.drawing.layout import SMALL, Sketch, sketch
@@ -135,7 +135,7 @@ def draw(
 
 def title_of(subject: Subject) -> str:
     """A network by its title; anything else by its name."""
-    known = CATALOG.get(subject.title)
+    known = of_model(subject.title)
     return known.title if known else subject.title
 
 

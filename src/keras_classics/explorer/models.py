@@ -18,7 +18,7 @@ from keras_classics.card import Card, Preprocessing
 from keras_classics.errors import ArtefactError, ClassicsError
 from keras_classics.explanation.probe import Probe
 from keras_classics.explorer import schema
-from keras_classics.published import published, published_record
+from keras_classics.pretrained import published, published_record
 from keras_classics.weights import records
 
 MOST_MODELS = 4  # a VGG16 holds half a gigabyte, and as much again with its control
