@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-
 import keras_classics
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_dependencies_point_one_way():
