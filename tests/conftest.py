@@ -63,7 +63,10 @@ def dtype_policy():
 def random_values(name, shape, rng):
     """Values for a weight with which activations neither vanish nor explode."""
     if name == "kernel":
-        return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape)
+        # An output reads one channel of a depthwise kernel (h, w, c, 1), all of any other.
+        depthwise = len(shape) == 4 and shape[-1] == 1
+        read = shape[:2] if depthwise else shape[:-1]
+        return rng.normal(0, np.sqrt(2 / np.prod(read)), shape)
     if name in {"gamma", "moving_variance"}:
         return rng.uniform(0.6, 1.2, shape)
     return rng.normal(0, 0.1, shape)

@@ -43,6 +43,14 @@ def test_importing_the_package_imports_no_backend_and_no_keras():
     assert "keras" in modules_after("from keras_classics import CATALOG")
 
 
+def test_no_module_has_a_public_name():
+    """Else the name would mean the module from its import on."""
+    import keras_classics
+
+    modules = {module.name for module in pkgutil.iter_modules(keras_classics.__path__)}
+    assert modules & set(keras_classics.__all__) == set()
+
+
 def test_every_public_name_is_there():
     import keras_classics
 

@@ -11,9 +11,21 @@ from keras import applications
 
 import keras_classics
 from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, block_tree, build
+from keras_classics.architectures import catalog
+from zoo import one_each
 
 OURS = {"VGG16": VGG16, "ResNet50": ResNet50, "InceptionV3": InceptionV3}
 LAST_DIMENSION = {"VGG16": 512, "ResNet50": 2048, "InceptionV3": 2048}
+# What every constructor takes beside the arguments of keras.applications.
+EXTRA = {
+    "width": 1.0,
+    "depths": None,
+    "prefix": "",
+    "auxiliary": False,
+    "taps": (),
+    "dropout": None,
+    "drop_path": None,
+}
 PARITY_SHAPE = {"VGG16": (32, 45, 3), "ResNet50": (75, 64, 3), "InceptionV3": (107, 96, 3)}
 
 
@@ -64,8 +76,7 @@ def test_arguments_are_those_of_keras_applications(name):
         for parameter in inspect.signature(ours).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    own = {"dropout": 0.0} if name == "VGG16" else {"auxiliary": False}
-    assert extra == {"width": 1.0, "prefix": "", **own}
+    assert extra == EXTRA
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -176,15 +187,14 @@ def test_a_serialised_network_has_the_same_weights(name, full):
     assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
 
 
-@pytest.mark.parametrize(
-    "network",
-    [pytest.param(n, marks=[] if n == "vgg16" else pytest.mark.slow) for n in CATALOG],
-)
+@pytest.mark.parametrize("network", CATALOG)
 def test_build_takes_name_title_or_record(network):
     record = CATALOG[network]
-    arguments = {"weights": None, "width": 1 / 16, "input_shape": (75, 75, 3)}
-    models = [build(key, **arguments) for key in (network, record.title, network.upper(), record)]
-    assert {model.name for model in models} == {network}
+    assert {catalog.find(key).name for key in (network, record.title, network.upper())} == {network}
+    keys = (record,) if network != "vgg16" else (network, record.title, network.upper(), record)
+    arguments = {"width": 1 / 16, "depths": one_each(network), "input_shape": (75, 75, 3)}
+    models = [build(key, **arguments) for key in keys]
+    assert all(record.bears(model.name) for model in models)
     assert len({model.count_params() for model in models}) == 1
 
 
@@ -234,9 +244,8 @@ def test_the_auxiliary_head_is_refused_where_there_is_none(network):
     title = CATALOG[network].title
     with pytest.raises(ValueError, match=f"auxiliary=True: {title} has no side classifier"):
         build(network, weights=None, auxiliary=True)
-    if network != "vgg16":  # whose constructor takes no such argument, but dropout
-        with pytest.raises(ValueError, match="has no side classifier"):
-            getattr(keras_classics, title)(weights=None, auxiliary=True)
+    with pytest.raises(ValueError, match="has no side classifier"):
+        getattr(keras_classics, title)(weights=None, auxiliary=True)
 
 
 def test_the_torch_inception_has_torchvisions_parameters():

@@ -67,9 +67,13 @@ def constructor(title: str) -> Callable[..., keras.Model]:
     architecture = titles[title]
     signature = _signature(architecture)
     renamed = dict(architecture.renamed)
+    there = {here: name for name, here in renamed.items()}
 
     def construct(*args: Any, **kwargs: Any) -> keras.Model:
-        bound = signature.bind(*args, **kwargs)
+        given = {there.get(name, name): value for name, value in kwargs.items()}
+        if len(given) < len(kwargs):
+            raise TypeError(f"{title}() got two names of one argument: {', '.join(renamed)}")
+        bound = signature.bind(*args, **given)
         bound.apply_defaults()
         given = {renamed.get(name, name): value for name, value in bound.arguments.items()}
         return build(architecture, **given)
@@ -86,8 +90,12 @@ def _signature(architecture: Architecture) -> inspect.Signature:
     """The arguments in keras.applications' order, with the network's own defaults."""
     own = inspect.signature(Arguments).parameters
     defaults: dict[str, Any] = {}
+    if "{" not in architecture.default_name:
+        defaults["name"] = architecture.default_name or architecture.name
     if has_imagenet(architecture.name):
         defaults["weights"] = "imagenet"
+    if "{" not in architecture.default_name:
+        defaults["name"] = architecture.default_name or architecture.name
     parameters = {
         name: parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in own.items()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from graphs import SWISH, inverted_residuals
-from keras_classics import CATALOG, InceptionV3, analyse, build, identity_block, vgg16_sequential
+from keras_classics import InceptionV3, analyse, build, identity_block, vgg16_sequential
 from keras_classics.architectures.analysis import Field, Span
 from keras_classics.errors import ClassicsError
+from zoo import NETWORKS
 
 # Giga multiply-adds and parameters of the full networks at their default size.
 PUBLISHED = {
@@ -145,7 +146,7 @@ def test_sixteen_bits_halve_the_activations(policy, dtype_policy):
     assert half.model.macs == full.model.macs
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_blocks_and_layers_add_up_to_the_model(network):
     model = small(network, prefix="a_")
     analysis = analyse(model)

@@ -6,10 +6,14 @@ from keras_classics import CATALOG
 from keras_classics.architectures.catalog import find
 
 
-def test_names_are_those_of_the_records():
-    resnets = ["resnet50", "resnet50_v1_5", "resnet50_d"]
-    assert list(CATALOG) == ["vgg16", *resnets, "inception_v3", "inception_v3_torch"]
+def test_names_are_those_of_the_records_in_the_order_of_the_papers():
+    assert list(CATALOG) == [
+        "vgg16", "inception_v3", "inception_v3_torch", "resnet50", "resnet50_v1_5", "resnet50_d",
+        "mobilenet_v2", *(f"efficientnet_b{n}" for n in range(8)),
+        *(f"efficientnet_lite{n}" for n in range(5)),
+    ]  # fmt: skip
     assert all(record.name == name for name, record in CATALOG.items())
+    assert len({record.title for record in CATALOG.values()}) == len(CATALOG)
 
 
 def test_the_catalog_cannot_be_changed():
@@ -37,9 +41,9 @@ def test_find_in_any_case(name, found):
 def test_the_error_names_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"{name!r} is not known; did you mean {nearest!r}") as e:
         find(name)
-    assert str(e.value).endswith("inception_v3, inception_v3_torch.")
+    assert str(e.value).endswith(f"The catalog: {', '.join(CATALOG)}.")
 
 
 def test_the_error_without_a_nearest():
-    with pytest.raises(ValueError, match=r"'zzz' is not known\. The catalog: vgg16, resnet50,"):
+    with pytest.raises(ValueError, match=r"'zzz' is not known\. The catalog: vgg16, inception_v3,"):
         find("zzz")

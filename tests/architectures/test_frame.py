@@ -9,10 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, build
+from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, block_tree, build
 from keras_classics.architectures import frame
+from keras_classics.architectures.efficientnet import SCALES
 from keras_classics.architectures.frame import input_shape_for
+from keras_classics.architectures.layers import scaled
 from keras_classics.errors import ClassicsError
+from zoo import NETWORKS, REPRESENTATIVES, one_each, slow
 
 WIDTH = 1 / 16
 MAIN = ("vgg16", "resnet50", "inception_v3")
@@ -43,23 +46,33 @@ SIDE = {
 }
 
 
+def maps_of(network):
+    """The filters of the last feature maps."""
+    if network.startswith("efficientnet_b"):
+        return scaled(1280, SCALES[network[-2:]][0] * WIDTH, divisor=8)
+    if network.startswith("efficientnet_lite"):
+        return 1280 * WIDTH
+    return {"vgg16": 512 * WIDTH, "mobilenet_v2": 1280}.get(network, 2048 * WIDTH)
+
+
 @pytest.mark.parametrize(
     ("network", "more"),
     [
-        *((network, (1, 31) if network in MAIN else (0, 0)) for network in CATALOG),
-        *(pytest.param(network, (0, 0), marks=pytest.mark.slow) for network in MAIN),
-        *(pytest.param(network, (45, 2), marks=pytest.mark.slow) for network in MAIN),
+        *((network, (1, 31) if network in MAIN else (0, 0)) for network in REPRESENTATIVES),
+        *(slow(network, (0, 0)) for network in CATALOG if network not in REPRESENTATIVES),
+        *(slow(network, (0, 0)) for network in MAIN),
+        *(slow(network, (45, 2)) for network in MAIN),
     ],
 )
 def test_any_size_from_the_least_up(network, more, images, run):
     least = CATALOG[network].least_size
     height, width = least + more[0], least + more[1]
     side = SIDE.get(network, resnet_side)
-    filters = {"vgg16": 512}.get(network, 2048)
+    filters = maps_of(network)
 
     model = small(network, include_top=False, input_shape=(height, width, 3))
     maps = run(model, images(2, height, width, 3))
-    assert maps.shape == (2, side(height), side(width), filters * WIDTH)
+    assert maps.shape == (2, side(height), side(width), filters)
     assert np.isfinite(maps).all()
 
     top = small(network, input_shape=(height, width, 3))
@@ -93,7 +106,7 @@ def test_vgg_with_its_top_needs_a_known_size(shape):
     assert small("vgg16", input_shape=shape, include_top=False).input_shape == (None, *shape)
 
 
-@pytest.mark.parametrize("network", CATALOG)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_default_shapes(network):
     record = CATALOG[network]
     size = record.default_size
@@ -378,3 +391,122 @@ def test_saved_models_open_with_plain_keras(tmp_path, randomise, images, run):
         with np.load(tmp_path / f"{name}.npz") as file:
             for output, key in zip(expected, file, strict=True):
                 np.testing.assert_allclose(file[key], output, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_one_block_a_stage(network):
+    """What small tests and lessons are made with: the same stages, blocks and top."""
+    record = CATALOG[network]
+    size = record.least_size
+    model = small(network, depths=one_each(network), input_shape=(size, size, 3))
+    assert record.bears(model.name)
+    assert model.output_shape == (None, 5)
+    least = {kind for kind in record.kinds if kind.made_by or kind.frame == "stage"}
+    assert {block.declared for block in list(block_tree(model).walk())[1:]} <= least
+    assert [layer.name for layer in model.layers if layer.name in record.top_layers] == [
+        *record.top_layers
+    ]
+
+
+@pytest.mark.parametrize("network", REPRESENTATIVES)
+def test_the_depths_of_the_paper_are_the_default(network):
+    names = [
+        [layer.name for layer in small(network, depths=depths).layers]
+        for depths in (None, CATALOG[network].depths, np.array(CATALOG[network].depths))
+    ]
+    assert names[0] == names[1] == names[2]
+
+
+@pytest.mark.parametrize(
+    "depths", [(), (1, 1, 1), (1, 1, 1, 0), (1, 1, 1, 1.5), (1, 1, 1, True), "1111", 4, (None,) * 4]
+)
+def test_wrong_depths(depths):
+    message = f"depths={depths!r}: ResNet50 needs 4 whole numbers of at least 1; the paper's are "
+    with pytest.raises(ClassicsError, match=re.escape(message) + r"\(3, 4, 6, 3\)\.$"):
+        small("resnet50", depths=depths)
+
+
+ENDS = {
+    "vgg16": [f"block{n}" for n in range(1, 6)],
+    "resnet50": ["stem", *(f"conv{n}" for n in range(2, 6))],
+    "mobilenet_v2": ["stem", *(f"row{n}" for n in range(1, 8)), "head"],
+    "efficientnet_b0": ["stem", *(f"block{n}" for n in range(1, 8)), "top"],
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "network", [*ENDS, pytest.param("inception_v3", marks=pytest.mark.slow_elsewhere)]
+)
+def test_taps_give_the_maps_at_the_ends_of_stages(network, randomise, images, run):
+    arguments = {"include_top": False, "depths": one_each(network), "input_shape": (75, 80, 3)}
+    with pytest.raises(ClassicsError, match="which has ") as error:
+        small(network, **arguments, taps=["nothing"])
+    ends = re.search("which has (.*)\\.", str(error.value))[1].split(", ")
+    assert ends == ENDS.get(network, ends)
+    model = randomise(small(network, **arguments, taps=ends))
+    assert list(model.output) == ends  # a dict in the order of the network
+    whole = small(network, **arguments)
+    whole.set_weights(model.get_weights())
+    x = images(1, 75, 80, 3)
+    found = run(model, x)
+    np.testing.assert_allclose(found[ends[-1]], run(whole, x), rtol=1e-5, atol=1e-6)
+    sides = [found[end].shape[1] for end in ends]
+    assert sides == sorted(sides, reverse=True)
+    few = small(network, **arguments, taps=(ends[2], ends[0]))
+    assert list(few.output) == [ends[0], ends[2]]
+    assert {layer.name for layer in few.layers} < {layer.name for layer in model.layers}
+
+
+@pytest.mark.parametrize("arguments", [{"include_top": True}, {"pooling": "avg"}])
+def test_taps_stand_alone(arguments):
+    with pytest.raises(ClassicsError, match=r"taps=\['conv2'\]: .*include_top=False and pooling=N"):
+        small("resnet50", **{"include_top": False, "taps": ("conv2",), **arguments})
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_options_are_those_of_the_record(network):
+    record = CATALOG[network]
+    arguments = {"depths": one_each(network), "input_shape": (75, 75, 3)}
+    own = {option.name for option in record.options}
+    for option in ("dropout", "drop_path"):
+        if option not in own:
+            with pytest.raises(ClassicsError, match=rf"^{option}=0\.1: {record.title} has no "):
+                small(network, **arguments, **{option: 0.1})
+            small(network, **arguments, **{option: 0})  # none where there is none
+            continue
+        for rate in (-0.1, 1, 1.5, "0.1", True, float("nan")):
+            with pytest.raises(ClassicsError, match=f"^{option}={re.escape(repr(rate))}: a rate"):
+                small(network, **{option: rate})
+    rates = {name: np.float32(0.25) for name in own}
+    model = small(network, **arguments, **rates)
+    dropped = {x.name: x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)}
+    assert dropped
+    assert all(type(rate) is float for rate in dropped.values())
+    assert 0.25 in dropped.values()
+    off = small(network, **arguments, **dict.fromkeys(own, 0.0))
+    assert not [x for x in off.layers if isinstance(x, keras.layers.Dropout)]
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_norms_that_can_start_at_zero_close_the_residuals(network):
+    record = CATALOG[network]
+    model = small(network, depths=[min(2, depth) for depth in record.depths])
+    closing = [
+        block.name + block.declared.closing_norm
+        for block in block_tree(model).walk()
+        if block.declared.closing_norm
+    ]
+    assert all(isinstance(model.get_layer(n), keras.layers.BatchNormalization) for n in closing)
+    assert bool(closing) == ("residuals" in record.traits)
+    assert len(closing) <= len([x for x in model.layers if isinstance(x, keras.layers.Add)])
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert bool(norms) == ("batch_norm" in record.traits)
+
+
+@pytest.mark.parametrize("network", CATALOG)
+def test_where_the_pixels_are_scaled(network):
+    record = CATALOG[network]
+    model = small(network, depths=one_each(network))
+    inside = {layer.name for layer in model.layers} & {"rescaling", "normalization"}
+    assert bool(inside) == (record.input_scaling == "inside") == (record.mode == "raw")

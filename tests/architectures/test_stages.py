@@ -11,7 +11,16 @@ from keras_classics.errors import ClassicsError
 
 RESNET = ("conv1", "conv2", "conv3", "conv4", "conv5", "top")
 INCEPTION = ("stem", "mixed0-mixed2", "mixed3-mixed7", "mixed8-mixed10", "top")
-EXPECTED = {"vgg": ("block1", "block2", "block3", "block4", "block5", "top"), "res": RESNET}
+MOBILENET = (
+    *("Conv1-expanded_conv", "block_1-block_2", "block_3-block_5", "block_6-block_12"),
+    *("block_13-Conv_1", "top"),
+)
+EXPECTED = {
+    "eff": ("stem-block1", "block2", "block3", "block4-block5", "block6-top", "top"),
+    "mob": MOBILENET,
+    "vgg": ("block1", "block2", "block3", "block4", "block5", "top"),
+    "res": RESNET,
+}
 
 
 def names(model, **size):

@@ -105,12 +105,15 @@ def test_the_metadata_say_what_a_caller_must_know():
         ({"tolerance": None, "largest_difference": 0.3, "least_top1": 0.99}, True),
         ({"tolerance": None, "least_top1": 0.99, "top1_agreement": 0.98}, False),
         # A network of many classes that is right as often as before.
-        ({**INT8, "accuracy": 0.79, "keras_accuracy": 0.8}, True),
-        ({**INT8, "accuracy": 0.9, "keras_accuracy": 0.8}, True),
-        ({**INT8, "accuracy": 0.785, "keras_accuracy": 0.8}, False),
+        ({**INT8, "by_accuracy": True, "accuracy": 0.79, "keras_accuracy": 0.8}, True),
+        ({**INT8, "by_accuracy": True, "accuracy": 0.9, "keras_accuracy": 0.8}, True),
+        ({**INT8, "by_accuracy": True, "accuracy": 0.785, "keras_accuracy": 0.8}, False),
+        ({**INT8, "by_accuracy": True}, False),
+        ({**INT8, "accuracy": 0.9, "keras_accuracy": 0.8}, False),
         (
             {
                 **INT8,
+                "by_accuracy": True,
                 "tolerance": 0.1,
                 "largest_difference": 0.2,
                 "accuracy": 1.0,

@@ -14,6 +14,11 @@ def resnet():
 
 
 @pytest.fixture(scope="module")
+def efficientnet():
+    return build("efficientnet_b0", width=0.125, depths=(1,) * 7, input_shape=(64, 64, 3))
+
+
+@pytest.fixture(scope="module")
 def inception():
     return build("inception_v3", width=0.125, input_shape=(96, 96, 3), classes=5)
 
@@ -123,6 +128,13 @@ def test_the_inside_of_a_block(resnet):
     assert shown.input_shape == (16, 16, 32)
     assert "convolutional block of ResNet50" in shown.about
     assert "option B of arxiv.org/abs/1512.03385" in shown.about
+
+
+def test_a_block_of_another_paper_names_that_paper(efficientnet):
+    gate = subject(efficientnet, block="block2a_se")
+    assert gate.about.endswith("of EfficientNetB0; figure 3 of arxiv.org/abs/1709.01507")
+    unit = subject(efficientnet, block="block2a_expand")
+    assert unit.about.endswith("; arxiv.org/abs/1502.03167")
 
 
 def test_edges_carry_the_shapes(inception):

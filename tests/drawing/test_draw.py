@@ -160,6 +160,12 @@ def test_the_same_bytes_in_another_process(networks, tmp_path):
         assert here == there
 
 
+def test_a_network_under_its_name_in_keras_has_its_title():
+    model = build("mobilenet_v2", width=0.125, depths=(1,) * 7, input_shape=(32, 32, 3))
+    assert model.name == "mobilenetv2_0.12_32"
+    assert ElementTree.fromstring(draw(model).svg()).find(f"{SVG}title").text == "MobileNetV2"
+
+
 def test_every_box_says_what_it_is(networks):
     root = ElementTree.fromstring(draw(networks["resnet50"]).svg())
     assert root.get("role") == "img"

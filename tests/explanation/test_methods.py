@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from graphs import RELU6, SWISH, inverted_residuals
-from keras_classics import VGG16
+from keras_classics import VGG16, build
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.attribution import integrated_gradients, occlusion, smooth_grad
 from keras_classics.explanation.cam import CAMS, cam
@@ -81,6 +81,14 @@ def test_layers_behind_the_last_block_count_but_not_those_that_pad():
     for end, expected in ((pad, "block4"), (behind, "behind")):
         scores = keras.layers.GlobalAveragePooling2D()(end)
         assert default_layer(Probe(keras.Model(model.input, scores))) == expected
+
+
+def test_a_block_that_is_called_as_one_of_its_layers_means_its_end():
+    """MobileNetV2's last convolution is linear; its activation is what Grad-CAM looks at."""
+    model = build("mobilenet_v2", weights=None, width=0.25, input_shape=(128, 128, 3), classes=3)
+    probe = Probe(model)
+    assert default_layer(probe) == probe.layer(default_layer(probe)) == "out_relu"
+    assert probe.ends[0] == "Conv1_relu"
 
 
 @pytest.mark.backends

@@ -16,11 +16,17 @@ PAPERS = {
     "inception_v3": "paper_inception_v3",
 }
 
+WITH_A_PAPER_S = {*PAPERS, "resnet50_v1_5", "resnet50_d", "inception_v3_torch"}
+
 
 @pytest.mark.parametrize("network", CATALOG)
 @pytest.mark.parametrize("name", ["paper", *recipes.names()])
 def test_each_recipe_is_one_for_the_networks_that_it_is_meant_for(name, network):
     meant = () if name == "paper" else recipes.networks_of(name)
+    if name == "paper" and network not in WITH_A_PAPER_S:
+        with pytest.raises(ClassicsError, match=f"there is none for {network}; `classics recipes`"):
+            recipes.find(name, network)
+        return
     if meant and network not in meant:
         with pytest.raises(ClassicsError, match=f"is for {meant[0]}.*, not {network}"):
             recipes.find(name, network)
@@ -202,6 +208,21 @@ def test_a_file_of_one_s_own(tmp_path):
     assert found.optimizer.weight_decay == 0.01
     assert found.about == ""
     assert recipes.find(str(path), "vgg16").epochs == 7
+
+
+def test_lines_for_what_a_network_has_and_has_not(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        "epochs = 1\n[for.with_batch_norm]\nepochs = 2\n[for.without_residuals]\nbatch_size = 3\n"
+        "[for.efficientnet_b0]\nepochs = 4\n"
+    )
+    found = {
+        n: recipes.find(str(path), n)
+        for n in ("vgg16", "resnet50", "inception_v3", "efficientnet_b0")
+    }
+    assert {name: (r.epochs, r.batch_size) for name, r in found.items()} == {
+        "vgg16": (1, 3), "resnet50": (2, 32), "inception_v3": (2, 3), "efficientnet_b0": (4, 32),
+    }  # fmt: skip
 
 
 def test_a_file_without_extends_begins_with_plain_defaults(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import keras
 import numpy as np
@@ -327,3 +329,32 @@ def test_the_names_and_order_of_keras_mobilenet(tmp_path, randomise):
     ours = build("mobilenet_v2", weights=str(path), input_shape=(64, 64, 3), classes=5)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("padding", "accepted"), [(((0, 1), (0, 1)), True), (((1, 0), (0, 1)), False)]
+)
+def test_zeros_that_a_layer_of_its_own_adds_are_padding(padding, accepted, tmp_path, randomise):
+    """As keras.applications pads before a convolution that strides; no other way is taken."""
+    ours = randomise(build("mobilenet_v2", width=1 / 8, input_shape=(32, 32, 3), classes=5))
+    stem = ours.get_layer("Conv1")
+    path = tmp_path / "file.keras"
+    config = ours.get_config()
+    (layer,) = (each for each in config["layers"] if each["config"]["name"] == "Conv1")
+    layer["config"]["padding"] = "valid"
+    assert stem.padding == "same"
+    (first,) = (each for each in config["layers"] if each["class_name"] == "InputLayer")
+    pad = keras.saving.serialize_keras_object(layers.ZeroPadding2D(padding, name="Conv1_pad"))
+    pad |= {"name": "Conv1_pad", "inbound_nodes": layer["inbound_nodes"]}
+    text = json.dumps(layer["inbound_nodes"]).replace(first["config"]["name"], "Conv1_pad")
+    layer["inbound_nodes"] = json.loads(text)
+    config["layers"].insert(1, pad)
+    theirs = keras.Model.from_config(config)
+    theirs.set_weights(ours.get_weights())
+    theirs.save(path)
+    arguments = {"width": 1 / 8, "input_shape": (32, 32, 3), "classes": 5}
+    if accepted:
+        build("mobilenet_v2", weights=str(path), **arguments)
+    else:
+        with pytest.raises(WeightsError, match="Conv1 has padding=valid, needs same"):
+            build("mobilenet_v2", weights=str(path), **arguments)

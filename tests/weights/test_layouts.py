@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import importlib
 import pkgutil
+import re
 import warnings
 
 import numpy as np
@@ -14,7 +17,7 @@ from safetensors import numpy as safetensors
 from keras_classics import CATALOG, build
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
-from keras_classics.weights import layouts
+from keras_classics.weights import layouts, torch_files
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.layouts import Layout, all_layouts, layouts_of
 from keras_classics.weights.loading import load_weights
@@ -216,3 +219,37 @@ def test_a_file_of_another_size_of_lite_is_refused():
         build("efficientnet_lite0", weights=str(path), input_shape=(32, 32, 3))
     with pytest.raises(WeightsError, match=r"made for efficientnet_lite1, not efficientnet_lite0"):
         build("efficientnet_lite0", weights="efficientnet_lite1-google")
+
+
+def test_files_with_the_same_names_that_compute_otherwise_are_refused(tmp_path, monkeypatch):
+    arguments = {"width": 1 / 8, "input_shape": (32, 32, 3)}
+    tensors, _ = state_dict(build("efficientnet_lite0", **arguments), CATALOG["efficientnet_lite0"])
+    path = tmp_path / "file.safetensors"
+    safetensors.save_file(tensors, path)
+    assert build("efficientnet_lite0", weights=str(path), **arguments).count_params()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    strange = [
+        dataclasses.replace(layout, strangers=frozenset({digest}))
+        for layout in layouts_of("efficientnet_lite0")
+    ]
+    monkeypatch.setattr(torch_files, "layouts_of", lambda _: strange)
+    with pytest.raises(WeightsError, match="by its hash, the weights of a network of timm"):
+        build("efficientnet_lite0", weights=str(path), **arguments)
+
+
+def test_timms_files_that_compute_otherwise_are_known():
+    module = torch_module("timm.models.efficientnet")
+    names = re.compile(
+        r"(efficientnet_(b[0-7]|lite[0-4])|mobilenetv2_100|tf_efficientnet_b[0-7])\."
+    )
+    files = {
+        f"{name}.{tag}": config.url.rpartition("-")[2].removesuffix(".pth")
+        for name, tags in module.default_cfgs.items()
+        for tag, config in tags.cfgs.items()
+        if names.match(f"{name}.")
+        and config.url
+        and (not name.startswith("tf_") or tag.startswith("ap_"))
+    }
+    assert len(files) == 15
+    known = {stranger for layout in all_layouts() for stranger in layout.strangers}
+    assert set(files.values()) == known

@@ -83,6 +83,7 @@ class Option:
     default: float = 0.0
 
 
+TRAITS = ("batch_norm", "residuals")  # what recipes ask for
 DROPOUT = Option("dropout")  # of the top
 DROP_PATH = Option("drop_path")  # of the last residual; that of the others rises linearly to it
 
@@ -107,7 +108,7 @@ class Architecture:
     input_scaling: Literal["outside", "inside"] = "outside"  # inside the graph: raw pixels go in
     side: SideHead | None = None
     options: tuple[Option, ...] = (DROPOUT,)
-    traits: frozenset[str] = frozenset({"batch_norm"})  # and "residuals": what recipes ask for
+    traits: frozenset[str] = frozenset({"batch_norm"})  # those of `TRAITS` that it has
     # Whose layers have the same names elsewhere; "torchvision" and "timm" as far as they compute
     # the same, or are what this network is compared with for want of it.
     peers: tuple[tuple[Library, str], ...] = ()

@@ -16,9 +16,8 @@ Variants, each a record of its own; their weights must never be mixed up:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
@@ -222,6 +221,7 @@ module = partial(BlockKind, pattern=rf"(.+?)(?:_{PATH}(?:_.+)?)?", family="modul
 ends = ("", "_1x1_conv", "_pool_conv")  # of the modules without a stride
 KINDS = (
     CONV_BN,
+    replace(CONV_BN, pattern=r"(.+_pool)_(?:pad|avg|conv|bn|relu)", needs=("_avg", "_conv", "_bn")),
     BlockKind("stem", r"(stem)_(?:\d_.+|pool\d)", "table 1", "conv", "name", stem, ("_pool1",)),
     BlockKind(
         "branch", rf"(.+_{PATH})(?:_(?:\d|1x3|3x1)_.+)?", "figures 5-7, 10", frame="none",
@@ -258,7 +258,7 @@ INCEPTION_V3_TORCH = INCEPTION_V3.replace(
     name="inception_v3_torch",
     title="InceptionV3Torch",
     features=partial(features, variant=TORCH),
-    side=dataclasses.replace(SIDE, top=partial(auxiliary_head, variant=TORCH)),
+    side=replace(SIDE, top=partial(auxiliary_head, variant=TORCH)),
     peers=(("torchvision", "inception_v3"), ("timm", "inception_v3")),
     sibling=None,
 )

@@ -283,6 +283,6 @@ def _dense_top(graph: keras.Model) -> tuple[KerasTensor, list[Any]]:
     ):
         raise ClassicsError(
             f"model {graph.name!r} ends with {named(top[-1])}: Flatten and dense layers behind "
-            "a feature map, as in VGG16, are needed; global pooling takes any size as it is."
+            "a feature map are needed; global pooling takes any size as it is."
         )
     return tensor, top

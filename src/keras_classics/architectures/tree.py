@@ -67,6 +67,7 @@ def family_of(layer_class: str) -> Family:
     return next((family for word, family in words.items() if word in layer_class), "plain")
 
 
+_SOURCE = re.compile(r"(?:(\d{4}\.\d{5})(?:, )?)?(.*)")
 MODEL = BlockKind("model", r"(.*)", source="")
 
 
@@ -92,6 +93,11 @@ class Block:
     def source(self) -> str:
         """Figure, table or section of the paper."""
         return self.declared.source
+
+    def cited(self, paper: str) -> tuple[str, str]:
+        """The place in a paper, and the paper's address: the network's, or the other one named."""
+        other, place = _SOURCE.fullmatch(self.source).groups()  # type: ignore[union-attr]
+        return place, f"https://arxiv.org/abs/{other}" if other else paper
 
     @property
     def blocks(self) -> tuple[Block, ...]:

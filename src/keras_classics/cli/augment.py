@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def augment(
     changes: options.Changes = None,
     network: Annotated[
         str, typer.Option("--network", "-n", help="That the recipe is for; see `networks`.")
-    ] = "resnet50",
+    ] = DEFAULT,
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path(
         "augment.png"
     ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def find_rate(
     folder: options.Data = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = "resnet50",
+    network: options.Network = DEFAULT,
     recipe: options.Recipe = "quick",
     changes: options.Changes = None,
     width: options.Width = None,

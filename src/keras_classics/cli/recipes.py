@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 
@@ -28,7 +29,7 @@ def recipes(
     from keras_classics.training import recipes
 
     found = [
-        recipes.find(name, next(iter(recipes.networks_of(name)), "resnet50"))
+        recipes.find(name, next(iter(recipes.networks_of(name)), DEFAULT))
         for name in recipes.names()
     ]
     if as_json:
@@ -52,7 +53,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Of a recipe, or a TOML file.")],
     network: Annotated[
         str, typer.Option(help="Whose `paper` it is, and whose own lines count.")
-    ] = "resnet50",
+    ] = DEFAULT,
     changes: options.Changes = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Every line as it would be used, as JSON.")

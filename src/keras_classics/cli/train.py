@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 from keras_classics.units import short
 
@@ -35,7 +36,7 @@ def train(
     folder: options.Data = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = "resnet50",
+    network: options.Network = DEFAULT,
     recipe: options.Recipe = "quick",
     changes: options.Changes = None,
     width: options.Width = None,

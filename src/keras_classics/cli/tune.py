@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def tune(
     ] = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = "resnet50",
+    network: options.Network = DEFAULT,
     recipe: options.Recipe = "quick",
     changes: options.Changes = None,
     epochs: Annotated[

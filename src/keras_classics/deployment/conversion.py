@@ -110,7 +110,12 @@ def convert(request: Request, folder: Path, tell: Tell) -> Export:
     )
     export = Export(
         card=card,
-        agreement=_judged(agreement, request, how),
+        agreement=_judged(
+            # A network of a thousand classes is unsure of many pictures.
+            dataclasses.replace(agreement, by_accuracy=request.artefact is None),
+            request,
+            how,
+        ),
         files=hashes(folder),
         options=options,
         quantisation=how,

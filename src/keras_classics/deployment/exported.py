@@ -59,13 +59,14 @@ class Agreement:
     accepted: bool = False  # out of tolerance, and wanted all the same
     accuracy: float | None = None  # of the export, where the classes of the pictures are known
     keras_accuracy: float | None = None  # of the Keras model on the same pictures
+    by_accuracy: bool = False  # whether it is near enough as well where that is kept
 
     @property
     def within(self) -> bool:
         """Whether the export is as near as it has to be."""
         if self.tolerance is not None and not self.largest_difference <= self.tolerance:  # nor NaN
             return False
-        return self.top1_agreement >= self.least_top1 or self.is_as_accurate
+        return self.top1_agreement >= self.least_top1 or (self.by_accuracy and self.is_as_accurate)
 
     @property
     def is_as_accurate(self) -> bool:

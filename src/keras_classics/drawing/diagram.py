@@ -472,13 +472,8 @@ def _about(block: Block, model: str) -> str:
     words = f"{block.kind.replace('_', ' ')} of {known.title if known else model}"
     if not block.source:
         return words
-    paper = known.paper.removeprefix("https://") if known else ""
-    other, comma, place = block.source.partition(", ")
-    if comma and other.replace(".", "").isdecimal():  # of another paper, by its number
-        paper = f"arxiv.org/abs/{other}"
-    else:
-        place = block.source
-    return f"{words}; {place}" + (f" of {paper}" if paper else "")
+    place, paper = block.cited(known.paper if known else "")
+    return f"{words}; {' of '.join(filter(None, (place, paper.removeprefix('https://'))))}"
 
 
 def _joined(head: Item, item: Item, *, equal: bool) -> Item:

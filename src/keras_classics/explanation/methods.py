@@ -140,11 +140,15 @@ def default_layer(probe: Probe) -> str:
     Raises:
         ClassicsError: If the model has no feature maps.
     """
-    members = (member if isinstance(member, str) else member.name for member in probe.tree.members)
+    ends = {probe.layer(name): name for name in probe.ends}
+    members = (
+        member if isinstance(member, str) else ends.get(member.end) for member in probe.tree.members
+    )
     names = [
         name
         for name in members
-        if name != probe.input
+        if name is not None
+        and name != probe.input
         and probe.is_map(name)
         and not isinstance(probe.model.get_layer(probe.layer(name)), keras.layers.ZeroPadding2D)
     ]

@@ -109,8 +109,15 @@ class Probe:
 
     @cached_property
     def ends(self) -> tuple[str, ...]:
-        """The outermost blocks with feature maps, in order: where to look first."""
-        return tuple(block.name for block in self.tree.blocks if self.is_map(block.name))
+        """The outermost blocks with feature maps, in order: where to look first.
+
+        A block that is called as one of its layers, as MobileNetV2's `Conv_1`, by its last layer.
+        """
+        names = (
+            block.name if self.layer(block.name) == block.end else block.end
+            for block in self.tree.blocks
+        )
+        return tuple(name for name in names if self.is_map(name))
 
     def with_weights(self, values: Mapping[str, npt.NDArray[Any]]) -> Probe:
         """The same network with other weights, by their paths; the model keeps its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,8 +16,6 @@ from keras_classics.architectures.tree import Block, family_of
 from keras_classics.architectures.wiring import wiring
 from keras_classics.explorer import schema
 from keras_classics.explorer.models import Held
-
-_SOURCE = re.compile(r"(?:(\d{4}\.\d{5})(?:, )?)?(.*)")
 
 
 def graph(held: Held) -> schema.Graph:
@@ -146,9 +143,7 @@ def _pairs(value: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 def code(held: Held, block: Block) -> schema.Code:
     """The function that makes blocks of a kind, as it stands in this package."""
-    # A source with a number in front is another paper's.
-    number, place = _SOURCE.fullmatch(block.source).groups()  # type: ignore[union-attr]
-    paper = f"https://arxiv.org/abs/{number}" if number else held.architecture.paper
+    place, paper = block.cited(held.architecture.paper)
     function = _function(held.architecture, block)
     return schema.Code(
         block=block.name,

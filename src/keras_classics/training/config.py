@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, TypeAdapter
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.architectures.frame import Architecture
 from keras_classics.data.check.run import FOLDER_SIZE
 from keras_classics.data.fit import CentralCrop, Fit
@@ -32,7 +33,7 @@ class TrainConfig:
     """What to train on what; None lets the recipe, the weights or the run choose."""
 
     folder: Path | None = None  # None: the digits that come with scikit-learn
-    network: str = "resnet50"
+    network: str = DEFAULT
     recipe: str = "quick"  # a name, "paper", or a TOML file
     changes: tuple[str, ...] = ()  # lines of the recipe: "optimizer.learning_rate=1e-3"
     width: float | None = None  # that of the weights, else the recipe's

@@ -162,13 +162,33 @@ def _snake_case(name: str) -> str:
 
 
 def _behaviour(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        _text(layer["config"]["name"]): {
-            k: layer["config"][k] for k in _BEHAVIOUR if k in layer["config"]
-        }
-        for layer in config["config"]["layers"]
-        if "name" in layer["config"]
+    layers = [layer for layer in config["config"]["layers"] if "name" in layer["config"]]
+    paddings = {
+        _text(layer["config"]["name"]): layer["config"]["padding"]
+        for layer in layers
+        if layer["class_name"] == "ZeroPadding2D"
     }
+    found = {}
+    for layer in layers:
+        own = layer["config"]
+        what = {key: own[key] for key in _BEHAVIOUR if key in own}
+        before = json.dumps(layer.get("inbound_nodes", []))
+        if any(
+            f'"{name}"' in before and _as_same(padding, own["kernel_size"])
+            for name, padding in paddings.items()
+            if own.get("padding") == "valid" and "kernel_size" in own
+        ):
+            del what["padding"]  # keras.applications pads EfficientNet by layers of their own
+        found[_text(own["name"])] = what
+    return found
+
+
+def _as_same(padding: Sequence[Sequence[int]], kernel: Sequence[int]) -> bool:
+    """Whether a padding before a strided convolution is what "same" is for maps of some size."""
+    return all(
+        end == k // 2 and start in (k // 2 - 1, k // 2)
+        for (start, end), k in zip(padding, kernel, strict=True)
+    )
 
 
 def _text(value: Any) -> str:

@@ -15,6 +15,7 @@ from keras_classics.architectures.frame import Architecture
 from keras_classics.errors import WeightsError
 from keras_classics.weights.layouts import Layout, layouts_of
 from keras_classics.weights.pth import Tensor, open_pth, write_pth
+from keras_classics.weights.records import digests_of
 from keras_classics.weights.tensors import Array, Contents, FileLayer, FileTensor, Placement
 
 TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -51,6 +52,11 @@ def read_torch(
     """
     tensors = read_state_dict(path)
     layout = _layout(tensors, targets, architecture, path)
+    if layout.strangers and digests_of(path)["sha256"][:8] in layout.strangers:
+        raise WeightsError(
+            f"{path}: by its hash, the weights of a network of {layout.name} that has the names of "
+            f"{architecture.name} and computes otherwise (padding, epsilon or normalisation)."
+        )
     layers: list[FileLayer] = []
     missing: list[str] = []
     left = dict(tensors)

@@ -9,30 +9,33 @@ from keras_classics.architectures.catalog import CATALOG
 from keras_classics.deployment.benchmark import contenders
 from keras_classics.deployment.benchmark.contenders import (
     CONTENDERS,
-    NAMES,
     REFERENCE,
-    SAME,
     Contender,
     Task,
     build,
     images_for,
+    name_there,
     why_not,
 )
 
 
-def test_every_name_is_of_the_catalog_and_known_elsewhere():
+def test_the_names_of_the_records_are_known_elsewhere():
     import keras
 
     assert REFERENCE in CONTENDERS
-    for names in NAMES.values():
-        assert set(names) <= set(CATALOG)
-    for name in NAMES["keras.applications"].values():
-        assert callable(getattr(keras.applications, name))
-    for library in ("torchvision", "timm"):
-        module = contenders._module("torchvision.models" if library == "torchvision" else "timm")
-        known = module.list_models()
-        assert set(NAMES[library].values()) <= set(known)
-    assert set(SAME) | set(SAME.values()) <= set(CATALOG)
+    known = {
+        "keras": vars(keras.applications),
+        "torchvision": contenders._module("torchvision.models").list_models(),
+        "timm": contenders._module("timm").list_models(),
+    }
+    for record in CATALOG.values():
+        assert record.peers
+        for library, name in record.peers:
+            assert name in known[library], record.name
+        assert record.sibling is None or record.sibling in CATALOG
+    assert name_there("keras.applications", "resnet50") == "ResNet50"
+    assert name_there("torchvision", "resnet50_v1_5") == "resnet50"
+    assert name_there("keras.applications", "efficientnet_lite0") is None
 
 
 def test_who_is_left_out_and_why(monkeypatch):

@@ -4,7 +4,8 @@ A recipe is a TOML file whose lines are the fields of `training.recipe.Recipe`. 
 
 - `extends = "quick"`: begin with the lines of another recipe, by name or file;
 - `networks = [...]`: which networks it is meant for, any without it;
-- `[for.NETWORK]`: lines that hold for one network.
+- `[for.NETWORK]`: lines that hold for one network;
+- `[for.with_TRAIT]` and `[for.without_TRAIT]`: for all that have batch_norm or residuals, or not.
 """
 
 from __future__ import annotations
@@ -149,7 +150,19 @@ def _resolved(file: RecipeFile, network: str, depth: int) -> dict[str, Any]:
         below = _resolved(read(str(beside), network), network, depth + 1)
         below.pop("about", None)
         lines = _merged(below, lines)
-    return _merged(lines, special.get(network, {}))
+    for name in (*_traits(network), network):
+        lines = _merged(lines, special.get(name, {}))
+    return lines
+
+
+def _traits(network: str) -> list[str]:
+    """What a network has and has not, as recipes call it."""
+    from keras_classics.architectures.catalog import CATALOG  # noqa: PLC0415  lists need no Keras
+    from keras_classics.architectures.frame import TRAITS  # noqa: PLC0415
+
+    record = CATALOG.get(network)
+    own = record.traits if record else frozenset(TRAITS)
+    return [f"with_{trait}" if trait in own else f"without_{trait}" for trait in TRAITS]
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Layout:
             fits holds.
         flattened: Dense layers that read flattened (c, h, w).
         convolved: Dense layers that are convolutions there.
+        strangers: Published files with the same names whose network computes otherwise: how their
+            SHA-256 begins.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Layout:
     rules: Rules
     flattened: frozenset[str] = frozenset()
     convolved: frozenset[str] = frozenset()
+    strangers: frozenset[str] = frozenset()
 
     def module(self, layer: str) -> str | None:
         """From the name of a layer to that of torch's module; None where there is none."""

@@ -57,8 +57,29 @@ def _flat(*depths: int) -> Rules:
 
 _NAMES = (*(f"b{n}" for n in range(8)), *(f"lite{n}" for n in range(5)))
 
+# timm's files without `tf_`, whose networks pad on all sides, and those trained with adversarial
+# propagation, whose pixels were normalised otherwise than in the graph.
+_STRANGERS = frozenset(
+    [
+        "3dd342df",
+        "533bc792",
+        "bcdf34b7",
+        "cf984f9c",
+        "7eb33cd5",
+        "37913777",
+        "f262efe1",
+        "44ef0a3d",
+        "2f8e7636",
+        "aad25bdd",
+        "dedb23e6",
+        "9e82fae8",
+        "4ffb161f",
+        "ddb28fec",
+    ]
+)
+
 LAYOUTS = (
-    *(Layout("timm", f"efficientnet_{name}", _TIMM) for name in _NAMES),
+    *(Layout("timm", f"efficientnet_{n}", _TIMM, strangers=_STRANGERS) for n in _NAMES),
     Layout("google", "efficientnet_lite0", _flat(1, 2, 2, 3, 3, 4, 1)),
     Layout("google", "efficientnet_lite1", _flat(1, 3, 3, 4, 4, 5, 1)),
     Layout("google", "efficientnet_lite2", _flat(1, 3, 3, 4, 4, 5, 1)),
