@@ -214,3 +214,14 @@ def artefact(shapes, tmp_path_factory):
         )
     )
     return out
+
+
+@pytest.fixture(scope="session")
+def flower(tmp_path_factory):
+    """The photo of a dahlia that comes with scikit-learn."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    path = tmp_path_factory.mktemp("photo") / "flower.jpg"
+    Image.fromarray(load_sample_image("flower.jpg")).save(path, quality=95)
+    return path

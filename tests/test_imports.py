@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras_classics
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -56,3 +58,9 @@ def test_every_public_name_is_there():
     for name in keras_classics.__all__:
         assert getattr(keras_classics, name) is not None
         assert name in dir(keras_classics)
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Python would put the module in its place as soon as anything imports it."""
+    names = [module.name for module in pkgutil.iter_modules(keras_classics.__path__)]
+    assert not set(names) & set(keras_classics.__all__)

@@ -10,6 +10,7 @@ import pytest
 
 import keras_classics
 from keras_classics import CATALOG, analyse, build
+from keras_classics.architectures.catalog import measured
 from zoo import NETWORKS
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,7 @@ def test_the_table_of_the_networks(name):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     architecture = CATALOG[name]
     cost = analyse(build(name)).model
+    assert measured()[name] == (cost.parameters, cost.macs), "run tools/record.py"
     assert cells[1] == f"`{architecture.title}`"
     assert hasattr(keras_classics, architecture.title)
     assert architecture.paper in cells[2]

@@ -2,24 +2,28 @@
 
     python tools/record.py
 
-These are the outputs by which an installation is checked (`weights/golden.json`), the public names
-for editors and type checkers (`__init__.pyi`), and the README's table. Outputs that are on record
-already are left as they are; a test compares all three with what the code gives now.
+These are the outputs by which an installation is checked (`weights/golden.json`), what the networks
+cost (`architectures/measured.json`), the public names for editors and type checkers
+(`__init__.pyi`), and the README's table. Outputs that are on record already are left as they are;
+tests compare all four with what the code gives now.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import keras_classics
 from keras_classics import CATALOG, analyse, build
+from keras_classics.architectures.catalog import MEASURED, measured
 from keras_classics.networks import constructor
 from keras_classics.weights.golden import golden_outputs, record_outputs
 
 ROOT = Path(__file__).parent.parent
 STUB = ROOT / "src" / "keras_classics" / "__init__.pyi"
 README = ROOT / "README.md"
+COSTS = ROOT / "src" / "keras_classics" / "architectures" / MEASURED
 HEAD = '''"""The public names, for editors and type checkers. Written by tools/record.py."""
 
 from collections.abc import Callable
@@ -58,17 +62,25 @@ def stub() -> str:
     return "\n".join([HEAD + "\n".join(lines), MAKER, version, *made, ""])
 
 
+def costs() -> str:
+    """The text of `measured.json`."""
+    found = {name: analyse(build(name)).model for name in CATALOG}
+    lines = [json.dumps({name: [cost.parameters, cost.macs]})[1:-1] for name, cost in found.items()]
+    return "{\n  " + ",\n  ".join(lines) + "\n}\n"
+
+
 def table() -> str:
     """The README's table of the networks."""
+    figures = measured()
     rows = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|"]
     for record in CATALOG.values():
-        cost = analyse(build(record)).model
+        parameters, macs = figures[record.name]
         cells = (
             f"`{record.name}`",
             f"`{record.title}`",
             f"[{record.paper.rpartition('/')[2]}]({record.paper})",
-            f"{cost.parameters:,}",
-            f"{cost.macs / 1e9:.3f}",
+            f"{parameters:,}",
+            f"{macs / 1e9:.3f}",
             str(record.default_size),
             str(record.least_size),
         )
@@ -84,5 +96,6 @@ def with_table(text: str, rows: str) -> str:
 
 if __name__ == "__main__":
     record_outputs(record for record in CATALOG.values() if golden_outputs(record) is None)
+    COSTS.write_text(costs(), encoding="utf-8")
     STUB.write_text(stub(), encoding="utf-8")
     README.write_text(with_table(README.read_text("utf-8"), table()), encoding="utf-8")

@@ -34,7 +34,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sklearn.datasets import load_sample_image
 
 from keras_classics import CATALOG, RECORDS, Analysis, analyse
-from keras_classics.architectures import frame, inception_v3
+from keras_classics.architectures import frame
 from keras_classics.architectures.analysis import Cost
 from keras_classics.artefact import Classifier
 from keras_classics.data.fit import fit_image
@@ -659,8 +659,8 @@ def pages(folder: Path) -> Iterator[Path]:
             for function in (
                 ablation_chart, ablation_table, ablations, answers, arithmetic, blocks_table,
                 conditions, constant, cost, cost_chart, dense, family, field_chart, grid_table,
-                kernels, listed, momentum, own_runs, part, projections, relative, result, scaling_table,
-                separable_table, share, source, stem_kernels, survives, weights_table,
+                kernels, listed, momentum, own_runs, part, projections, relative, result,
+                scaling_table, separable_table, share, source, stem_kernels, survives, weights_table,
             )
         },
         records=RECORDS,

@@ -18,7 +18,7 @@ from keras_classics.weights.download import Progress, fetch
 from keras_classics.weights.records import PublishedWeights
 
 
-def published(weights: str | Path) -> Classifier:
+def published(weights: str | Path = records.DEFAULT) -> Classifier:
     """A network with published weights, with the preprocessing that belongs to them.
 
     Its `evaluate` takes a folder whose sub-folders are named by WordNet's synsets, as ImageNet's
@@ -27,7 +27,8 @@ def published(weights: str | Path) -> Classifier:
 
     Args:
         weights: A name that `classics weights` lists, such as "resnet50-keras", or one of these
-            files under another name with the same ending.
+            files under another name with the same ending; default: those that are installed with
+            this package.
 
     Raises:
         WeightsError: If the name or file is none of these, or the weights cannot be had.

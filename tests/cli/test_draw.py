@@ -18,6 +18,12 @@ def test_a_network(tmp_path, capsys):
     assert "conv4_block2" in (tmp_path / "resnet50.svg").read_text(encoding="utf-8")
 
 
+def test_without_a_name(tmp_path, capsys):
+    assert app.run(["draw", "--level", "stages", *SMALL]) == 0
+    assert capsys.readouterr().out == "efficientnet_lite0.svg\n"
+    assert ">EfficientNetLite0<" in (tmp_path / "efficientnet_lite0.svg").read_text("utf-8")
+
+
 def test_a_block_as_png_and_pdf(tmp_path):
     for name in ("a.png", "a.pdf"):
         assert app.run(["draw", "inception_v3", "--block", "mixed0", "-o", name, "--width",

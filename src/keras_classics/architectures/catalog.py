@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from importlib import resources
 
 import keras
 
@@ -13,6 +15,8 @@ from keras_classics import architectures
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.tree import Block, BlockKind, find_blocks
 from keras_classics.errors import ClassicsError, nearest
+
+MEASURED = "measured.json"  # written by tools/record.py
 
 
 class Catalog(Mapping[str, Architecture]):
@@ -61,6 +65,15 @@ def find(name: str) -> Architecture:
         f"network {name!r} is not known{nearest(name.lower(), CATALOG)} "
         f"The catalog: {', '.join(CATALOG)}."
     )
+
+
+def measured() -> dict[str, tuple[int, int]]:
+    """Parameters and multiply-adds of all networks as built by default, as `analyse` counts them.
+
+    They are on record, as building all takes a minute.
+    """
+    text = (resources.files(architectures) / MEASURED).read_text("utf-8")
+    return {name: (parameters, macs) for name, (parameters, macs) in json.loads(text).items()}
 
 
 def of_model(model_name: str) -> Architecture | None:

@@ -11,7 +11,13 @@ from keras_classics.cli import options
 
 
 def draw(
-    network: options.Shown,
+    network: Annotated[
+        str | None,
+        typer.Argument(
+            help="A network of the catalog, an artefact, or a .keras file.",
+            show_default="EfficientNet-Lite0",
+        ),
+    ] = None,
     beside: Annotated[
         str | None,
         typer.Argument(
@@ -48,20 +54,24 @@ def draw(
     from keras_classics.cli.backend import start
 
     start()
+    from keras_classics.architectures.catalog import of_model
     from keras_classics.cli.named import named
     from keras_classics.cli.terminal import console
     from keras_classics.drawing import draw as draw_model
     from keras_classics.drawing.draw import check_format, check_level, check_theme
+    from keras_classics.weights import records
 
     to_terminal = str(output) == "-"
     checked_level, checked_theme = check_level(level), check_theme(theme)
     if output is not None and not to_terminal:
         check_format(output)
     screen = console(error=to_terminal)
+    # A figure shows no weights.
+    shown = records.find(records.DEFAULT).network if network is None else network
     with screen.status("drawing"):
         models = [
             named(name, size=size, width=width, classes=classes)
-            for name in (network, *([beside] if beside is not None else []))
+            for name in (shown, *([beside] if beside is not None else []))
         ]
         drawing = draw_model(
             models[0],
@@ -75,6 +85,8 @@ def draw(
         if to_terminal:
             typer.echo(drawing.svg(), nl=False)
             return
-        names = "-".join([*(model.name for model in models), *([block] if block else [])])
+        known = [(of_model(model.name), model.name) for model in models]
+        titles = [record.name if record else name for record, name in known]
+        names = "-".join([*titles, *([block] if block else [])])
         path = drawing.save(output or f"{names}.svg")
     screen.print(f"{path}", soft_wrap=True, markup=False)

@@ -26,16 +26,19 @@ def explain(
     places: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="ARTEFACT IMAGES",
-            help="The folder that `classics train` wrote, unless there are --weights; then files, "
-            "folders and .zip archives (all images inside) and patterns. Filters and feature "
-            "visualisation need no image.",
+            metavar="[ARTEFACT] IMAGES",
+            help="The folder that `classics train` wrote, or none, for ImageNet's classes; then "
+            "files, folders and .zip archives (all images inside) and patterns. Filters and "
+            "feature visualisation need no image.",
             show_default=False,
         ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
+        typer.Option(
+            help="Published weights, see `classics weights`: ImageNet's classes.",
+            show_default="those installed, where no artefact is named",
+        ),
     ] = None,
     method: Annotated[
         str,
@@ -141,12 +144,13 @@ def explain(
     start()
     from keras_classics.artefact import load
     from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
-    from keras_classics.cli.weights import classifier_of
+    from keras_classics.cli.weights import classifier_of, model_and_images, say_installed
     from keras_classics.data.sources import find_images, left_out
-    from keras_classics.errors import DataError, ImageError
+    from keras_classics.errors import ClassicsError, DataError, ImageError
     from keras_classics.explanation.explain import probe_of
     from keras_classics.explanation.inside import OFFERS
     from keras_classics.explanation.methods import find_offer
+    from keras_classics.weights.records import DEFAULT
 
     how = find_offer(method, OFFERS)
     given = {
@@ -156,12 +160,18 @@ def explain(
     }  # fmt: skip
     told = {name: value for name, value in given.items() if value not in (None, [])}
     _check_options(how, told)
-    artefact, images = _divided(places or [], weights, how)
+    artefact, images = model_and_images(places or [], weights, needs_images=how.needs_image)
+    if images and not how.needs_image:
+        raise ClassicsError(
+            f"{images[0]}: --method {how.name} shows the network alone; leave out the image."
+        )
     sources: list[Source | None] = [*find_images(images)] if images else [None]
     files = _Files(images, sources, method, out, json_file)
     remarks = console(error=True)
     if artefact is None:
-        classifier: Classifier = classifier_of(weights or "")
+        classifier: Classifier = classifier_of(weights or DEFAULT)
+        if weights is None:
+            say_installed()
     else:
         with remarks.status("loading"):
             classifier = load(artefact)
@@ -201,24 +211,6 @@ def _check_options(how: Offer, told: dict[str, Any]) -> None:
         if name not in how.options:
             others = ", ".join(each.name for each in OFFERS.values() if name in each.options)
             raise ClassicsError(f"--{name}: belongs to --method {others}, not to {how.name}.")
-
-
-def _divided(places: list[str], weights: str | None, how: Offer) -> tuple[str | None, list[str]]:
-    """The artefact, which weights take the place of, and the images, where there must be some."""
-    from keras_classics.errors import ClassicsError
-
-    artefact, images = (None, places) if weights else (next(iter(places), None), places[1:])
-    if (artefact is None and not weights) or (how.needs_image and not images):
-        images_too = " and IMAGES" if how.needs_image else ""
-        raise ClassicsError(
-            f"an ARTEFACT{images_too} {'are' if images_too else 'is'} needed, or "
-            f"--weights{images_too}."
-        )
-    if images and not how.needs_image:
-        raise ClassicsError(
-            f"{images[0]}: --method {how.name} shows the network alone; leave out the image."
-        )
-    return artefact, images
 
 
 def _maker(classifier: Classifier, how: Offer, told: dict[str, Any]) -> Callable[..., Answer]:

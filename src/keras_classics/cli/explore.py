@@ -20,7 +20,7 @@ def explore(
             metavar="[NETWORK|WEIGHTS|ARTEFACT]...",
             help="A network of the catalog (random weights), published weights (`classics "
             "weights`), or the folder of an artefact; several to compare them.",
-            show_default="resnet50",
+            show_default="EfficientNet-Lite0 with ImageNet's weights",
         ),
     ] = None,
     weights: Annotated[
@@ -115,13 +115,13 @@ def _named(
 ) -> list[str]:
     """What is to be opened: networks, published weights and artefacts."""
     from keras_classics.explorer.models import published_name
-    from keras_classics.weights.records import RECORDS
+    from keras_classics.weights.records import DEFAULT, RECORDS
 
     if weights is not None and len(names) > 1:
         raise ClassicsError(
             f"--weights: for one network, not {len(names)}; name published weights in their place."
         )
-    named = names or ["resnet50"]
+    named = names or [DEFAULT]
     if weights is not None:
         named = [published_name(weights, *names)]
     if weights is not None or any(name in RECORDS for name in named):

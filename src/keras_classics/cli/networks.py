@@ -8,23 +8,25 @@ def networks() -> None:
     from keras_classics.cli.backend import start
 
     start()
-    from keras_classics.architectures import frame
-    from keras_classics.architectures.analysis import analyse
-    from keras_classics.architectures.catalog import CATALOG
+    from keras_classics.architectures.catalog import CATALOG, measured
     from keras_classics.cli.terminal import console, new_table, show_table
 
-    screen = console()
     table = new_table(["network", "paper"], ["year", "parameters", "GMACs", "input", "least"])
-    with screen.status("measuring the graphs"):
-        for architecture in CATALOG.values():
-            cost = analyse(frame.build(architecture)).model
-            table.add_row(
-                architecture.name,
-                architecture.paper.removeprefix("https://"),
-                str(architecture.year),
-                f"{cost.parameters:,}",
-                f"{cost.macs / 1e9:.3f}",
-                str(architecture.default_size),
-                str(architecture.least_size),
-            )
+    figures = measured()
+    for architecture in CATALOG.values():
+        parameters, macs = figures[architecture.name]
+        table.add_row(
+            architecture.name,
+            architecture.paper.rpartition("/")[2],
+            str(architecture.year),
+            f"{parameters:,}",
+            f"{macs / 1e9:.3f}",
+            str(architecture.default_size),
+            str(architecture.least_size),
+        )
+    screen = console()
     show_table(screen, table)
+    screen.print(
+        "paper: on arxiv.org; input, least: height and width in pixels. "
+        "`classics summary NETWORK` measures one anew."
+    )

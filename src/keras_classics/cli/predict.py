@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import typer
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from keras_classics.deployment.bulk import Options
@@ -18,19 +21,25 @@ if TYPE_CHECKING:
     from keras_classics.errors import ImageError
     from keras_classics.prediction import Predictions
 
+    Tell = Callable[[Engine], None]
+
 
 def predict(
     places: Annotated[
         list[str],
         typer.Argument(
             metavar="[ARTEFACT|EXPORT] PATHS...",
-            help="The folder that `classics train` or `classics export` wrote, unless there are "
-            "--weights; then files, folders and .zip archives (all images inside) and patterns.",
+            help="The folder that `classics train` or `classics export` wrote, or none, for "
+            "ImageNet's classes; then files, folders and .zip archives (all images inside) and "
+            "patterns.",
         ),
     ],
     weights: Annotated[
         str | None,
-        typer.Option(help="Published weights, see `classics weights`: ImageNet's classes."),
+        typer.Option(
+            help="Published weights, see `classics weights`: ImageNet's classes.",
+            show_default="those installed, where no artefact is named",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -75,24 +84,29 @@ def predict(
 ) -> int:
     """Classify images; those that cannot be read are named, counted and skipped."""
     from keras_classics.cli.backend import start
+    from keras_classics.cli.terminal import console
+    from keras_classics.cli.weights import model_and_images
     from keras_classics.deployment.bulk import Options
     from keras_classics.deployment.engines import Deployment
     from keras_classics.errors import ClassicsError
+    from keras_classics.weights.records import DEFAULT
 
     if as_json + as_csv + (out is not None) > 1:
         raise ClassicsError("--json, --csv and -o: choose one of them.")
     if overwrite and out is None:
         raise ClassicsError("--overwrite: goes with -o FILE.")
-    path, paths = (None, places) if weights else (places[0], places[1:])
-    if not paths:
-        raise ClassicsError("an ARTEFACT and PATHS are needed, or --weights and PATHS.")
+    path, paths = model_and_images(places, weights)
+    unnamed = path is None and weights is None
+    if unnamed:
+        weights = DEFAULT
     if weights:
         _fetch(weights)
     model = Deployment(path, weights, engine, precision, threads=threads, before_keras=start)
+    tell = partial(_tell, console(error=True), unnamed=unnamed)
     how = Options(top_k=top, batch_size=batch_size, threads=threads)
     if out is not None:
-        return _to_file(out, model, paths, how, overwrite=overwrite)
-    _to_output(model, paths, how, as_json=as_json, as_csv=as_csv)
+        return _to_file(out, model, paths, how, tell, overwrite=overwrite)
+    _to_output(model, paths, how, tell, as_json=as_json, as_csv=as_csv)
     return 0
 
 
@@ -108,7 +122,7 @@ def _fetch(weights: str) -> None:
 
 
 def _to_file(
-    out: Path, model: Deployment, paths: list[str], how: Options, *, overwrite: bool
+    out: Path, model: Deployment, paths: list[str], how: Options, tell: Tell, *, overwrite: bool
 ) -> int:
     """Write a file; the exit code."""
     from rich.text import Text
@@ -120,7 +134,7 @@ def _to_file(
     remarks = console(error=True)
 
     def begins(engine: Engine, first: int) -> None:
-        _tell(remarks, engine)
+        tell(engine)
         if first:
             remarks.print(f"going on behind {first:,} images")
 
@@ -148,7 +162,7 @@ def _to_file(
 
 
 def _to_output(
-    model: Deployment, paths: list[str], how: Options, *, as_json: bool, as_csv: bool
+    model: Deployment, paths: list[str], how: Options, tell: Tell, *, as_json: bool, as_csv: bool
 ) -> None:
     """Print predictions."""
     import json
@@ -160,13 +174,11 @@ def _to_output(
 
     remarks = console(error=True)
     if as_csv:
-        show_skipped(remarks, _print_csv(remarks, model, paths, how))
+        show_skipped(remarks, _print_csv(remarks, model, paths, how, tell))
         show_left_out(remarks, left_out(paths))
         return
     with counting(remarks, "images") as progress:
-        predictions = predict(
-            model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine)
-        )
+        predictions = predict(model, paths, how, progress=progress, begins=tell)
     if as_json:
         values = {
             "predictions": [plain(prediction) for prediction in predictions],
@@ -182,7 +194,7 @@ def _to_output(
 
 
 def _print_csv(
-    remarks: Console, model: Deployment, paths: list[str], how: Options
+    remarks: Console, model: Deployment, paths: list[str], how: Options, tell: Tell
 ) -> list[ImageError]:
     """Print a row an image as it comes; the errors of those that cannot be read."""
     from contextlib import closing
@@ -196,9 +208,7 @@ def _print_csv(
     begun = False
     with (
         counting(remarks, "images") as progress,
-        closing(
-            each(model, paths, how, progress=progress, begins=lambda engine: _tell(remarks, engine))
-        ) as answers,
+        closing(each(model, paths, how, progress=progress, begins=tell)) as answers,
     ):
         for found in answers:
             if isinstance(found, Unreadable):
@@ -211,10 +221,14 @@ def _print_csv(
     return skipped
 
 
-def _tell(remarks: Console, engine: Engine) -> None:
+def _tell(remarks: Console, engine: Engine, *, unnamed: bool) -> None:
     """Say what runs, and why that."""
     from rich.text import Text
 
+    from keras_classics.cli.weights import say_installed
+
+    if unnamed:
+        say_installed()
     why = f" ({engine.why})" if engine.why else ""
     line = Text(f"engine {engine.name} in {engine.precision}{why}", style="dim")
     remarks.print(line, soft_wrap=True)

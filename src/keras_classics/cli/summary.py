@@ -9,6 +9,8 @@ import typer
 from keras_classics.cli import options
 from keras_classics.units import short
 
+ROOMY = 100  # columns of a terminal that hold blocks inside blocks with air between
+
 if TYPE_CHECKING:
     from keras_classics.architectures.analysis import Analysis, Cost
     from keras_classics.architectures.tree import Block
@@ -45,14 +47,16 @@ def summary(
         model = named(network, size=size, width=width, classes=classes)
         analysis = analyse(model, size=size)
 
+    tight = blocks and screen.width < ROOMY
     table = new_table(
         ["layer" if layers else "block", "kind"],
-        ["output", "parameters", "MACs", "memory", "field", "stride"],
+        ["output", "params" if tight else "parameters", "MACs", "memory", "field", "stride"],
+        tight=tight,
         title=f"{model.name}, input {'×'.join(map(str, analysis.layers[0].output_shape))}",
     )
     rows = [(0, cost) for cost in analysis.layers] if layers else _rows(analysis, deep=blocks)
     for depth, cost in rows:
-        table.add_row(Text("  " * depth + cost.name), *_cells(cost))
+        table.add_row(Text((" " if tight else "  ") * depth + cost.name), *_cells(cost))
     table.add_section()
     table.add_row("total", *_cells(analysis.model), style="bold")
     show_table(screen, table)

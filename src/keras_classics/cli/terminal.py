@@ -74,14 +74,20 @@ def _escaped(char: Text) -> Text:
     return Text(text, char.style, spans=[Span(0, len(text), span.style) for span in char.spans])
 
 
-def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | None = None) -> Table:
+def new_table(
+    words: Sequence[str],
+    figures: Sequence[str] = (),
+    title: str | None = None,
+    *,
+    tight: bool = False,
+) -> Table:
     """A table of columns of words, cut where the terminal is narrow, and of whole figures."""
     table = _Table(
         title=title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, 0 if tight else 1, 0, 0),
         pad_edge=False,
     )
     for i, name in enumerate(words):
@@ -93,12 +99,12 @@ def new_table(words: Sequence[str], figures: Sequence[str] = (), title: str | No
 
 def show_table(where: Console, table: Table) -> None:
     """Print a table; where it is too wide, words give way, names and figures do not."""
-    needed = 0
+    needed, gap = 0, table.padding[1]
     for column in table.columns:
         widest = max(where.measure(cell).maximum for cell in (column.header, *column.cells))
         if column.no_wrap:
             column.width = widest
-        needed += 2 + (widest if column.no_wrap else min(widest, NARROWEST))
+        needed += 1 + gap + (widest if column.no_wrap else min(widest, NARROWEST - (not gap)))
     terminal = where.width
     where.width = max(terminal, needed)  # a line that runs over is better than half a figure
     where.print(table, crop=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +12,6 @@ import typer
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
 
     from keras_classics.artefact import Classifier
@@ -115,6 +114,74 @@ def downloading(what: str) -> Iterator[Callable[[int, int | None], None]]:
     with running(progress):
         task = progress.add_task(what, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
+def model_and_images(
+    places: list[str], weights: str | None, *, needs_images: bool = True
+) -> tuple[str | None, list[str]]:
+    """The model and the images that a command is given; where no model is, there are weights.
+
+    A wrong path must not lead to the installed weights: the first of several is a model unless it
+    is certain to be images, and so is one that stands alone where none are needed.
+
+    Args:
+        places: As they are named, an artefact or export first or none.
+        weights: Published ones, in the place of a model.
+        needs_images: Whether there have to be images.
+
+    Returns:
+        The folder of the model, or None for published weights, and the images.
+
+    Raises:
+        ClassicsError: If there is no model or no image in what is named.
+    """
+    from keras_classics.errors import ClassicsError
+    from keras_classics.weights.records import DEFAULT
+
+    first = None if weights or not places else places[0]
+    if first is not None and not _is_model(first):
+        if not _is_images(first) and (len(places) > 1 or not needs_images):
+            if Path(first).is_dir():
+                raise ClassicsError(
+                    f"{first}: not an artefact, nor an export; for ImageNet's classes of its "
+                    f"images add --weights {DEFAULT}."
+                )
+            raise ClassicsError(f"{first}: no such artefact or export, and no image.")
+        first = None
+    images = places if first is None else places[1:]
+    if needs_images and not images:
+        what = f"{first}: of which images? Name" if first else "images are needed: name"
+        raise ClassicsError(f"{what} files, folders, .zip archives or patterns.")
+    return first, images
+
+
+def say_installed() -> None:
+    """Say that no model was named, and which stands in its place."""
+    from keras_classics.cli.terminal import console
+    from keras_classics.weights.records import DEFAULT, find
+
+    classes = f"ImageNet's {len(find(DEFAULT).class_names):,} classes ({DEFAULT})"
+    console(error=True).print(f"no artefact named: {classes}", style="dim", soft_wrap=True)
+
+
+def _is_model(place: str) -> bool:
+    """Whether it is the folder of an artefact or export, or what is left of one."""
+    from keras_classics.card import CARD, MODEL, RECORD
+    from keras_classics.deployment.exported import EXPORT
+
+    return any((Path(place) / name).is_file() for name in (CARD, MODEL, RECORD, EXPORT))
+
+
+def _is_images(place: str) -> bool:
+    """Whether it is certain to be a file or archive of images, or a pattern."""
+    import glob
+
+    from keras_classics.data.storage import is_image_name
+
+    path = Path(place)
+    if path.is_file():
+        return is_image_name(path) or path.suffix.lower() == ".zip"
+    return glob.has_magic(place) and not path.exists()
 
 
 def classifier_of(weights: str) -> Classifier:

@@ -86,7 +86,9 @@ def _layer(layer: Any) -> str:
     if isinstance(layer, layers.Activation):
         return _activation(layer.activation)
     if isinstance(layer, layers.Dropout):
-        return f"dropout {layer.rate:g}"
+        # One draw for a whole image is stochastic depth, of a residual.
+        whole = layer.noise_shape is not None and set(layer.noise_shape[1:]) == {1}
+        return f"{'drop path' if whole else 'dropout'} {layer.rate:g}"
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", kind.__name__).lower()
     return _PLAIN.get(kind, words)
 
@@ -109,7 +111,7 @@ def kernel_of(layer: Any) -> str:
     if type(layer) not in _CONVOLUTIONS:
         return ""
     filters = getattr(layer, "filters", None)
-    return _times(layer.kernel_size) + (f", {filters}" if filters else "")
+    return _times(layer.kernel_size) + (f", {filters}" if filters else " depthwise")
 
 
 def _then(activation: Any) -> str:
@@ -139,7 +141,8 @@ def _dilation(rates: Sequence[int]) -> str:
 
 # Settings of a layer that are no part of what it computes, once it is trained and shapes are known.
 _OF_NO_MATTER = {
-    "name", "trainable", "dtype", "kernel_initializer", "bias_initializer", "rate", "seed",
+    "name", "trainable", "dtype", "kernel_initializer", "depthwise_initializer",
+    "bias_initializer", "seed", "rate",
 }  # fmt: skip
 _WIDTHS = {"filters", "units", "depth_multiplier"}
 

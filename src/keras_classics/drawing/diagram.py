@@ -26,6 +26,7 @@ from keras_classics.errors import ClassicsError, nearest
 
 Level = Literal["stages", "blocks", "layers"]
 LEVELS: tuple[Level, ...] = ("stages", "blocks", "layers")
+LINE = 31  # characters of what a closed block is made of
 
 
 @dataclass(frozen=True)
@@ -349,19 +350,34 @@ class _Reader:
             inside = self.diagram(block).items
             return tuple(f"{item.words[0]} {item.fold}".rstrip() for item in inside)
         longest: dict[str, tuple[str, ...]] = {}  # to each call, the layers with a kernel
+        gates = {
+            layer: inner for inner in block.walk() if inner.kind == "squeeze_excite"
+            for layer in inner.layers
+        }  # fmt: skip
+        gated: set[str] = set()
         calls = [call for call in self.calls if call.layer in set(block.layers)]
         for call in calls:
             before = max((longest.get(op.source, ()) for op in call.inputs), key=len, default=())
             layer = self.layers[call.layer]
-            own = (kernel_of(layer),) if kernel_of(layer) else ()
-            longest[call.name] = before + own
+            words = kernel_of(layer)
+            if words and (gate := gates.get(call.layer)):
+                # Squeeze-and-excite is one step, told by the channels that it squeezes to.
+                words = "" if gate.name in gated else f"SE, {layer.filters}"
+                gated.add(gate.name)
+            longest[call.name] = before + ((words,) if words else ())
         row = longest[calls[-1].name]
         # Two units in a row are two steps of a block, and drawn as such.
         if block.declared.frame == "unit" or not row:
             return ()
         again = [(key, len(list(group))) for key, group in groupby(row)]
-        words = [key if n == 1 else f"{n} of {key}" for key, n in again]
-        return tuple(" · ".join(words[i : i + 3]) for i in range(0, len(words), 3))
+        lines: list[str] = []
+        for words in (key if n == 1 else f"{n} of {key}" for key, n in again):
+            line = f"{lines[-1]} · {words}" if lines else words
+            if lines and line.count("·") < 3 and len(line) <= LINE:
+                lines[-1] = line
+            else:
+                lines.append(words)
+        return tuple(lines)
 
     def _skips(self, block: Block) -> Iterator[Skip]:
         """The shortcuts inside a block: one for each sum."""

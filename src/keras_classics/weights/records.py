@@ -494,6 +494,7 @@ _ALL = (
     ),
 )
 RECORDS: Mapping[str, PublishedWeights] = MappingProxyType({r.name: r for r in _ALL})
+DEFAULT = "efficientnet_lite0-google"  # taken where none are named: a dependency brings them
 
 
 def find(name: str) -> PublishedWeights:
