@@ -10,10 +10,12 @@ from keras_classics.architectures.analysis import Analysis as Analysis
 from keras_classics.architectures.analysis import analyse as analyse
 from keras_classics.architectures.catalog import CATALOG as CATALOG
 from keras_classics.architectures.catalog import block_tree as block_tree
+from keras_classics.architectures.efficientnet import mbconv as mbconv
 from keras_classics.architectures.inception_v3 import grid_size_reduction as grid_size_reduction
 from keras_classics.architectures.inception_v3 import module_a as module_a
 from keras_classics.architectures.inception_v3 import module_b as module_b
 from keras_classics.architectures.inception_v3 import module_c as module_c
+from keras_classics.architectures.mobilenet_v2 import inverted_residual as inverted_residual
 from keras_classics.architectures.optimise import fold_batch_norm as fold_batch_norm
 from keras_classics.architectures.optimise import fold_scaling as fold_scaling
 from keras_classics.architectures.optimise import for_inference as for_inference
