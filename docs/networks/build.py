@@ -660,7 +660,8 @@ def pages(folder: Path) -> Iterator[Path]:
                 ablation_chart, ablation_table, ablations, answers, arithmetic, blocks_table,
                 conditions, constant, cost, cost_chart, dense, family, field_chart, grid_table,
                 kernels, listed, momentum, own_runs, part, projections, relative, result,
-                scaling_table, separable_table, share, source, stem_kernels, survives, weights_table,
+                scaling_table, separable_table, share, source, stem_kernels, survives,
+                weights_table,
             )
         },
         records=RECORDS,
