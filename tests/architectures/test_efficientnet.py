@@ -259,12 +259,11 @@ def test_lite_is_that_of_timm(network, side, tmp_path, run, images):
     x = images(2, side, side, 3)
     expected = outputs(theirs, x)
     assert np.abs(expected[0] - expected[1]).mean() > 0.001 * expected.std()
-    assert relative(run(ours, x), expected) < 1e-5
+    # In the deepest, the rounding of two libraries adds up to 2e-5 with random weights.
+    assert relative(run(ours, x), expected) < (5e-5 if network == "lite4" else 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("network", "side"), [("lite0", 224), slow("lite1", 240), slow("lite2", 260)]
-)
+@pytest.mark.parametrize(("network", "side"), [("lite0", 224), ("lite1", 240), ("lite2", 260)])
 def test_the_real_weights_say_what_torch_says(network, side, run):
     """Those of the packages, through the packages' own network, at the size that it pads for."""
     with warnings.catch_warnings():

@@ -118,9 +118,9 @@ NAMED = {
 # Docstrings and comments that have one as an example, or say what is known of one.
 TOLD = {
     "architectures/layers.py", "architectures/stages.py", "architectures/surgery.py",
-    "explanation/methods.py", "explanation/program.py", "explorer/inference.py",
-    "explorer/models.py", "networks.py", "published.py", "training/optimizer.py",
-    "training/speed.py", "weights/keras_files.py",
+    "explanation/methods.py", "explanation/probe.py", "explanation/program.py",
+    "explorer/inference.py", "explorer/models.py", "networks.py", "pretrained.py",
+    "training/optimizer.py", "training/speed.py", "weights/keras_files.py",
 }  # fmt: skip
 
 
