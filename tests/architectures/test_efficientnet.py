@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import warnings
 
 import keras
@@ -86,8 +87,8 @@ def randomised(model, *, damped=False):
         if not is_normalization(layer):
             for weight in layer.weights:
                 weight.assign(golden._drawn(layer, weight.name, tuple(weight.shape)))
-        if damped and layer.name.endswith("project_bn"):
-            layer.gamma.assign(0.4 * layer.gamma)
+        if damped and re.search("[b-z]_project_bn$", layer.name):
+            layer.gamma.assign(0.6 * layer.gamma)
     return model
 
 
