@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import warnings
 
 import keras
@@ -77,12 +78,17 @@ def own_weights(model):
     ]
 
 
-def randomised(model):
-    """Random weights and statistics, with which activations keep their size."""
+def randomised(model, *, damped=False):
+    """Random weights and statistics, with which activations keep their size.
+
+    Over 55 blocks they grow until rounding decides; damped residuals do not.
+    """
     for layer in model.layers:
         if not is_normalization(layer):
             for weight in layer.weights:
                 weight.assign(golden._drawn(layer, weight.name, tuple(weight.shape)))
+        if damped and re.search("[b-z]_project_bn$", layer.name):
+            layer.gamma.assign(0.6 * layer.gamma)
     return model
 
 
@@ -104,7 +110,7 @@ def test_layers_and_outputs_are_those_of_keras_applications(network, pair, run):
     theirs, ours = pair(network)
     assert ours.name == theirs.name
     assert described(ours) == described(theirs)
-    randomised(theirs)
+    randomised(theirs, damped=network in {"b5", "b6", "b7"})
     ours.set_weights(own_weights(theirs))
     x = pixels(2, *SHAPE)
     expected = run(theirs, x)
