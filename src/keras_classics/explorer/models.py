@@ -216,7 +216,8 @@ def random_network(
 
 def _mode(architecture: Architecture) -> records.Preprocessing:
     """The arithmetic of a network's published weights, of which the first are the authors'."""
-    return records.find(records.names_for(architecture.name)[0]).preprocessing
+    own = records.names_for(architecture.name)
+    return records.find(own[0]).preprocessing if own else architecture.mode or "tf"
 
 
 class Models:
