@@ -95,15 +95,15 @@ def test_arguments_are_those_of_keras_applications():
     assert (model.name, model.output_shape) == ("mine", (None, 7))
     assert model.layers[-1].activation is keras.activations.linear
     assert "what the other networks call `width`" in MobileNetV2.__doc__
-    with pytest.raises(TypeError, match="width"):
-        MobileNetV2(width=0.5, weights=None)
+    with pytest.raises(TypeError, match="two names of one argument: alpha"):
+        MobileNetV2(width=0.5, alpha=0.5, weights=None)
 
 
-def test_width_is_alpha():
+@pytest.mark.parametrize("name", ["alpha", "width"])
+def test_width_is_alpha(name):
     ours = build("mobilenet_v2", width=0.35, input_shape=(64, 64, 3))
-    assert described(ours) == described(
-        MobileNetV2(alpha=0.35, weights=None, input_shape=(64, 64, 3))
-    )
+    theirs = MobileNetV2(**{name: 0.35}, weights=None, input_shape=(64, 64, 3))
+    assert described(ours) == described(theirs)
 
 
 @pytest.mark.backends

@@ -120,7 +120,7 @@ def test_predictions_of_published_weights(capsys, record, synsets):
         (["evaluate", "only-one"], "an ARTEFACT and a FOLDER are needed"),
         (["evaluate", "--weights", "resnet50-keras", "one", "two"], "one FOLDER is needed"),
         (["evaluate", "--weights", "resnet-keras", "one"], "did you mean 'resnet50-keras'?"),
-        (["predict", "only-one"], "an ARTEFACT and PATHS are needed"),
+        (["predict", "only-one"], "only-one: no such file or folder."),
     ],
 )
 def test_what_is_missing_is_said(capsys, arguments, message):

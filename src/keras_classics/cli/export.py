@@ -133,7 +133,7 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
         )
     how = export.quantisation
     if how and "layers" in how:
-        whose = " that the run learnt from" if how["part"] == "train" else ""
+        whose = " that the run learnt from" if how.get("part", "train") == "train" else ""
         screen.print(
             f"{how['layers_in_int8']} of {how['layers']} layers compute in int8, by "
             f"{how['pictures']} pictures{whose}"
