@@ -125,6 +125,8 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
             f"{agreement.largest_rounded:.2g}"
         )
     needed = f", {agreement.least_top1:.0%} is needed" if agreement.least_top1 else ""
+    if needed and agreement.by_accuracy and agreement.accuracy is not None:
+        needed += ", or an accuracy of at most 1 point less"
     screen.print(f"top-1 agrees on {agreement.top1_agreement:.2%}{needed}")
     if agreement.accuracy is not None and agreement.keras_accuracy is not None:
         screen.print(
