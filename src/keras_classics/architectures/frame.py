@@ -57,10 +57,9 @@ def pooled_top(
     activation: Activation,
     dropout: float = 0.0,
     dropout_name: str = "avg_pool_dropout",
-    pool_name: str = "avg_pool",
 ) -> KerasTensor:
     """Global average pooling and one dense layer: (b, h, w, c) -> (b, classes), any h and w."""
-    x = layers.GlobalAveragePooling2D(name=prefix + pool_name)(x)
+    x = layers.GlobalAveragePooling2D(name=f"{prefix}avg_pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name=prefix + dropout_name)(x)
     return layers.Dense(classes, activation=activation, name=f"{prefix}predictions")(x)
@@ -131,9 +130,14 @@ class Architecture:
         """The preprocessing that the graph itself demands, whatever the weights; mostly none."""
         return "raw" if self.input_scaling == "inside" else None
 
+    @property
+    def model_name(self) -> str:
+        """The name of its models, with {width} and {rows} where these are part of it."""
+        return self.default_name or self.name
+
     def bears(self, model_name: str) -> bool:
         """Whether a model of this name is this network, unless somebody named it so."""
-        pattern = re.sub(r"\\{.*?\\}", ".+", re.escape(self.default_name))
+        pattern = re.sub(r"\\{.*?\\}", ".+", re.escape(self.model_name))
         return model_name == self.name or re.fullmatch(pattern, model_name) is not None
 
     def fixes(self, *, include_top: bool) -> bool:
@@ -151,9 +155,10 @@ class Arguments:
 
     Args:
         include_top: Whether the classifier is part of the model.
-        weights: None for random ones; "imagenet" for those of keras.applications, or the name of
-            any published set (`classics weights` lists them): downloaded once; or the path of a
-            file: `.weights.h5`, `.keras`, `.h5`, `.pth` or `.safetensors`.
+        weights: None for random ones; "imagenet" for those of keras.applications, or where it lacks
+            the network, the authors'; or the name of any published set (`classics weights` lists
+            them), which is in an installed package or downloaded once; or the path of a file:
+            `.weights.h5`, `.keras`, `.h5`, `.pth` or `.safetensors`.
         input_tensor: Where the network begins, in the place of a new input.
         input_shape: Height, width, channels (channels first if Keras is so configured); None for
             any height or width, where the top allows it. Default: the paper's size with the top,
@@ -290,7 +295,7 @@ def graph(architecture: Architecture, arguments: Arguments, *, input_name: str) 
     elif given.taps:
         outputs = {name: maps[name] for name in _taps(architecture, given.taps, maps)}
     rows = shape[0 if channel_axis() == 3 else 1] or architecture.default_size
-    own = architecture.default_name.format(width=given.width, rows=rows) or architecture.name
+    own = architecture.model_name.format(width=given.width, rows=rows)
     return keras.Model(inputs, outputs, name=given.name or own)
 
 
