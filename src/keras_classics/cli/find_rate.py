@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ def find_rate(
     folder: options.Data = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = DEFAULT,
-    recipe: options.Recipe = "quick",
+    network: options.Network = None,
+    recipe: options.Recipe = None,
     changes: options.Changes = None,
     width: options.Width = None,
     size: options.Size = None,

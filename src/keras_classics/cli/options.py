@@ -37,12 +37,18 @@ Root = Annotated[
 ]
 
 # The network, and where it begins.
-Network = Annotated[str, typer.Option(help="See `classics networks`.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        help="See `classics networks`.",
+        show_default="efficientnet_lite0; resnet50 for random weights",
+    ),
+]
 Width = Annotated[
     float | None,
     typer.Option(
-        help="Multiplies the number of filters; 1 is the paper.",
-        show_default="the recipe's, 0.25 for quick",
+        help="Multiplies the number of filters; 1 is the paper. Begins with random weights.",
+        show_default="that of the weights, else the recipe's, 0.25 for quick",
     ),
 ]
 Size = Annotated[
@@ -55,23 +61,23 @@ Weights = Annotated[
     str | None,
     typer.Option(
         help="Where to begin: imagenet or another published name, a file of weights, an "
-        "artefact. The top is new.",
-        show_default="random",
+        "artefact, or none for random weights. The head is new.",
+        show_default="imagenet; none for the digits, with --width, and by recipe",
     ),
 ]
 Unfreeze = Annotated[
     Literal["none", "stage", "all"] | None,
     typer.Option(
-        help="With weights: after the new top train no more, one stage after the other "
-        "downwards, or all at once.",
+        help="With trained weights, what is fine-tuned after the head is fitted: nothing, one "
+        "stage after the other from the top down, or all at once.",
         show_default="all",
     ),
 ]
 BatchNorm = Annotated[
     Literal["frozen", "train"] | None,
     typer.Option(
-        help="With weights: batch norm of what is unfrozen keeps its statistics, or learns "
-        "from yours.",
+        help="With trained weights: batch norm of what is fine-tuned keeps its statistics, or "
+        "learns from yours.",
         show_default="frozen",
     ),
 ]
@@ -83,7 +89,11 @@ Fit = Annotated[Literal["crop", "pad", "stretch"], typer.Option(help="How images
 
 # How it is trained.
 Recipe = Annotated[
-    str, typer.Option(help="How to train: see `classics recipes`; or a TOML file of your own.")
+    str | None,
+    typer.Option(
+        help="How to train: see `classics recipes`; or a TOML file of your own.",
+        show_default="transfer; quick for random weights",
+    ),
 ]
 Changes = Annotated[
     list[str] | None,
@@ -122,6 +132,14 @@ Patience = Annotated[
         min=0,
         help="Stop after so many epochs without a better one; 0 trains all.",
         show_default="the recipe's, 0 for quick",
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="With trained weights: fine-tune for as many epochs as fit, so that the whole run "
+        "takes no longer.",
+        show_default="all epochs of the recipe",
     ),
 ]
 Precision = Annotated[

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 from keras_classics.units import short
 
@@ -19,16 +19,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from keras_classics.data.check.findings import Finding
+    from keras_classics.training.begun import Run
     from keras_classics.training.events import (
         BatchSizeFound,
+        BatchSizeTried,
         EpochEnd,
+        Estimated,
         Event,
+        Features,
+        HeadFitted,
         PhaseBegin,
         Prepared,
+        Reading,
         Resumed,
+        Step,
     )
 
 SHOWN = 3  # paths of a finding
+LONG = 600.0  # seconds; what takes longer is said before it begins
 
 
 def train(
@@ -36,12 +44,16 @@ def train(
     folder: options.Data = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = DEFAULT,
-    recipe: options.Recipe = "quick",
+    network: options.Network = None,
+    recipe: options.Recipe = None,
     changes: options.Changes = None,
     width: options.Width = None,
     size: options.Size = None,
-    epochs: Annotated[int | None, typer.Option(show_default="the recipe's, 12 for quick")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(show_default="the recipe's: by the number of images, or 12 for quick"),
+    ] = None,
+    minutes: options.Minutes = None,
     batch_size: options.BatchSize = None,
     learning_rate: Annotated[
         float | None,
@@ -85,6 +97,7 @@ def train(
     ] = None,
 ) -> int:
     """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
+    began = time.monotonic()
     if resume is not None:
         check_alone(
             context, {"resume", "tensorboard", "mlflow"}, "a run goes on as it began", "train anew"
@@ -112,6 +125,7 @@ def train(
         width=width,
         size=size,
         epochs=epochs,
+        minutes=minutes,
         batch_size=batch_size_of(batch_size),
         learning_rate=learning_rate,
         weights=weights,
@@ -135,7 +149,7 @@ def train(
         listener = both(display.show, board, logged)
         with running(display.progress):
             if resume is None:
-                run = run_training(config, listener)
+                run = run_training(config, listener, began=began)
             else:
                 run = resume_training(resume, listener)
         if logged and not run.interrupted:
@@ -151,18 +165,45 @@ def train(
         screen.print(f"stopped after epoch {run.epochs}: no better one came")
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
-        screen.print(f"best epoch {run.best_epoch} of {run.epochs}, {duration(run.seconds)} in all")
+        show_contenders(screen, run)
     where = escape(shlex.quote(str(run.artefact)))
     screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
     if run.interrupted:
-        screen.print(
-            f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out images."
-        )
+        if run.transfer is None:
+            screen.print(
+                f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out "
+                "images."
+            )
         screen.print(f"go on with: classics train --resume {where}", soft_wrap=True)
         return 130
     screen.print(f"report: {escape(str(run.artefact / REPORT))}", soft_wrap=True)
     screen.print(f"next: classics predict {where} IMAGES", soft_wrap=True)
     return 0
+
+
+def show_contenders(screen: Console, run: Run) -> None:
+    """The head and the fine-tuned network side by side, or the best epoch; and the time."""
+    took = f"{duration(run.seconds)} in all"
+    if run.transfer is None:
+        screen.print(f"best epoch {run.best_epoch} of {run.epochs}, {took}")
+        return
+    tuned = run.transfer["fine_tuned"]
+    if tuned:
+        from keras_classics.cli.terminal import new_table, show_table
+
+        table = new_table([""], ["validation", "held-out images", "95 % interval", "time"])
+        for name, figures in (("head", run.transfer["head"]), ("fine-tuned", tuned)):
+            low, high = figures["test"]["accuracy_interval"]
+            table.add_row(
+                f"{name}, kept" if name == run.transfer["kept"] else name,
+                f"{figures['val']['accuracy']:.1%}" if figures["val"] else "-",
+                f"{figures['test']['accuracy']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                duration(figures["seconds"]),
+            )
+        show_table(screen, table)
+    screen.print(f"kept the {run.transfer['kept']}: {run.transfer['why']}", soft_wrap=True)
+    screen.print(took)
 
 
 def check_alone(context: typer.Context, beside: Collection[str], why: str, instead: str) -> None:
@@ -216,6 +257,9 @@ class Display:
             BatchSizeTried,
             Checked,
             EpochEnd,
+            Estimated,
+            Features,
+            HeadFitted,
             NotSaved,
             PhaseBegin,
             Prepared,
@@ -225,26 +269,39 @@ class Display:
         )
 
         match event:
-            case Reading(done, total):
-                self.bar("reading images", done, total)
+            case Reading() | BatchSizeTried() | Features() | Step():
+                self._working(event)
             case Checked(findings):
                 self._checked(findings)
-            case BatchSizeTried(size, rate):
-                self.bar(f"batches of {size}", 0, None, _throughput(rate))
             case BatchSizeFound():
                 self._batch_size(event)
             case Prepared():
                 self._prepared(event)
+            case Estimated():
+                self._estimated(event)
+            case HeadFitted():
+                self._head_fitted(event)
             case Resumed():
                 self._resumed(event)
             case NotSaved(reason):
                 self.screen.print(f"[yellow]no checkpoint: {escape(reason)}; the run goes on[/]")
             case PhaseBegin():
                 self._phase_begin(event)
-            case Step(epoch, done, total, rate):
-                self.bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
             case EpochEnd():
                 self._epoch_end(event)
+
+    def _working(self, event: Reading | BatchSizeTried | Features | Step) -> None:
+        from keras_classics.training.events import BatchSizeTried, Features, Reading, Step
+
+        match event:
+            case Reading(done, total):
+                self.bar("reading images", done, total)
+            case BatchSizeTried(size, rate):
+                self.bar(f"batches of {size}", 0, None, _throughput(rate))
+            case Features(done, total, rate):
+                self.bar("computing features", done, total, _throughput(rate))
+            case Step(epoch, done, total, rate):
+                self.bar(f"epoch {epoch}/{self.epochs}", done, total, _throughput(rate))
 
     def bar(self, what: str, done: int, total: int | None, rate: str = "") -> None:
         """Show how far the work in hand is."""
@@ -286,18 +343,53 @@ class Display:
             f"{event.train:,} images to learn "
             f"from, {event.val:,} to choose the epoch, {event.test:,} held out"
         )
-        begins = f", begins with {escape(event.weights)}" if event.weights else ""
+        width = "" if event.width == 1 else f"width {event.width:g}, "
         self.screen.print(
-            f"[bold]{event.network}[/], width {event.width:g}, {event.size} x {event.size} pixels, "
-            f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an "
-            f"image{begins}"
+            f"[bold]{event.network}[/], {width}{event.size} x {event.size} pixels, "
+            f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an image"
         )
+        why = f" ({escape(event.why)})" if event.why else ""
+        begins = (
+            f"trained weights [bold]{escape(event.weights)}[/]"
+            if event.weights
+            else ("random weights")
+        )
+        self.screen.print(f"begins with {begins}{why}", soft_wrap=True)
         precision = "" if event.policy == "float32" else f", {event.policy.replace('_', ' ')}"
-        self.screen.print(
-            f"recipe [bold]{escape(event.recipe)}[/]: {event.epochs} epochs, batches of "
-            f"{event.batch_size}{precision}"
-        )
+        what = "a new head" if event.weights else ""
+        if event.epochs:
+            epochs = f"{event.epochs} epochs, batches of {event.batch_size}{precision}"
+            what = f"{what}, then {epochs}" if what else epochs
+        self.screen.print(f"recipe [bold]{escape(event.recipe)}[/]: {what}")
         self.progress.reset(self.task, total=None, description="building the first step", rate="")
+
+    def _estimated(self, event: Estimated) -> None:
+        if event.minutes is not None or event.features + event.fine_tuning <= LONG:
+            return
+        parts = [f"features {duration(event.features)}"]
+        faster = "fewer pixels (--size), or a faster --network"
+        if event.epochs:
+            parts.append(f"fine-tuning {duration(event.fine_tuning)}")
+            faster = "--unfreeze none (features and head only), or --minutes 10"
+        self.screen.print(
+            f"[yellow]this takes long here[/]: about {', '.join(parts)}; faster: {faster}",
+            soft_wrap=True,
+        )
+
+    def _head_fitted(self, event: HeadFitted) -> None:
+        self.epochs = event.epochs
+        accuracy = ""
+        if event.accuracy is not None:
+            accuracy = f" {event.accuracy:.1%} of {event.images:,} validation images,"
+        line = f"[bold]head[/]:{accuracy} after {duration(event.seconds)}"
+        if event.epochs:
+            fit = f" of {event.wanted}, which fit" if event.epochs < event.wanted else ""
+            about = f", about {duration(event.fine_tuning)}" if event.fine_tuning else ""
+            line += (
+                f"; fine-tuning goes on for {event.epochs} epochs{fit}{about}; Ctrl-C keeps this"
+            )
+        self.screen.print(line, soft_wrap=True)
+        self.bar("judging the head", 0, None)
 
     def _resumed(self, event: Resumed) -> None:
         from rich.markup import escape

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ def tune(
     ] = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = DEFAULT,
-    recipe: options.Recipe = "quick",
+    network: options.Network = None,
+    recipe: options.Recipe = None,
     changes: options.Changes = None,
     epochs: Annotated[
         int | None, typer.Option(help="Of every trial.", show_default="the recipe's")

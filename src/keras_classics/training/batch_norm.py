@@ -55,12 +55,12 @@ def reestimate(model: keras.Model, batches: Iterable[Any]) -> None:
     batches' means, its variance the mean of their variances plus the variance of their means.
 
     Args:
-        model: Flat; a model without batch norm is left as it is.
+        model: Flat; one without batch norm, or with frozen one alone, is left as it is.
         batches: Inputs (b, h, w, c) as the model takes them, all of one size.
     """
     layers = batch_norms(model)
-    if not layers:
-        return
+    if not any(layer.trainable for layer in layers):
+        return  # there is none, or it is in inference mode
     means: list[list[Any]] = [[] for _ in layers]
     variances: list[list[Any]] = [[] for _ in layers]
     with momentum(model, lambda _: 0.0):  # the moving statistics become the batch's

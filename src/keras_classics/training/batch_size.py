@@ -16,11 +16,9 @@ from typing import IO
 import keras
 
 from keras_classics.data.pixels import MEMORY_BUDGET
-from keras_classics.data.splits import assign_splits
 from keras_classics.errors import ClassicsError
 from keras_classics.memory import free_memory
 from keras_classics.training.batch_trial import Spec, Trial
-from keras_classics.training.config import recipe_for
 from keras_classics.training.events import BatchSizeFound, BatchSizeTried
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.task import Task
@@ -50,7 +48,7 @@ def with_batch_size(task: Task) -> Task:
     if task.config.batch_size != "auto":
         return task
     free = free_memory() - _pictures(task)
-    tried = _try(task, sizes(_training_images(task)), memory=int(MARGIN * free))
+    tried = _try(task, sizes(task.training_images), memory=int(MARGIN * free))
     size = choose(tried, memory=int(MARGIN * free))
     if size is None:
         raise ClassicsError(
@@ -61,16 +59,16 @@ def with_batch_size(task: Task) -> Task:
     config = dataclasses.replace(
         task.config, batch_size=size, learning_rate=rate or task.config.learning_rate
     )
-    recipe = recipe_for(config, task.architecture, task.origin)
+    found = task.changed(config)
     task.tell(
         BatchSizeFound(
             batch_size=size,
-            learning_rate=recipe.optimizer.learning_rate,
+            learning_rate=found.recipe.optimizer.learning_rate,
             own_size=task.recipe.batch_size,
             own_rate=task.recipe.optimizer.learning_rate,
         )
     )
-    return dataclasses.replace(task, config=config, asked=config, recipe=recipe)
+    return found
 
 
 def sizes(images: int) -> tuple[int, ...]:
@@ -109,14 +107,6 @@ def scaled_rate(recipe: Recipe, batch_size: int) -> float:
 def _rate_given(task: Task) -> bool:
     lines = (change.partition("=")[0].strip() for change in task.config.changes)
     return task.config.learning_rate is not None or "optimizer.learning_rate" in lines
-
-
-def _training_images(task: Task) -> int:
-    """How many there will be, if all can be read."""
-    listing = assign_splits(task.listing, seed=task.config.seed)
-    return math.ceil(
-        task.config.limit * sum(item.split in (None, "train") for item in listing.items)
-    )
 
 
 def _pictures(task: Task) -> int:

@@ -7,23 +7,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
-from keras_classics.architectures import DEFAULT
 from keras_classics.architectures.frame import Architecture
 from keras_classics.data.check.run import FOLDER_SIZE
 from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
-from keras_classics.training.origin import Origin
 from keras_classics.training.recipe import Balance, BatchNorm, Monitor, Recipe, Transfer, Unfreeze
+
+if TYPE_CHECKING:
+    from keras_classics.training.origin import Origin
 
 LARGEST = 4096  # pixels; beyond it a single image no longer fits through a network on most machines
 DIGITS_SIZE = 32
-DEFAULT_WIDTH = 0.25  # at which the rates of transfer were measured
+RANDOM = "none"  # as `weights`: random ones
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -33,8 +35,9 @@ class TrainConfig:
     """What to train on what; None lets the recipe, the weights or the run choose."""
 
     folder: Path | None = None  # None: the digits that come with scikit-learn
-    network: str = DEFAULT
-    recipe: str = "quick"  # a name, "paper", or a TOML file
+    # What network, recipe and weights leave open, `origin.settled` decides.
+    network: str | None = None  # EfficientNet-Lite0 for trained weights, ResNet50 for random ones
+    recipe: str | None = None  # a name, "paper", or a TOML file; transfer, or quick
     changes: tuple[str, ...] = ()  # lines of the recipe: "optimizer.learning_rate=1e-3"
     width: float | None = None  # that of the weights, else the recipe's
     # Pixels: the recipe's, else those of the weights; else 32 for digits and 64 for a folder, or
@@ -43,10 +46,11 @@ class TrainConfig:
     epochs: int | None = None
     batch_size: int | Literal["auto"] | None = None  # "auto" tries some
     learning_rate: float | None = None
-    # A name of published weights, a file of weights or an artefact; None: random.
+    # A name of published weights, a file of weights, an artefact, or "none": random. None: those of
+    # ImageNet for a folder of images, unless a width or the recipe asks for random ones.
     weights: str | None = None
-    unfreeze: Unfreeze | None = None  # what is trained after the top; only with weights
-    batch_norm: BatchNorm | None = None  # of what is unfrozen; only with weights
+    unfreeze: Unfreeze | None = None  # what is trained beside the head; not with random weights
+    batch_norm: BatchNorm | None = None  # of what is unfrozen; not with random weights
     preprocessing: Mode | None = None  # that of the weights, else the recipe's
     balance: Balance | None = None
     monitor: Monitor | None = None
@@ -58,6 +62,7 @@ class TrainConfig:
     precision: Precision = "auto"
     deterministic: bool = False
     seed: int = 0
+    minutes: float | None = None  # that the run may take; not with random weights
     checkpoint_every: float = 60.0  # seconds
     out: Path | None = None  # runs/<data>-<network>, numbered
 
@@ -160,13 +165,7 @@ def check_arguments(config: TrainConfig) -> None:
         raise ClassicsError(f"limit={config.limit}: above 0 and at most 1 is needed.")
     if not 0 <= config.checkpoint_every < float("inf"):
         raise ClassicsError(f"checkpoint_every={config.checkpoint_every}: seconds are needed.")
-    for argument in ("unfreeze", "batch_norm"):
-        value = getattr(config, argument)
-        if value is not None and config.weights is None:
-            raise ClassicsError(
-                f"{argument}={value!r}: says how trained weights are put to use; give weights, "
-                "too, or leave it out."
-            )
+    _check_transfer(config)
     for argument, kind in (
         ("unfreeze", Unfreeze),
         ("batch_norm", BatchNorm),
@@ -180,6 +179,36 @@ def check_arguments(config: TrainConfig) -> None:
             raise ClassicsError(f"{argument}={value!r}: one of {', '.join(allowed)} is needed.")
 
 
+def _check_transfer(config: TrainConfig) -> None:
+    """Refuse what says how trained weights are put to use, where there are none."""
+    if config.minutes is not None and not 0 < config.minutes < float("inf"):
+        raise ClassicsError(f"minutes={config.minutes:g}: above 0 is needed.")
+    for argument in ("unfreeze", "batch_norm", "minutes"):
+        value = getattr(config, argument)
+        if value is not None and config.weights == RANDOM:
+            raise ClassicsError(
+                f"{argument}={value!r}: is for runs that begin with trained weights, and this one "
+                f"begins with random ones; leave out {argument}, or name trained weights."
+            )
+
+
+def rate_for_width(recipe: Recipe, origin: Origin | None) -> float:
+    """What a recipe's learning rate is multiplied by for the width of trained weights.
+
+    Adam's best rate falls with the width, https://arxiv.org/abs/2203.03466.
+    """
+    return recipe.width / origin.width if origin else 1.0
+
+
+def length(recipe: Recipe, images: int) -> int:
+    """The epochs of a recipe for a number of training images, of its table where it has one."""
+    table = recipe.transfer.lengths if recipe.transfer else ()
+    if not table:
+        return recipe.epochs
+    known, epochs = np.log(np.array(table, dtype=np.float64)).T
+    return max(1, round(float(np.exp(np.interp(np.log(max(images, 1)), known, epochs)))))
+
+
 def recipe_for(
     config: TrainConfig, architecture: Architecture, origin: Origin | None = None
 ) -> Recipe:
@@ -188,7 +217,7 @@ def recipe_for(
     Raises:
         ClassicsError: If there is no such recipe, or a line cannot be.
     """
-    recipe = recipes.find(config.recipe, architecture.name, config.changes)
+    recipe = recipes.find(config.recipe or recipes.SCRATCH, architecture.name, config.changes)
     optimizer, selection, transfer = recipe.optimizer, recipe.selection, None
     if origin:
         transfer = recipe.transfer or Transfer()
@@ -197,9 +226,9 @@ def recipe_for(
             unfreeze=config.unfreeze or transfer.unfreeze,
             batch_norm=config.batch_norm or transfer.batch_norm,
         )
-        # Adam's rate falls with the width, https://arxiv.org/abs/2203.03466.
-        faster = transfer.faster * min(1.0, DEFAULT_WIDTH / origin.width)
-        optimizer = dataclasses.replace(optimizer, learning_rate=optimizer.learning_rate * faster)
+        optimizer = dataclasses.replace(
+            optimizer, learning_rate=optimizer.learning_rate * rate_for_width(recipe, origin)
+        )
     if config.learning_rate:
         optimizer = dataclasses.replace(optimizer, learning_rate=config.learning_rate)
     if config.monitor:

@@ -63,7 +63,40 @@ class Prepared:
     epochs: int
     batch_size: int
     policy: str  # the dtype policy: "float32", "mixed_bfloat16"...
-    weights: str | None  # what the network began with, in words
+    weights: str | None  # the trained weights that it begins with
+    why: str  # it begins with them, or with random ones
+
+
+@dataclass(frozen=True)
+class Features:
+    """With trained weights: the frozen network computes the features of the images."""
+
+    done: int
+    total: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """After the first features: what the run will take, and what of it fits."""
+
+    features: float  # seconds that are left of them
+    fine_tuning: float  # seconds for its epochs; 0: there is none
+    epochs: int  # of fine-tuning
+    minutes: float | None  # that the run may take
+
+
+@dataclass(frozen=True)
+class HeadFitted:
+    """The new head is fitted on the features."""
+
+    accuracy: float | None  # on the validation part; None where there is none
+    images: int  # of that part
+    regularisation: float  # C of the logistic regression
+    seconds: float  # of features and head
+    epochs: int  # of fine-tuning that follow; 0: none
+    wanted: int  # epochs that would follow if there were time
+    fine_tuning: float  # seconds that these take, about
 
 
 @dataclass(frozen=True)
@@ -122,6 +155,9 @@ Event = (
     | BatchSizeTried
     | BatchSizeFound
     | Prepared
+    | Features
+    | Estimated
+    | HeadFitted
     | Resumed
     | PhaseBegin
     | Step

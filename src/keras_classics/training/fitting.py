@@ -40,6 +40,7 @@ class Fitting:
     interrupted: bool = False
     diverged: bool = False  # the loss was no number any more
     stopped: bool = False  # no better epoch came for as long as the recipe waits
+    late: bool = False  # the time that the run may take was over
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,10 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         checkpoints: Checkpoints | None,
         tell: Listener,
         interrupts: Interrupts,
+        deadline: float,
     ) -> None:
         super().__init__()
+        self.deadline = deadline
         self.recipe, self.feed = recipe, feed
         self.checkpoints, self.tell, self.interrupts = checkpoints, tell, interrupts
         self.fitting = Fitting([dict(epoch) for epoch in progress.history], progress.best_epoch)
@@ -123,7 +126,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self.metrics: list[npt.NDArray[Any]] = []  # up to there
         self.since = 0  # the epoch before which patience and plateaus do not count
         self.last_phase = True
-        self._began = self._spent = 0.0
+        self._began = self._spent = self._epoch_began = 0.0
         self._seen = 0
         self._built = False
         self._averages = ExitStack()
@@ -143,7 +146,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self._built = False  # the first step of a phase is built before it is taken
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self._began, self._spent, self._seen = time.monotonic(), 0.0, 0
+        self._epoch_began = time.monotonic()
+        self._began, self._spent, self._seen = self._epoch_began, 0.0, 0
         for variable, value in zip(self.model.metrics_variables, self.metrics, strict=False):
             variable.assign(value)
         self.metrics = []
@@ -165,6 +169,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
             total = steps * self.recipe.epochs
             self.tell(Step(self.epochs + 1, self.epochs * steps + step, total, self._rate()))
             self.interrupts.check()
+            if time.monotonic() > self.deadline:
+                raise _LateError
         except KeyboardInterrupt:
             self._checkpoint(step)
             raise
@@ -207,7 +213,11 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
                 val_f1=values.get("val_f1"),
             )
         )
-        self.model.stop_training = self.enough
+        now = time.monotonic()
+        self.fitting.late = (
+            self.epochs < self.recipe.epochs and 2 * now - self._epoch_began > self.deadline
+        )
+        self.model.stop_training = self.enough or self.fitting.late
         if self.checkpoints and self.checkpoints.due():
             self._checkpoint(0)
 
@@ -232,6 +242,10 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         return self._seen / self._spent if self._spent else 0.0
 
 
+class _LateError(Exception):
+    """The time that the run may take was over within an epoch."""
+
+
 def fit(
     network: StartingNetwork,
     recipe: Recipe,
@@ -241,8 +255,9 @@ def fit(
     interrupts: Interrupts,
     checkpoints: Checkpoints | None = None,
     begin: Progress | None = None,
+    deadline: float = math.inf,
 ) -> Fitting:
-    """Train, until the last epoch, Ctrl-C, or a loss that is no number any more.
+    """Train, until the last epoch, Ctrl-C, a deadline, or a loss that is no number any more.
 
     The network has the weights of the best epoch afterwards.
 
@@ -254,15 +269,22 @@ def fit(
         interrupts: How Ctrl-C is handled.
         checkpoints: Take where the run is, now and then; None for none.
         begin: Where to go on; None for the beginning.
+        deadline: Of `time.monotonic`: no epoch is begun that would not be over by then.
 
     Raises:
-        NothingLearntError: On Ctrl-C before the first epoch is over.
+        NothingLearntError: On Ctrl-C, or at the deadline, before the first epoch is over.
         DivergedError: If the loss is no number after the first epoch.
     """
     model = network.model
     progress = begin or Progress()
     watch = _Watch(
-        recipe, batches, progress, checkpoints=checkpoints, tell=tell, interrupts=interrupts
+        recipe,
+        batches,
+        progress,
+        checkpoints=checkpoints,
+        tell=tell,
+        interrupts=interrupts,
+        deadline=deadline,
     )
     fitting, phases = watch.fitting, plan(model, recipe)
     if begin:
@@ -284,14 +306,16 @@ def fit(
                     tell(_phase_begin(phase, model, epoch=watch.epochs + 1))
                 _fit_phase(model, phase, recipe, batches, watch, ends=ends, arrays=progress.arrays)
             progress = Progress()
-            if fitting.diverged or watch.enough:
+            if fitting.diverged or fitting.late or watch.enough:
                 break
         fitting.stopped = watch.enough and watch.epochs < recipe.epochs
     except KeyboardInterrupt:
         fitting.interrupted = True
+    except _LateError:
+        fitting.late = True
     finally:
         batches.val.close()
-    if not fitting.history and fitting.interrupted:
+    if not fitting.history and (fitting.interrupted or fitting.late):
         raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
         raise DivergedError(

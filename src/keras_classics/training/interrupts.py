@@ -40,8 +40,9 @@ class Interrupts:
             raise KeyboardInterrupt
 
     @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Work that may be broken off anywhere."""
+    def allowed(self, *, again: bool = False) -> Iterator[None]:
+        """Work that may be broken off anywhere; `again`: by the next Ctrl-C, not by one before."""
+        self.asked = self.asked and not again
         self.check()
         self.at_once = True
         try:

@@ -81,6 +81,7 @@ def conclude(
     seconds: float | None = None,
     best_epoch: int | None = None,
     diverged: bool = False,
+    transfer: Mapping[str, Any] | None = None,
     target: float | None = None,
 ) -> Conclusion:
     """Judge a run, calibrate it, and say all that its report says.
@@ -93,6 +94,7 @@ def conclude(
         seconds: That it took.
         best_epoch: Whose weights were kept, from 1.
         diverged: Whether the loss was no number any more.
+        transfer: The head's figures and those of fine-tuning, of a run from trained weights.
         target: Accuracy wanted of what is answered; by default half of the errors go.
 
     Raises:
@@ -119,6 +121,7 @@ def conclude(
             "best_epoch": best_epoch,
             "diverged": diverged,
         },
+        **({"transfer": transfer} if transfer else {}),
         **(assessment.content if assessment else {}),
     }
     return Conclusion(card, assessment, parts or {}, content)

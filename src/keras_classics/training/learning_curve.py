@@ -12,9 +12,10 @@ from keras_classics.card import Card
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError
 from keras_classics.evaluation import report, saved
 from keras_classics.evaluation.learning_curve import FRACTIONS, LearningCurve, Point, measure
+from keras_classics.training.begun import Run
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Listener
-from keras_classics.training.run import Run, train
+from keras_classics.training.run import train
 
 LEAST_IMAGES = 2  # of the training part, in a fraction of it
 

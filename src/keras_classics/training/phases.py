@@ -1,10 +1,10 @@
 """The phases of a run: which stages of the network are trained from when on, and how fast.
 
-Random weights are trained in a single phase. Trained ones keep what they know longer if the new top
-learns alone first: its first gradients are those of random weights. Below it every stage has a
-lower learning rate than the one above, as the lower features are, the more general they are
-(Howard and Ruder 2018, https://arxiv.org/abs/1801.06146; Yosinski et al. 2014,
-https://arxiv.org/abs/1411.1792).
+Random weights are trained in a single phase. Trained ones begin with a head that is fitted to their
+features, so that no gradient of a random one spoils them (Kumar et al. 2022,
+https://arxiv.org/abs/2202.10054); then they are fine-tuned, every stage with a lower learning rate
+than the one above, as the lower features are, the more general they are (Howard and Ruder 2018,
+https://arxiv.org/abs/1801.06146; Yosinski et al. 2014, https://arxiv.org/abs/1411.1792).
 """
 
 from __future__ import annotations
@@ -83,11 +83,9 @@ def _divide(
     top, below = descending[:1], descending[1:]
     if transfer.unfreeze == "none":
         return [(top, epochs)]
-    if epochs == 1:
-        return [(descending, 1)]
-    alone = max(1, round(transfer.top_share * epochs))
-    count = 1 if transfer.unfreeze == "all" else min(len(below), epochs - alone)
+    count = 1 if transfer.unfreeze == "all" else min(len(below), epochs)
     groups = [*((stage,) for stage in below[: count - 1]), below[count - 1 :]]
-    each, more = divmod(epochs - alone, count)
+    groups[0] = (*top, *groups[0])
+    each, more = divmod(epochs, count)
     # What the division leaves over goes to the phase that trains the most.
-    return [(top, alone), *((group, each) for group in groups[:-1]), (groups[-1], each + more)]
+    return [*((group, each) for group in groups[:-1]), (groups[-1], each + more)]

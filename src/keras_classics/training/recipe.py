@@ -90,15 +90,15 @@ class Selection:
 
 @dataclass(frozen=True, config=STRICT)
 class Transfer:
-    """How a network with trained weights is trained: its new top first, alone."""
+    """How a network with trained weights is fine-tuned, once its new head is fitted."""
 
-    unfreeze: Unfreeze = "all"  # what follows the top: nothing, a stage at a time, or all at once
+    unfreeze: Unfreeze = "all"  # beside the head: nothing, a stage at a time, or all at once
     batch_norm: BatchNorm = "frozen"  # of the stages that are unfrozen; below them always frozen
-    # Of the epochs, for the top alone; all of them where nothing follows.
-    top_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     # A stage's learning rate as a fraction of that of the stage above.
     lower: Annotated[float, Field(gt=0, le=1)] = 1.0
-    faster: Positive = 1.0  # the highest rate as a multiple of the recipe's
+    # (training images, epochs), the images rising; between two, by the logarithms of both.
+    # Empty: the recipe's epochs for any number.
+    lengths: tuple[tuple[Count, Count], ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -126,4 +126,4 @@ class Recipe:
     selection: Selection = dataclasses.field(default_factory=Selection)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     mixing: Mixing = dataclasses.field(default_factory=Mixing)
-    transfer: Transfer | None = None  # only with trained weights
+    transfer: Transfer | None = None  # for trained weights, with which such a recipe begins

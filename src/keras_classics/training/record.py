@@ -35,6 +35,7 @@ class Record:
     data_format: str
     versions: Mapping[str, str]
     here: str  # the folder that relative paths of the config are relative to
+    planned: int | None = None  # epochs of fine-tuning, once it is known how many there will be
 
     @classmethod
     def of(cls, task: Task, policy: str, *packages: str) -> Record:
@@ -61,14 +62,17 @@ class Record:
             config=TrainConfig.from_dict(values["config"]),
             recipe=recipes.from_dict(values["recipe"]),
             versions=dict(values["versions"]),
+            planned=values.get("planned"),
             **{name: values[name] for name in names},
         )
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder of the run, before that is seen."""
+        """Write it into the folder of the run."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
         text = json.dumps(values, indent=2, default=os.fspath)
-        (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+        part = folder / f".{RECORD}.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(folder / RECORD)
 
     @classmethod
     def read(cls, folder: Path) -> Record:

@@ -12,7 +12,7 @@ from keras_classics.architectures.frame import Architecture
 from keras_classics.data.augment import Augmentation
 from keras_classics.data.mixing import Mixing
 from keras_classics.errors import ClassicsError
-from keras_classics.training.config import DEFAULT_WIDTH, LARGEST, TrainConfig, input_sizes
+from keras_classics.training.config import LARGEST, TrainConfig, input_sizes, rate_for_width
 from keras_classics.training.origin import Origin
 from keras_classics.training.recipe import Recipe
 
@@ -229,7 +229,7 @@ def space_of(
         own=own,
         recipe=recipe,
         base=base,
-        faster=_faster(recipe, origin),
+        faster=rate_for_width(recipe, origin),
     )
     if not space.varied:
         raise ClassicsError("every setting is fixed: nothing is left to tune; leave one out.")
@@ -268,13 +268,6 @@ def scaled(
 def _digits(value: float) -> float:
     """Without the 17th digit, which nobody wants to read."""
     return float(f"{value:.6g}")
-
-
-def _faster(recipe: Recipe, origin: Origin | None) -> float:
-    """As `recipe_for` has it."""
-    if origin is None or recipe.transfer is None:
-        return 1.0
-    return recipe.transfer.faster * min(1.0, DEFAULT_WIDTH / origin.width)
 
 
 def _augments(recipe: Recipe) -> bool:

@@ -38,7 +38,12 @@ class StartingNetwork:
     architecture: Architecture
     shape: Shape
     mode: Mode
-    began_with: str | None
+    began_with: str | None  # the name of trained weights, whose head is new
+
+    @property
+    def head(self) -> keras.layers.Dense:
+        """The last layer: (b, d) -> (b, classes)."""
+        return self.model.get_layer(self.architecture.top_layers[-1])
 
     def finished(self) -> keras.Model:
         """The network that is kept, with the weights of now: probabilities, in float32, plain."""
@@ -92,16 +97,13 @@ def start_network(
     if origin is None:
         _draw_weights(model, recipe.network, seed)
         return StartingNetwork(model, architecture, shape, mode, None)
-    load_weights(
-        model, origin.file(), architecture=architecture, keep=_new_layers(architecture, recipe)
-    )
-    return StartingNetwork(model, architecture, shape, mode, f"{origin.name}, a new top")
-
-
-def _new_layers(architecture: Architecture, recipe: Recipe) -> tuple[str, ...]:
-    """The layers that weights of another task are not loaded into."""
-    side = architecture.side.layers if architecture.side and recipe.loss.auxiliary else ()
-    return (*architecture.top_layers, *side)
+    hidden = architecture.top_layers[:-1]
+    has_hidden = bool(hidden) and origin.has_top(shape.test_size)
+    auxiliary = architecture.side.layers if architecture.side and recipe.loss.auxiliary else ()
+    new = (*(() if has_hidden else hidden), architecture.top_layers[-1], *auxiliary)
+    file = origin.file(include_top=has_hidden)
+    load_weights(model, file, architecture=architecture, keep=new)
+    return StartingNetwork(model, architecture, shape, mode, origin.name)
 
 
 def _seeded(model: keras.Model, seed: int) -> keras.Model:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,20 +19,23 @@ from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
 from keras_classics.data.listing import Listing, fingerprint
 from keras_classics.data.preprocess import Mode
+from keras_classics.data.splits import assign_splits
 from keras_classics.errors import ClassicsError
 from keras_classics.networks import build
 from keras_classics.training import speed
 from keras_classics.training.config import (
+    RANDOM,
     Sizes,
     TrainConfig,
     check_arguments,
     input_sizes,
+    length,
     recipe_for,
 )
 from keras_classics.training.determinism import deterministic
 from keras_classics.training.events import Listener
 from keras_classics.training.images import list_images
-from keras_classics.training.origin import Origin, find_origin
+from keras_classics.training.origin import Origin, find_origin, settled
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import Shape, StartingNetwork, start_network
 
@@ -48,6 +53,7 @@ class Task:
     listing: Listing  # with the images that cannot be read
     tell: Listener
     began: float
+    why: str = ""  # it begins with trained weights, or with random ones
 
     @property
     def shape(self) -> Shape:
@@ -70,6 +76,33 @@ class Task:
     def fingerprint(self) -> str | None:
         """Of the images; None for the digits."""
         return fingerprint(self.listing) if self.config.folder else None
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether more than a head is trained."""
+        return self.recipe.transfer is None or self.recipe.transfer.unfreeze != "none"
+
+    @property
+    def training_images(self) -> int:
+        """How many there will be, if all can be read."""
+        listing = assign_splits(self.listing, seed=self.config.seed)
+        train = sum(item.split in (None, "train") for item in listing.items)
+        return math.ceil(self.config.limit * train)
+
+    def changed(self, config: TrainConfig) -> Task:
+        """The same network and images with other settings."""
+        recipe = recipe_for(config, self.architecture, self.origin)
+        sizes = input_sizes(config, recipe, self.architecture, self.origin)
+        changed = dataclasses.replace(self, config=config, asked=config, recipe=recipe, sizes=sizes)
+        return changed.with_length()
+
+    def with_length(self) -> Task:
+        """With the epochs that the recipe has for so many images, unless a number was asked for."""
+        asked = {change.partition("=")[0].strip() for change in self.config.changes}
+        if self.config.epochs is not None or "epochs" in asked:
+            return self
+        epochs = length(self.recipe, self.training_images)
+        return dataclasses.replace(self, recipe=dataclasses.replace(self.recipe, epochs=epochs))
 
     def policy(self) -> str:
         """The dtype policy that the network computes by.
@@ -121,20 +154,35 @@ def task_of(
         ClassicsError: If the data, the arguments or the weights cannot be used.
     """
     began = time.monotonic()
+    beginning = settled(config)
+    config = beginning.config
     check_arguments(config)
-    architecture = catalog.find(config.network)
+    architecture = catalog.find(config.network or "")
     if architecture.mode not in (None, config.preprocessing or architecture.mode):
         raise ClassicsError(
             f"preprocessing={config.preprocessing}: {architecture.title} scales its input inside "
             f"the graph; leave the option out, or use {architecture.mode}."
         )
-    origin = find_origin(config.weights, architecture, config.width) if config.weights else None
-    if recipe is None:
-        recipe = recipe_for(config, architecture, origin)
+    origin = None
+    if config.weights is not None and config.weights != RANDOM:
+        origin = find_origin(config.weights, architecture, config.width)
+    given = recipe
+    recipe = given or recipe_for(config, architecture, origin)
     sizes = input_sizes(config, recipe, architecture, origin)
     listing = list_images(config)
-    tell: Listener = listener or (lambda _: None)
-    return Task(config, asked or config, architecture, origin, recipe, sizes, listing, tell, began)
+    task = Task(
+        config=config,
+        asked=asked or config,
+        architecture=architecture,
+        origin=origin,
+        recipe=recipe,
+        sizes=sizes,
+        listing=listing,
+        tell=listener or (lambda _: None),
+        began=began,
+        why=beginning.why,
+    )
+    return task if given else task.with_length()
 
 
 @contextmanager

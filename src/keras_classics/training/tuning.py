@@ -26,8 +26,9 @@ from keras_classics.errors import (
 from keras_classics.evaluation.metrics import interval
 from keras_classics.training import tuning_files
 from keras_classics.training.batch_size import with_batch_size
+from keras_classics.training.begun import Run
 from keras_classics.training.budget import Budget, Clock, expected, reserve
-from keras_classics.training.config import TrainConfig, input_sizes, recipe_for
+from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Checked, EpochEnd, Event, Step
 from keras_classics.training.fitting import Fitting, feed, fit
 from keras_classics.training.images import Images
@@ -37,8 +38,8 @@ from keras_classics.training.output import Staging, check_outside, free_name, st
 from keras_classics.training.recipe import Monitor
 from keras_classics.training.record import Record
 from keras_classics.training.release import released
-from keras_classics.training.run import Run, train
 from keras_classics.training.run import resume as resume_run
+from keras_classics.training.run import train
 from keras_classics.training.search_space import Ranges, Settings, Space, space_of
 from keras_classics.training.shelf import Shelf
 from keras_classics.training.task import Task, computing, task_of
@@ -540,13 +541,7 @@ class _Search:
             return fit(network, task.recipe, batches, tell=tell, interrupts=self.interrupts)
 
     def _task(self, settings: Settings) -> Task:
-        config = self.space.config(settings)
-        architecture, origin = self.task.architecture, self.task.origin
-        recipe = recipe_for(config, architecture, origin)
-        sizes = input_sizes(config, recipe, architecture, origin)
-        return dataclasses.replace(
-            self.task, config=config, asked=config, recipe=recipe, sizes=sizes
-        )
+        return self.task.changed(self.space.config(settings))
 
     def _final(self, tuned: Tuned) -> Run:
         """Train with the best settings, and judge."""

@@ -99,11 +99,11 @@ def recipe_text(space: Space, settings: Settings, about: str) -> str:
     A recipe of one's own is not named, as it may be moved: all lines are there then.
     """
     config = space.config(settings)
-    network = config.network
-    file = recipes.read(config.recipe, network)
+    network, name = config.network or "", config.recipe or recipes.SCRATCH
+    file = recipes.read(name, network)
     own = file.name.endswith(".toml")
-    below = Recipe(name="", about="") if own else recipes.find(config.recipe, network)
-    above = recipes.find(config.recipe, network, config.changes)
+    below = Recipe(name="", about="") if own else recipes.find(name, network)
+    above = recipes.find(name, network, config.changes)
     wanted = dataclasses.replace(
         space.recipe,
         augmentation=above.augmentation,

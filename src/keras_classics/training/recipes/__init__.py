@@ -25,6 +25,7 @@ from keras_classics.errors import ClassicsError, nearest
 from keras_classics.training.recipe import Recipe
 
 PAPER = "paper"  # stands for the recipe of the paper of whatever network is trained
+SCRATCH, TRANSFER = "quick", "transfer"  # the defaults with random weights and with trained ones
 _RECIPE = TypeAdapter(Recipe)
 _MOST_EXTENDED = 8  # recipes that extend one another; more of them go in a circle
 
@@ -114,6 +115,15 @@ def find(name: str, network: str, changes: Sequence[str] = ()) -> Recipe:
         return from_dict(lines)
     except ValidationError as error:
         raise ClassicsError(_explained(error, file.name, changes)) from None
+
+
+def is_for_trained_weights(name: str, network: str) -> bool:
+    """Whether a recipe begins with trained weights: it says how they are fine-tuned.
+
+    Raises:
+        ClassicsError: As in `read`.
+    """
+    return name != PAPER and "transfer" in _resolved(read(name, network), network, depth=0)
 
 
 def from_dict(values: dict[str, Any]) -> Recipe:
