@@ -164,7 +164,7 @@ class Begun:
         """
         task, stage = self.task, self.stage
         conclusion = conclude(
-            dataclasses.replace(classifier.card, history=fitting.history),
+            dataclasses.replace(classifier.card, history=fitting.history, recipe=self.card.recipe),
             parts,
             config=task.asked,
             seconds=time.monotonic() - task.began,

@@ -22,7 +22,7 @@ from keras_classics.evaluation.metrics import judge
 from keras_classics.training.begun import Begun, Parts, Run
 from keras_classics.training.events import Estimated, Features, HeadFitted
 from keras_classics.training.features import compute_features
-from keras_classics.training.fitting import Fitting, class_weights
+from keras_classics.training.fitting import Fitting, TimeIsUpError, class_weights
 from keras_classics.training.head import fit_head
 from keras_classics.training.recipe import Monitor
 
@@ -254,8 +254,10 @@ def _fine_tuned(begun: Begun, told: _Told, clock: _Clock) -> Run:
     try:
         interrupts.at_once = True
         fitting, kept = begun.fitted(deadline=clock.deadline)
+    except TimeIsUpError:
+        fitting.late = True
     except NothingLearntError:
-        fitting.interrupted, fitting.late = interrupts.asked, not interrupts.asked
+        fitting.interrupted = True
     except DivergedError:
         fitting.diverged = True
     finally:
