@@ -104,7 +104,7 @@ def test_the_head_is_the_last_layer_and_its_outputs_are_those_fitted(config, who
     truth = np.array([labels[rows[i]["label"]] for i in test])
     assert told["head"]["test"]["right"] == (expected[test].argmax(axis=1) == truth).sum()
     # All but the head is as it was, and the head is that of a run that goes on.
-    assert whole[0].transfer["head"]["test"] == told["head"]["test"]
+    assert whole[0].transfer["head"]["test"]["right"] == told["head"]["test"]["right"]
 
 
 def test_the_report_shows_both_and_the_better_one_on_validation_is_kept(whole):
@@ -234,7 +234,7 @@ def test_a_full_disk_while_features_are_written_is_one_line_and_loses_nothing(
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, limits[1]))
 
     try:
-        with pytest.raises(OutputError, match="features.npy: cannot be written") as caught:
+        with pytest.raises(OutputError, match=r"features\.npy: cannot be written") as caught:
             train(config, full)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -400,11 +400,11 @@ def test_imagenet_s_weights_are_the_default_and_where_they_are_missing_a_line_sa
     assert "--weights none" in prepared.why
     assert run.classifier.card.preprocessing.mode == "lite"
     monkeypatch.setattr(PackagedFile, "installed", lambda _: None)
-    with pytest.raises(ClassicsError, match="is not installed: .* --weights none") as caught:
+    with pytest.raises(ClassicsError, match=r"is not installed: .* --weights none") as caught:
         train(dataclasses.replace(config, out=tmp_path / "other"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "other").exists()
-    with pytest.raises(ClassicsError, match="publishes none for .* --weights none"):
+    with pytest.raises(ClassicsError, match=r"publishes none for .* --weights none"):
         train(dataclasses.replace(config, network="resnet50_d", out=tmp_path / "other"))
 
 
