@@ -332,7 +332,7 @@ def test_classes_of_different_size_can_weigh_alike_in_the_head(
     given = []
 
     def fitted(*args, **options):
-        given.append(options["sample_weights"])
+        given.append(options["class_weights"])
         return fit_head(*args, **options)
 
     fit_head = transfer.fit_head

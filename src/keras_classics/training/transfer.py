@@ -173,14 +173,14 @@ def _head(begun: Begun, clock: _Clock, wanted: int) -> tuple[Contender, float]:
         train=data.part("train"),
         val=data.part("val"),
         classes=network.shape.classes,
-        sample_weights=class_weights(data) if balanced else None,
+        class_weights=class_weights(data) if balanced else None,
         monitor=task.recipe.selection.monitor,
     )
     for model in (network.model, kept):
         model.get_layer(network.head.name).set_weights([head.kernel, head.bias])
     parts = begun.judged(lambda indices: head.probabilities(features[indices]))
     seconds = time.monotonic() - began
-    return Contender(begun.classifier(kept), parts, seconds), head.regularisation
+    return Contender(begun.classifier(kept), parts, seconds), head.chosen.regularisation
 
 
 def _check_time(clock: _Clock, features: float) -> None:
