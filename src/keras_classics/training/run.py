@@ -200,6 +200,7 @@ def _finish(
         seconds=time.monotonic() - task.began,
         best_epoch=fitting.best_epoch,
         diverged=fitting.diverged,
+        model=classifier.model,
     )
     classifier.card = conclusion.card
     moved = _write_somewhere(classifier, conclusion, data, stage)
