@@ -35,7 +35,7 @@ EPOCHS_SHOWN = 12
 Thumbnails = Callable[[str], npt.NDArray[np.uint8] | None]
 """From a path as in the predictions to the image (h, w, 3), or None where there is none.
 
-It is what the network sees, so that heat maps lie where they belong.
+It is cut as the network sees it, so that heat maps lie where they belong.
 """
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from keras_classics.artefact import MANIFEST, Classifier
 from keras_classics.card import Card
+from keras_classics.data.fit import CentralCrop
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all, processors
@@ -254,7 +255,9 @@ def _taken(images: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Pict
 
 
 def thumbnails(content: Mapping[str, Any], card: Card, data: Path) -> report.Thumbnails:
-    """The pictures that a report shows, as the network sees them, from the folder of the run.
+    """The pictures that a report shows, cut as the network sees them, from the folder of the run.
+
+    They are read as large as they are shown, whatever the network's size.
 
     Raises:
         DataError: If the folder is not one of images.
@@ -264,8 +267,12 @@ def thumbnails(content: Mapping[str, Any], card: Card, data: Path) -> report.Thu
     items = [item for item in listing.items if item.name in wanted]
     found: dict[str, npt.NDArray[np.uint8]] = {}
     if items:
-        shape = card.preprocessing
-        decoded = decode_all(listing.storage, items, shape.size, shape.fit)
+        size, fit = card.preprocessing.size, card.preprocessing.fit
+        scale = report.HEAT_MAP / max(size)
+        size = round(size[0] * scale), round(size[1] * scale)
+        if isinstance(fit, CentralCrop):
+            fit = dataclasses.replace(fit, resize=round(fit.resize * scale))
+        decoded = decode_all(listing.storage, items, size, fit)
         found = {
             item.name: image for item, image in zip(decoded.items, decoded.images, strict=True)
         }
