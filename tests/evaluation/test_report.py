@@ -255,6 +255,15 @@ def test_where_a_run_began(content, network, weights, sentence, fact):
     assert f"began with {fact} input" in text
 
 
+@pytest.mark.parametrize(
+    ("began_with", "sentence"),
+    [("efficientnet_lite0-google", LITE), ("runs/photos", "the weights of runs/photos")],
+)
+def test_what_the_head_was_fitted_on_is_what_a_run_began_with(content, began_with, sentence):
+    told = {**content, "transfer": transfer(began_with=began_with)}
+    assert f"Began with {sentence}. The fine-tuned" in Page(render(told, about())).text
+
+
 def figures(images, right):
     low, high = interval_of(right, images)
     return {
@@ -317,12 +326,14 @@ def test_the_head_and_the_fine_tuned_network_side_by_side(content):
 
 
 def test_a_head_that_was_kept(content):
-    changes = {"kept": "head", "why": "fine-tuning was off", "fine_tuned": None}
+    changes = {"kept": "head", "why": "fine-tuning was off.", "fine_tuned": None}
+    changes["regularisation"] = None  # of a head that was fitted in another way
     run = {**RUN, "best_epoch": 0}
     card = {**from_weights(), "history": []}
     page = render({**content, "run": run, "transfer": transfer(**changes)}, card)
     text = Page(page).text
     assert "The head was kept : fine-tuning was off." in text
+    assert "on 1,280 features of the frozen network." in text
     assert "which of the two" not in text
     assert "Curves" not in text
     header, head = rows_of(page, "The head and fine-tuning")

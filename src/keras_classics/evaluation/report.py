@@ -80,7 +80,7 @@ def render(
         run=content.get("run") or {},
         held_out=held_out,
         title=_title(about),
-        origin=_origin(content, about),
+        origin=_origin(content, about)[0],
         warnings=[*_of_the_run(content, about), *content.get("warnings", ())],
         facts=_facts(content, about),
         transfer=transfer,
@@ -150,27 +150,18 @@ def _of_the_run(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[st
     return found
 
 
-def _origin(content: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    """What a run began with, in a few words."""
-    weights = about["recipe"].get("weights")
-    if not weights:
-        return "random weights"
-    record = _record(content, about)
-    if record is None:
-        return f"the weights of {weights}"
-    title = CATALOG[record.network].title
-    return f"{title}’s ImageNet weights ({record.name})"
-
-
-def _record(
-    content: Mapping[str, Any], about: Mapping[str, Any]
-) -> records.PublishedWeights | None:
-    """The published weights that a run began with; None where they were others."""
+def _origin(content: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What a run began with, in a few words, and its licence, where it is known."""
     name = (content.get("transfer") or {}).get("began_with") or about["recipe"].get("weights")
+    if not name:
+        return "random weights", None
+    record = records.RECORDS.get(str(name))
     if name == "imagenet":
         with suppress(WeightsError):  # another version's
-            return records.imagenet(about["network"])
-    return records.RECORDS.get(str(name))
+            record = records.imagenet(about["network"])
+    if record is None:
+        return f"the weights of {name}", None
+    return f"{CATALOG[record.network].title}’s ImageNet weights ({record.name})", record.licence
 
 
 def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -181,14 +172,13 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[s
         f"{images.get('train', 0):,} to learn from, {images.get('val', 0):,} to choose the epoch "
         f"and calibrate, {images.get('test', 0):,} held out"
     )
-    begins, record = _origin(content, about), _record(content, about)
-    terms = f", licence: {record.licence}" if record else ""
+    begins, licence = _origin(content, about)
     return [
         ("data", str(data.get("source"))),
         ("classes", f"{len(about['class_names']):,}"),
         ("images", counts),
         ("network", f"{about['network']}, width {about['width']:g}"),
-        ("began with", f"{begins}{terms}"),
+        ("began with", f"{begins}, licence: {licence}" if licence else begins),
         ("input", f"{size} pixels, {_fit(shape['fit'])}, scaled as {shape['mode']}"),
         *([("fingerprint", str(data["fingerprint"]))] if data.get("fingerprint") else []),
     ]
