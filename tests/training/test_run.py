@@ -86,6 +86,10 @@ def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact):
         "report.html",
         "split.csv",
     ]
+    looked_at = json.loads((artefact / "metrics.json").read_text())["looked_at"]
+    assert {row["label"] for row in looked_at["images"] if row["right"]} == set(CLASSES)
+    page = (artefact / "report.html").read_text()
+    assert page.count('alt="heat map for') == len(looked_at["images"])
     rows = read_manifest(artefact / "split.csv")
     assert len(rows) == 60
     assert {row["split"] for row in rows} == {"train", "val", "test"}

@@ -171,6 +171,7 @@ class Begun:
             best_epoch=fitting.best_epoch,
             diverged=fitting.diverged,
             transfer=transfer,
+            model=classifier.model,
         )
         classifier.card = conclusion.card
         moved = self._write_somewhere(classifier, conclusion)

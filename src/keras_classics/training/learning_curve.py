@@ -15,6 +15,7 @@ from keras_classics.evaluation.learning_curve import FRACTIONS, LearningCurve, P
 from keras_classics.training.begun import Run
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Listener
+from keras_classics.training.judging import at_hand
 from keras_classics.training.run import train
 
 LEAST_IMAGES = 2  # of the training part, in a fraction of it
@@ -29,7 +30,6 @@ def learning_curve(
     listener: Listener | None = None,
     began: Callable[[float], None] | None = None,
     trained: Train = train,
-    thumbnails: report.Thumbnails | None = None,
 ) -> LearningCurve:
     """Train a run's configuration on fractions of its images; metrics and report tell the outcome.
 
@@ -41,7 +41,6 @@ def learning_curve(
         listener: Told what goes on in each training.
         began: Called with each fraction before it is trained on.
         trained: Trains.
-        thumbnails: The pictures of the report, which is written anew.
 
     Raises:
         ArtefactError: If the folder is not that of a finished run that says how it was made.
@@ -74,7 +73,8 @@ def learning_curve(
     curve = measure(train_on, whole=whole, fractions=fractions)
     content = {**content, "learning_curve": curve.to_dict()}
     saved.write_metrics(folder, content)
-    report.write_report(folder, content, dataclasses.asdict(card), thumbnails=thumbnails)
+    pictures = at_hand(content, card)
+    report.write_report(folder, content, dataclasses.asdict(card), thumbnails=pictures)
     return curve
 
 
