@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.optimise import for_inference
+from keras_classics.card import FEATURES
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import OutputError
 from keras_classics.forward import filled, forward_of
 from keras_classics.training.images import Images
 
-FILE = "features.npy"  # in the folder of a run: (images, d) float32, in the order of its manifest
 BATCH = 32
 EQUAL = 1e-4  # of the largest feature: what folding may change by rounding
 
@@ -48,7 +48,7 @@ def compute_features(
     """
     head = network.layers[-1]
     number = len(data.labels)
-    path = folder / FILE
+    path = folder / FEATURES
     forward: Forward | None = None
     with _rows(path, (number, head.input.shape[-1])) as (file, there):
         done = first = there

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import MANIFEST, Classifier
-from keras_classics.card import Card
+from keras_classics.artefact import Classifier
+from keras_classics.card import MANIFEST, Card
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all, processors
