@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +21,7 @@ from keras_classics.training.task import Task
 from keras_classics.weights import records
 from keras_classics.weights.download import cached
 
-SHARE = 0.25  # of the time, for all heads but the first
+SHARE = 0.25  # of the time for all heads but the first, where trials follow
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """What is tried by its head, in this order; nothing where random weights are the beginning.
 
-    The network of the task at its own size comes first, then the others at theirs, then all other
-    sizes; the cheaper ones before the others.
+    The network of the task at its own size comes first, then the others at theirs, then other
+    sizes, the nearest first; of equals the cheaper one.
 
     Args:
         task: Of the network that was asked for.
@@ -100,21 +101,19 @@ def candidates(
             )
         return ()
     for name in networks:
-        architecture = catalog.find(name)
         origin = _with_network(task, name).origin
         if origin:
-            origin.file(include_top=len(architecture.top_layers) > 1)
-    first: list[Candidate] = []
-    others: list[Candidate] = []
-    for name in dict.fromkeys([own, *(networks or _at_hand(task))]):
+            origin.file(include_top=len(catalog.find(name).top_layers) > 1)
+    found: list[tuple[bool, float, float, Candidate]] = []
+    named = [catalog.find(name).name for name in networks]
+    for name in dict.fromkeys([own, *(named or _at_hand(task))]):
         space = space_of(_with_network(task, name), ranges)
-        first.append(Candidate(name, space.default.size))
-        others += [Candidate(name, size) for size in space.size if size != space.default.size]
-    return (
-        first[0],
-        *sorted(first[1:], key=lambda each: each.cost),
-        *sorted(others, key=lambda each: each.cost),
-    )
+        for size in space.size:
+            each = Candidate(name, size)
+            far = abs(math.log(size / space.default.size))
+            first = name == own and size == space.default.size
+            found.append((not first, far, each.cost, each))
+    return tuple(each for *_, each in sorted(found, key=lambda row: row[:3]))
 
 
 def _with_network(task: Task, name: str) -> Task:

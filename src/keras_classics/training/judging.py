@@ -215,7 +215,7 @@ def command(config: TrainConfig) -> str:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         asked = value != field.default or field.name in {"network", "seed"}
-        if field.name in NO_OPTIONS or not asked:
+        if field.name in NO_OPTIONS or value is None or not asked:
             continue
         option = f"--{OPTIONS.get(field.name, field.name).replace('_', '-')}"
         if isinstance(value, bool):

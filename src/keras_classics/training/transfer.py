@@ -93,8 +93,7 @@ class _Clock:
     def epoch(self) -> float:
         """Seconds that an epoch of fine-tuning takes; 0: not known."""
         counts = self.begun.data.counts
-        work = STEP * counts["train"] + PASS * counts["val"]
-        return work / self.rate if self.rate else 0.0
+        return epoch_seconds(counts["train"], counts["val"], self.rate) if self.rate else 0.0
 
     def fine_tuning(self, epochs: int) -> float:
         """Seconds that so many epochs take."""
@@ -105,6 +104,17 @@ class _Clock:
         if self.deadline == math.inf or not self.rate:
             return epochs
         return min(epochs, max(0, int((self.left - BUILDING) / self.epoch())))
+
+
+def epoch_seconds(train: int, val: int, rate: float) -> float:
+    """Seconds that an epoch of fine-tuning takes.
+
+    Args:
+        train: Images of the training part.
+        val: Images of the validation part.
+        rate: Images a second of the folded network.
+    """
+    return (STEP * train + PASS * val) / rate
 
 
 def from_trained_weights(begun: Begun) -> Run:

@@ -508,8 +508,7 @@ class _Search:
         """Try one, unless it would take too long; the first one, whatever it takes."""
         longest = None
         if self.heads:
-            others = sum(head.seconds for head in self.heads[1:] if head.judged)
-            longest = SHARE * self.budget.seconds - others
+            longest = self._left_for_heads()
         seconds = None if longest is None else too_long(candidate, self.heads, longest)
         if seconds is not None:
             trial = HeadTrial(candidate, "too long", seconds=seconds)
@@ -524,6 +523,13 @@ class _Search:
         self.tell(HeadTried(trial, best=best is trial))
         self.stage.kept = self.stage.kept or trial.judged
         self.write_record()
+
+    def _left_for_heads(self) -> float:
+        """Seconds; where nothing is fine-tuned, all but those of the final run."""
+        if not self.task.fine_tunes:
+            return self.budget.left - self._reserve(0.0)
+        others = sum(head.seconds for head in self.heads[1:] if head.judged)
+        return SHARE * self.budget.seconds - others
 
     def _nothing(self, what: str, *, found: bool) -> NothingLearntError:
         """What is told where there is no outcome yet."""
