@@ -205,6 +205,7 @@ def artefact(shapes, tmp_path_factory):
         TrainConfig(
             folder=shapes,
             network="vgg16",
+            weights="none",
             width=0.125,
             size=32,
             epochs=12,
@@ -213,6 +214,17 @@ def artefact(shapes, tmp_path_factory):
             out=out,
         )
     )
+    return out
+
+
+@pytest.fixture(scope="session")
+def head_artefact(shapes, artefact, tmp_path_factory):
+    """The artefact of a run on the shapes that fitted a head to the features of another run."""
+    from keras_classics.training.config import TrainConfig
+    from keras_classics.training.run import train
+
+    out = tmp_path_factory.mktemp("runs") / "head"
+    train(TrainConfig(folder=shapes, weights=str(artefact), unfreeze="none", seed=1, out=out))
     return out
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.precision import numbers
-from keras_classics.card import CARD, MODEL, Card, check_artefact
+from keras_classics.card import CARD, MANIFEST, MODEL, Card, check_artefact
 from keras_classics.data.arrays import as_pictures
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, fingerprint
@@ -38,8 +38,6 @@ from keras_classics.prediction import (
     Probabilities,
     predicted,
 )
-
-MANIFEST = "split.csv"
 
 Progress = Callable[[int, int], None]
 

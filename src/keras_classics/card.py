@@ -20,6 +20,8 @@ from keras_classics.regular import read_regular
 
 CARD = "artefact.json"
 MODEL = "model.keras"
+MANIFEST = "split.csv"
+FEATURES = "features.npy"  # of a run from trained weights: (images, d) float32, as in the manifest
 RECORD = "run.json"  # of a run that is not finished
 FORMAT = 1
 

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from keras_classics.card import CARD
+from keras_classics.card import Card, Preprocessing
 from keras_classics.cli import app
 from keras_classics.evaluation.learning_curve import Point, fit_curve
+from keras_classics.evaluation.saved import write_metrics
 from keras_classics.training import learning_curve
+from pictures import state
 
 
 @pytest.fixture
 def run(tmp_path):
     folder = tmp_path / "run [1]"
     folder.mkdir()
-    (folder / CARD).touch()
+    Card("vgg16", 1.0, ("a", "b"), Preprocessing((32, 32), "crop", "tf")).write(folder)
+    write_metrics(folder, {})
     return folder
 
 
@@ -51,3 +55,24 @@ def test_json_and_other_fractions(capsys, run, asked):
 def test_no_such_run(capsys):
     assert app.run(["learning-curve", "nowhere"]) == 2
     assert "nowhere: no such run" in capsys.readouterr().err
+
+
+def test_the_curve_of_a_head(capsys, head_artefact, tmp_path):
+    run = shutil.copytree(head_artefact, tmp_path / "run")
+    assert app.run(["learning-curve", str(run)]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "the head's curve, without fine-tuning; means of up to 5 draws" in output
+    assert app.run(["learning-curve", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["of"] == "head"
+    assert [point["draws"] for point in found["points"]] == [5, 5, 5, 1]
+
+
+@pytest.mark.parametrize("fraction", ["0", "1", "nan"])
+def test_fractions_that_cannot_be_are_one_line(capsys, head_artefact, fraction):
+    before = state(head_artefact)
+    assert app.run(["learning-curve", str(head_artefact), "--fraction", fraction]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "above 0 and below 1 is needed" in error
+    assert "\n" not in error
+    assert state(head_artefact) == before

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_classics.errors import DataError
+from keras_classics.errors import ClassicsError, DataError
 from keras_classics.evaluation.learning_curve import Point, fit_curve, measure
 
 
@@ -77,3 +77,17 @@ def test_it_trains_on_each_fraction_once():
 def test_two_points_are_too_few():
     with pytest.raises(DataError, match="2 sizes of the training part"):
         fit_curve([Point(10, 3, 9), Point(20, 3, 9), Point(20, 2, 9)])
+
+
+def test_a_mean_of_draws_is_a_point_whose_interval_is_that_of_the_held_out_images():
+    mean = Point(100, 30.4, 200, draws=5)
+    assert mean.error == 0.152
+    assert mean.interval == Point(100, 30, 200).interval
+    curve = fit_curve([mean, Point(200, 20.6, 200, draws=5), Point(400, 12, 200)], of="head")
+    assert json.loads(json.dumps(curve.to_dict()))["of"] == "head"
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
+def test_a_fraction_is_a_part(fraction):
+    with pytest.raises(ClassicsError, match="above 0 and below 1 is needed"):
+        measure(lambda _: Point(1, 1, 2), whole=Point(9, 1, 2), fractions=(0.5, fraction))

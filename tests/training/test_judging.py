@@ -24,14 +24,8 @@ from keras_classics.evaluation.report import REPORT, paths_of
 from keras_classics.evaluation.saved import read_answers, read_metrics
 from keras_classics.heat import decoded
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.judging import (
-    at_hand,
-    command,
-    conclude,
-    hardware,
-    judge_again,
-    thumbnails,
-)
+from keras_classics.training.judging import command, conclude, hardware, judge_again
+from keras_classics.training.thumbnails import at_hand, thumbnails
 from pictures import CLASSES, state, write_pictures
 from simulated import history, parts
 

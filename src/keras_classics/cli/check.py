@@ -12,9 +12,11 @@ from keras_classics.units import short
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from keras_classics.data.check.findings import Finding, Place, Severity
     from keras_classics.data.check.run import Check
+    from keras_classics.training.task import Task
 
 FIRST = 3  # places of a finding that are shown without --all
 FIRST_PATHS = 6  # paths of one place
@@ -55,6 +57,7 @@ def check(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Of the run.", show_default="those of train")
     ] = None,
+    weights: options.Weights = None,
 ) -> int:
     """Look through a folder before a run; nothing is written. Exit code 1: something to mend."""
     import json
@@ -67,7 +70,12 @@ def check(
     screen = console(error=as_json)
     run: _Run | None = None
     if network is None:
-        for name, value in (("width", width), ("batch-size", batch_size), ("epochs", epochs)):
+        for name, value in (
+            ("width", width),
+            ("batch-size", batch_size),
+            ("epochs", epochs),
+            ("weights", weights),
+        ):
             if value is not None:
                 raise ClassicsError(f"--{name}: says how a --network is trained; name one.")
     else:
@@ -80,6 +88,7 @@ def check(
             width=width,
             batch_size=batch_size,
             epochs=epochs,
+            weights=weights,
         )
         size = run.size
     with counting(screen, "checking images") as progress:
@@ -94,7 +103,7 @@ def check(
     estimate: dict[str, Any] | None = None
     if run is not None:
         with screen.status("taking a few steps"):
-            estimate = run.estimate(len(found.classes))
+            estimate = run.estimate()
     if as_json:
         typer.echo(json.dumps({**found.to_dict(), "run": estimate}, indent=2))
     else:
@@ -116,12 +125,14 @@ class _Run:
         width: float | None,
         batch_size: int | None,
         epochs: int | None,
+        weights: str | None,
     ) -> None:
         from keras_classics.cli.backend import start
 
         start()
-        from keras_classics.architectures import catalog
-        from keras_classics.training.config import TrainConfig, input_sizes, recipe_for
+        from keras_classics.errors import DataError
+        from keras_classics.training.config import TrainConfig
+        from keras_classics.training.task import task_of
 
         config = TrainConfig(
             folder,
@@ -129,46 +140,67 @@ class _Run:
             group_by=group_by,
             root=root,
             size=size,
+            width=width,
             batch_size=batch_size,
             epochs=epochs,
+            weights=weights,
         )
-        self.config = config
-        self.architecture = catalog.find(network)
-        self.recipe = recipe_for(config, self.architecture)
-        self.size = input_sizes(config, self.recipe, self.architecture).train
-        self.width = self.recipe.width if width is None else width
+        try:
+            self.task: Task | None = task_of(config)
+        except DataError:  # a class of a single image, which is among the findings
+            self.task = None
+        self.size = self.task.sizes.train if self.task else size
 
-    def estimate(self, classes: int) -> dict[str, Any] | None:
+    def estimate(self) -> dict[str, Any] | None:
         """Time and memory, as plain data; None where there can be no run."""
+        if self.task is None:
+            return None
         from collections import Counter
 
-        from keras_classics.data.check.steps import measure_steps
+        from keras_classics.data.check.steps import measure_steps, peak_bytes
         from keras_classics.data.splits import assign_splits
-        from keras_classics.errors import DataError
-        from keras_classics.training.images import list_images
+        from keras_classics.training.features import measure_rate
+        from keras_classics.training.transfer import BUILDING, ENDING, epoch_seconds
 
-        try:
-            items = assign_splits(list_images(self.config), seed=0).items
-        except DataError:  # a class of a single image, which is among the findings
-            return None
+        task = self.task
+        items = assign_splits(task.listing, seed=task.config.seed).items
         parts = Counter(item.split for item in items)
-        steps = measure_steps(
-            self.architecture,
-            size=self.size,
-            width=self.width,
-            classes=classes,
-            batch_size=self.recipe.batch_size,
-        )
+        shape, recipe = task.shape, task.recipe
+        run = {
+            "network": task.architecture.name,
+            "weights": task.origin.name if task.origin else None,
+            "width": shape.width,
+            "batch_size": recipe.batch_size,
+            "epochs": recipe.epochs,
+        }
+        if task.origin is None:
+            steps = measure_steps(
+                task.architecture,
+                size=shape.size,
+                width=shape.width,
+                classes=shape.classes,
+                batch_size=recipe.batch_size,
+            )
+            return {
+                **run,
+                "images_per_second": 1 / steps.learning,
+                "seconds": steps.seconds(
+                    learn=parts["train"], choose=parts["val"], epochs=recipe.epochs
+                ),
+                "peak_bytes": steps.peak_bytes,
+            }
+        rate = measure_rate(task.architecture, size=shape.test_size, width=shape.width)
+        head = len(items) / rate + ENDING
+        tuning = BUILDING + recipe.epochs * epoch_seconds(parts["train"], parts["val"], rate)
+        if not parts["val"]:
+            tuning = 0.0  # without a validation part nothing is fine-tuned
         return {
-            "network": self.architecture.name,
-            "width": self.width,
-            "batch_size": self.recipe.batch_size,
-            "epochs": self.recipe.epochs,
-            "images_per_second": 1 / steps.learning,
-            "seconds": steps.seconds(
-                learn=parts["train"], choose=parts["val"], epochs=self.recipe.epochs
-            ),
-            "peak_bytes": steps.peak_bytes,
+            **run,
+            "images_per_second": rate,
+            "seconds": head + tuning,
+            "head_seconds": head,
+            "fine_tuning_seconds": tuning,
+            "peak_bytes": peak_bytes(),
         }
 
 
@@ -258,13 +290,7 @@ def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | No
         "images", f"{short(cost.image_bytes, 'B')} at {cost.size} × {cost.size} pixels, in {where}"
     )
     if estimate is not None:
-        table.add_row(
-            "training",
-            f"{_duration(estimate['seconds'])} for {estimate['epochs']} epochs of "
-            f"{estimate['network']}, width {estimate['width']:g}, batches of "
-            f"{estimate['batch_size']}, at {estimate['images_per_second']:.3g} images/s; start "
-            "and end come on top",
-        )
+        _add_run(table, estimate)
         if estimate["peak_bytes"]:
             table.add_row(
                 "program",
@@ -273,6 +299,29 @@ def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | No
             )
     screen.print("[bold]estimates for a run[/]")
     screen.print(table)
+
+
+def _add_run(table: Table, estimate: dict[str, Any]) -> None:
+    if not estimate["weights"]:
+        table.add_row(
+            "training",
+            f"{_duration(estimate['seconds'])} for {estimate['epochs']} epochs of "
+            f"{estimate['network']}, width {estimate['width']:g}, batches of "
+            f"{estimate['batch_size']}, at {estimate['images_per_second']:.3g} images/s; start "
+            "and end come on top",
+        )
+        return
+    table.add_row(
+        "head",
+        f"{_duration(estimate['head_seconds'])} with features of {estimate['network']}, weights "
+        f"{estimate['weights']}, at {estimate['images_per_second']:.3g} images/s",
+    )
+    if estimate["fine_tuning_seconds"]:
+        table.add_row(
+            "fine-tuning",
+            f"{_duration(estimate['fine_tuning_seconds'])} for {estimate['epochs']} epochs, "
+            f"batches of {estimate['batch_size']}; --unfreeze none leaves it out",
+        )
 
 
 def _duration(seconds: float) -> str:

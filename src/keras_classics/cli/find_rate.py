@@ -51,10 +51,11 @@ def find_rate(
 
     from rich.markup import escape
 
-    from keras_classics.cli.terminal import console, counting
+    from keras_classics.cli.terminal import console, running
+    from keras_classics.cli.train import Display
     from keras_classics.evaluation.saved import write_text
     from keras_classics.training.config import TrainConfig, batch_size_of
-    from keras_classics.training.events import Step
+    from keras_classics.training.events import Features, Reading, Step
     from keras_classics.training.judging import command
     from keras_classics.training.output import check_file
     from keras_classics.training.rate_chart import rate_chart
@@ -81,12 +82,16 @@ def find_rate(
     )
     place = check_file(out, "find-rate", ".svg", data=folder)
     screen = console(error=as_json)
-    with counting(screen, "steps") as count:
+    display = Display(screen)
 
-        def show(event: Event) -> None:
-            if isinstance(event, Step):
-                count(event.done, event.total)
+    def show(event: Event) -> None:
+        match event:
+            case Step():
+                display.bar("raising the rate", event.done, event.total)
+            case Reading() | Features():
+                display.show(event)
 
+    with running(display.progress):
         found = find(config, steps=steps, lowest=lowest, highest=highest, listener=show)
     write_text(place, rate_chart(found))
     again = command(dataclasses.replace(config, learning_rate=found.suggestion))

@@ -44,7 +44,8 @@ def report(
     from keras_classics.errors import ClassicsError
     from keras_classics.evaluation.report import paths_of, write_report
     from keras_classics.evaluation.saved import METRICS, read_metrics
-    from keras_classics.training.judging import at_hand, judge_again, source_of, thumbnails
+    from keras_classics.training.judging import judge_again
+    from keras_classics.training.thumbnails import at_hand, source_of, thumbnails
 
     if target is not None and not 0 < target <= 1:
         raise ClassicsError(f"--target {target}: above 0 and at most 1 is needed, such as 0.99.")

@@ -13,11 +13,15 @@ from keras_classics.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from keras_classics.training.head_search import HeadTrial
+    from keras_classics.training.search_space import Space
     from keras_classics.training.trials import Trial
     from keras_classics.training.tuning import (
         FinalBegin,
+        HeadTried,
         TrialBegin,
         TrialEnd,
+        TrialsBegin,
         TuneBegin,
         Tuned,
         TuneEvent,
@@ -68,7 +72,13 @@ def tune(
     ] = None,
     group_by: options.GroupBy = None,
     root: options.Root = None,
-    network: options.Network = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="See `classics networks`. With trained weights several times: to choose from.",
+            show_default="those whose trained weights are at hand; resnet50 for random weights",
+        ),
+    ] = None,
     recipe: options.Recipe = None,
     changes: options.Changes = None,
     epochs: Annotated[
@@ -112,7 +122,7 @@ def tune(
     ] = None,
     as_json: options.Json = False,
 ) -> int:
-    """Find learning rate, size, width and augmentation by trials, then train with the best."""
+    """Find network, size, learning rate and augmentation by trials, then train with the best."""
     from keras_classics.cli.train import check_alone
     from keras_classics.errors import ClassicsError
 
@@ -144,7 +154,7 @@ def tune(
                 changes=tuple(changes or ()),
                 group_by=group_by,
                 root=root,
-                network=network,
+                network=network[0] if network else None,
                 epochs=epochs,
                 batch_size=batch_size_of(batch_size),
                 weights=weights,
@@ -165,7 +175,8 @@ def tune(
                 width=tuple(width or ()),
                 augmentation=tuple(augmentation or ()),
             )
-            config = TuneConfig(base, 60 * (minutes or 0.0), trials, ranges, out)
+            networks = tuple(network or ())
+            config = TuneConfig(base, 60 * (minutes or 0.0), trials, ranges, out, networks)
             tuned = run_tuning(config, display.show)
     if as_json:
         typer.echo(json.dumps(tuned.to_dict(), indent=2))
@@ -189,11 +200,22 @@ class _Display:
     def show(self, event: TuneEvent) -> None:
         """Show one event."""
         from keras_classics.training.events import EpochEnd, PhaseBegin, Step
-        from keras_classics.training.tuning import FinalBegin, TrialBegin, TrialEnd, TuneBegin
+        from keras_classics.training.tuning import (
+            FinalBegin,
+            HeadTried,
+            TrialBegin,
+            TrialEnd,
+            TrialsBegin,
+            TuneBegin,
+        )
 
         match event:
             case TuneBegin():
                 self._begin(event)
+            case HeadTried():
+                self._head_tried(event)
+            case TrialsBegin():
+                self._trials_begin(event)
             case TrialBegin():
                 self._trial_begin(event)
             case TrialEnd():
@@ -214,14 +236,47 @@ class _Display:
 
         from keras_classics.cli.train import duration
 
-        self.run.epochs = event.epochs
         self.monitor = event.space.recipe.selection.monitor
         skipped = f" ({event.skipped} cannot be read)" if event.skipped else ""
         self.screen.print(
             f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} images to "
             f"learn from, {event.val:,} to compare settings, {event.test:,} held out{skipped}"
         )
-        space = event.space
+        done = f", {event.done} trials are there" if event.done else ""
+        whole = f"{duration(event.seconds)} in all, the final run among them{done}"
+        if event.heads:
+            self.screen.print(
+                f"{whole}; first, {event.heads} pairs of network and size are tried by their heads",
+                soft_wrap=True,
+            )
+        elif event.space.base.weights in {None, "none"}:
+            self._space(event.network, event.space, event.epochs)
+            self.screen.print(
+                f"{whole}; the first trial has the recipe's own settings", soft_wrap=True
+            )
+        else:
+            self.screen.print(whole, soft_wrap=True)
+
+    def _head_tried(self, event: HeadTried) -> None:
+        from keras_classics.cli.train import duration
+
+        trial = event.trial
+        figure = _figure(trial, self.monitor)
+        took = f"{trial.seconds:.0f} s"
+        if trial.status == "too long":
+            figure, took = "not tried", f"would take about {duration(trial.seconds)}"
+        elif trial.status == "no memory":
+            figure = trial.status
+        best = "   [green]best[/]" if event.best else ""
+        self.screen.print(f"head   {trial.candidate}   {figure}   {took}{best}", soft_wrap=True)
+
+    def _trials_begin(self, event: TrialsBegin) -> None:
+        self._space(
+            f"{event.network}, {event.space.default.size} pixels", event.space, event.epochs
+        )
+
+    def _space(self, network: str, space: Space, epochs: int) -> None:
+        self.run.epochs = epochs
         ranges = {
             "learning rate": " to ".join(f"{value:.3g}" for value in space.learning_rate),
             "size": ", ".join(f"{value}" for value in space.size),
@@ -230,15 +285,7 @@ class _Display:
         }
         names = [name.replace("_", " ") for name in space.varied]
         told = "; ".join(f"{name} {ranges[name]}" for name in names)
-        self.screen.print(
-            f"[bold]{event.network}[/], {event.epochs} epochs a trial: {told}", soft_wrap=True
-        )
-        done = f", {event.done} trials are there" if event.done else ""
-        self.screen.print(
-            f"{duration(event.seconds)} in all, the final run among them{done}; the first trial "
-            "has the recipe's own settings",
-            soft_wrap=True,
-        )
+        self.screen.print(f"[bold]{network}[/], {epochs} epochs a trial: {told}", soft_wrap=True)
 
     def _trial_begin(self, event: TrialBegin) -> None:
         from keras_classics.cli.train import duration
@@ -268,7 +315,8 @@ class _Display:
         from keras_classics.cli.train import duration
 
         self.final = True
-        self.screen.print(f"[bold]the final run[/]: {event.settings}")
+        settings = event.settings if event.epochs else f"the head, {event.settings.size} pixels"
+        self.screen.print(f"[bold]the final run[/]: {event.network}, {settings}")
         if event.seconds is not None and event.seconds > event.left:
             self.screen.print(
                 f"[yellow]it needs about {duration(event.seconds)}, and "
@@ -276,7 +324,7 @@ class _Display:
             )
 
 
-def _figure(trial: Trial, monitor: str) -> str:
+def _figure(trial: Trial | HeadTrial, monitor: str) -> str:
     if trial.value is None:
         return ""
     return f"{trial.value:.3f}" if monitor == "val_loss" else f"{trial.value:.1%}"
@@ -287,7 +335,7 @@ def _show(screen: Console, tuned: Tuned) -> None:
     from rich.markup import escape
 
     from keras_classics.cli.terminal import show_judgement
-    from keras_classics.training.tuning_files import PICTURE, RECIPE, TRIALS
+    from keras_classics.training.tuning_files import HEADS, PICTURE, RECIPE, TRIALS
 
     _show_trials(screen, tuned)
     for line in tuned.remarks():
@@ -297,7 +345,7 @@ def _show(screen: Console, tuned: Tuned) -> None:
     if run is not None and run.judgement:
         show_judgement(screen, run.judgement, "held-out images, seen by the final run alone")
     if tuned.best is not None:
-        files = ", ".join((TRIALS, RECIPE, PICTURE))
+        files = ", ".join((*((HEADS,) if tuned.heads else ()), TRIALS, RECIPE, PICTURE))
         screen.print(f"{files}: in [bold]{escape(str(tuned.folder))}[/]", soft_wrap=True)
     if tuned.interrupted:
         screen.print("interrupted: what was found is kept")

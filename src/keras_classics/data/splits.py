@@ -8,6 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from keras_classics.data.listing import Item, Listing, Split
 from keras_classics.data.storage import one_line
 from keras_classics.errors import DataError
@@ -310,3 +313,27 @@ def _lot(name: str, group: str | None, seed: int) -> bytes:
     # No path begins with a null byte, so no group has the lot of an image.
     text = name if group is None else f"\0{group}"
     return hashlib.sha256(b"%d\0%s" % (seed, text.encode("utf-8", "surrogateescape"))).digest()
+
+
+def limited(
+    parts: npt.NDArray[np.str_], labels: npt.NDArray[np.int64], limit: float, *, seed: int
+) -> npt.NDArray[np.str_]:
+    """The parts, with "spare" for the training images that a limited run does not learn from.
+
+    Of each class as many are left as the limit says, at least one; with the same seed, a larger
+    limit adds to a smaller one's.
+
+    Args:
+        parts: Of each image.
+        labels: Of each image.
+        limit: The part of the training images that is left.
+        seed: Of the draw.
+    """
+    if limit == 1:
+        return parts
+    left = parts.astype("<U5")
+    order = np.random.default_rng(seed).permutation(len(parts))
+    for label in np.unique(labels):
+        drawn = order[(labels[order] == label) & (parts[order] == "train")]
+        left[drawn[max(1, math.ceil(limit * len(drawn))) :]] = "spare"
+    return left

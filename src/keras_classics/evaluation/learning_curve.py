@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.errors import DataError
+from keras_classics.errors import ClassicsError, DataError
 from keras_classics.evaluation.metrics import interval_of
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)
@@ -20,23 +20,28 @@ LITTLE = 0.005  # half a point: less would not be seen
 LEAST_POINTS = 3
 
 
+Of = Literal["network", "head"]
+"""What learnt: the network, or a head on the features of trained weights."""
+
+
 @dataclass(frozen=True)
 class Point:
-    """A network that learnt from some of the images, judged on the held-out ones."""
+    """What learnt from some of the images, judged on the held-out ones."""
 
     train: int  # images learnt from
-    wrong: int
+    wrong: float  # a mean over the draws
     images: int  # held out
+    draws: int = 1  # of so many images to learn from
 
     @property
     def error(self) -> float:
-        """The fraction that it called wrongly."""
+        """The fraction that was called wrongly."""
         return self.wrong / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % confidence interval of the error."""
-        return interval_of(self.wrong, self.images)
+        """95 % confidence interval of the error; all draws are judged on the same images."""
+        return interval_of(round(self.wrong), self.images)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class LearningCurve:
     band: tuple[tuple[float, float, float, float], ...]  # images, error, its 95 % band
     twice: tuple[float, float]  # fewer errors with twice the images, 95 %, as a fraction
     verdict: str
+    of: Of = "network"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -63,7 +69,11 @@ class LearningCurve:
 
 
 def measure(
-    train_on: Callable[[float], Point], *, whole: Point, fractions: Sequence[float] = FRACTIONS
+    train_on: Callable[[float], Point],
+    *,
+    whole: Point,
+    fractions: Sequence[float] = FRACTIONS,
+    of: Of = "network",
 ) -> LearningCurve:
     """Train on fractions of the training part, and fit.
 
@@ -71,11 +81,19 @@ def measure(
         train_on: Trains on a fraction of the training images and judges on the same held-out ones.
         whole: The run itself, on all training images.
         fractions: Between 0 and 1.
+        of: What learns.
+
+    Raises:
+        ClassicsError: If a fraction is not between 0 and 1.
+        DataError: As in `fit_curve`.
     """
-    return fit_curve([*(train_on(fraction) for fraction in sorted(fractions)), whole])
+    for fraction in fractions:
+        if not 0 < fraction < 1:
+            raise ClassicsError(f"fraction={fraction}: above 0 and below 1 is needed.")
+    return fit_curve([*(train_on(fraction) for fraction in sorted(fractions)), whole], of=of)
 
 
-def fit_curve(points: Sequence[Point], *, seed: int = 0) -> LearningCurve:
+def fit_curve(points: Sequence[Point], *, seed: int = 0, of: Of = "network") -> LearningCurve:
     """Fit error(n) = a + b n^-c (Cortes et al. 1994), with a band from a parametric bootstrap.
 
     The bootstrap draws the held-out errors anew; that another training run of the same images would
@@ -126,6 +144,7 @@ def fit_curve(points: Sequence[Point], *, seed: int = 0) -> LearningCurve:
         ),
         twice=twice,
         verdict=_verdict(twice, int(last)),
+        of=of,
     )
 
 

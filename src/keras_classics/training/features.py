@@ -13,13 +13,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.optimise import for_inference
+from keras_classics.architectures.precision import numbers
+from keras_classics.card import FEATURES
+from keras_classics.data.check.steps import typical
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import OutputError
 from keras_classics.forward import filled, forward_of
+from keras_classics.networks import build
 from keras_classics.training.images import Images
 
-FILE = "features.npy"  # in the folder of a run: (images, d) float32, in the order of its manifest
 BATCH = 32
 EQUAL = 1e-4  # of the largest feature: what folding may change by rounding
 
@@ -48,7 +52,7 @@ def compute_features(
     """
     head = network.layers[-1]
     number = len(data.labels)
-    path = folder / FILE
+    path = folder / FEATURES
     forward: Forward | None = None
     with _rows(path, (number, head.input.shape[-1])) as (file, there):
         done = first = there
@@ -74,6 +78,23 @@ def fastest_forward(model: keras.Model, inputs: npt.NDArray[Any]) -> Forward:
     expected = exact(inputs)
     difference = np.abs(folded(inputs) - expected).max()
     return folded if difference <= EQUAL * np.abs(expected).max() else exact
+
+
+@numbers()
+def measure_rate(architecture: Architecture, *, size: int, width: float) -> float:
+    """Images a second of which features are computed, measured here and now on random ones.
+
+    Args:
+        architecture: Of the catalog.
+        size: Height and width of the input, in pixels.
+        width: Multiplies the number of filters.
+    """
+    model = build(architecture, input_shape=with_channels((size, size), 3), width=width)
+    forward = forward_of(for_inference(keras.Model(model.input, model.layers[-1].input)))
+    shape = (BATCH, *model.input_shape[1:])
+    inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    forward(inputs)
+    return BATCH / typical(lambda: forward(inputs))
 
 
 def _inputs(pictures: npt.NDArray[np.uint8], mode: Any) -> npt.NDArray[np.float32]:

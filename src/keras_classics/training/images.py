@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, contents
 from keras_classics.data.pictures import ArrayPictures, Pictures, StoredPictures
 from keras_classics.data.pixels import Prints, decode_all, processors
-from keras_classics.data.splits import assign_splits, is_divided
+from keras_classics.data.splits import assign_splits, is_divided, limited
 from keras_classics.data.views import view
 from keras_classics.errors import DataError, ImageError
 from keras_classics.training.config import Sizes, TrainConfig
@@ -42,7 +41,7 @@ class Images:
     fit: Fit | CentralCrop  # how pictures become square there
     train_fit: Fit  # and in training, where they are seen whole
     labels: npt.NDArray[np.int64]
-    parts: npt.NDArray[np.str_]  # "train", "val" or "test"
+    parts: npt.NDArray[np.str_]  # "train", "val", "test", or "spare": see `limited`
     listing: Listing
     skipped: tuple[ImageError, ...]
     copies: tuple[tuple[str, ...], ...] = ()  # files that are the same, by their names
@@ -151,14 +150,16 @@ def decode_images(
                 f"{listing.source}: no image of the class {name!r} to learn from can be read; "
                 f"first {skipped[0]}"
             )
+    labels = np.array([item.label for item in listing.items], dtype=np.int64)
+    parts = np.array([item.split for item in listing.items], dtype="<U5")
     return Images(
         source="the digits of scikit-learn" if config.folder is None else str(config.folder),
         pictures=pictures,
         test_size=sizes.test,
         fit=sizes.fit,
         train_fit=config.fit,
-        labels=np.array([item.label for item in listing.items], dtype=np.int64),
-        parts=_parts(listing, config),
+        labels=labels,
+        parts=limited(parts, labels, config.limit, seed=config.seed),
         listing=listing,
         skipped=skipped,
         copies=tuple(map(tuple, copies)),
@@ -177,19 +178,3 @@ def _near_copies(listing: Listing, prints: Prints) -> list[list[str]]:
 
 def _named(listing: Listing, groups: list[list[int]]) -> list[list[str]]:
     return [[listing.items[index].name for index in group] for group in groups]
-
-
-def _parts(listing: Listing, config: TrainConfig) -> npt.NDArray[np.str_]:
-    """The part of each image; "spare" for those that a limited run does not learn from.
-
-    Of each class as many as the limit says, at least one; a larger limit adds to a smaller one's.
-    """
-    parts = np.array([item.split for item in listing.items], dtype="<U5")
-    if config.limit == 1:
-        return parts
-    labels = np.array([item.label for item in listing.items])
-    order = np.random.default_rng(config.seed).permutation(len(parts))
-    for label in range(len(listing.classes)):
-        drawn = order[(labels[order] == label) & (parts[order] == "train")]
-        parts[drawn[max(1, math.ceil(config.limit * len(drawn))) :]] = "spare"
-    return parts

@@ -17,9 +17,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import MANIFEST, Classifier
-from keras_classics.card import Card
-from keras_classics.data.fit import CentralCrop
+from keras_classics.artefact import Classifier
+from keras_classics.card import MANIFEST, Card
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all, processors
@@ -254,52 +253,13 @@ def _taken(images: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Pict
     return lambda chosen: np.asarray(images[places[np.asarray(chosen)]])
 
 
-def thumbnails(content: Mapping[str, Any], card: Card, data: Path) -> report.Thumbnails:
-    """The pictures that a report shows, cut as the network sees them, from the folder of the run.
-
-    They are read as large as they are shown, whatever the network's size.
-
-    Raises:
-        DataError: If the folder is not one of images.
-    """
-    wanted = report.paths_of(content)
-    listing = scan(data, classes=card.class_names)
-    items = [item for item in listing.items if item.name in wanted]
-    found: dict[str, npt.NDArray[np.uint8]] = {}
-    if items:
-        size, fit = card.preprocessing.size, card.preprocessing.fit
-        scale = report.HEAT_MAP / max(size)
-        size = round(size[0] * scale), round(size[1] * scale)
-        if isinstance(fit, CentralCrop):
-            fit = dataclasses.replace(fit, resize=round(fit.resize * scale))
-        decoded = decode_all(listing.storage, items, size, fit)
-        found = {
-            item.name: image for item, image in zip(decoded.items, decoded.images, strict=True)
-        }
-    return found.get
-
-
-def at_hand(content: Mapping[str, Any], card: Card) -> report.Thumbnails | None:
-    """The same from where the images of the run were; None where they are not any more."""
-    source = source_of(card)
-    with suppress(DataError):
-        return thumbnails(content, card, source) if source else None
-    return None
-
-
-def source_of(card: Card) -> Path | None:
-    """Where the images of a run were, if something still is."""
-    source = Path(str(card.data.get("source") or ""))
-    return source if source.name and source.exists() else None
-
-
 def command(config: TrainConfig) -> str:
     """The command that repeats a run, for a shell."""
     words = ["classics", "train", *([str(config.folder)] if config.folder is not None else [])]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         asked = value != field.default or field.name in {"network", "seed"}
-        if field.name in NO_OPTIONS or not asked:
+        if field.name in NO_OPTIONS or value is None or not asked:
             continue
         option = f"--{OPTIONS.get(field.name, field.name).replace('_', '-')}"
         if isinstance(value, bool):

@@ -25,7 +25,8 @@ from keras_classics.errors import ClassicsError
 from keras_classics.training import speed
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import Listener, Step
+from keras_classics.training.events import Features, Listener, Step
+from keras_classics.training.fitted_head import fit_head_of
 from keras_classics.training.fitting import Feed, compile_for, feed
 from keras_classics.training.images import decode_images
 from keras_classics.training.loss import figures
@@ -77,14 +78,15 @@ def find_rate(
     """Train a run's network for some steps while the rate rises from the lowest to the highest.
 
     Network, batches, augmentation, loss, optimiser and precision are those of the run; with trained
-    weights, as much of the network is trained as at the end of the run. Nothing is kept.
+    weights, the head is fitted first, and as much of the network is trained as at the end of the
+    run. Nothing is kept.
 
     Args:
         config: Of the run.
         steps: Of the optimiser, over the whole range.
         lowest: The first rate.
         highest: The last one.
-        listener: Told of images that are read, and of steps.
+        listener: Told of images that are read, of features, and of steps.
 
     Raises:
         ClassicsError: If the data, the arguments or the weights cannot be used, or the loss is no
@@ -97,7 +99,13 @@ def find_rate(
             f"lowest={lowest:g}, highest={highest:g}: two rates above 0 are needed, the lowest "
             "below the highest."
         )
-    task = with_batch_size(task_of(config, listener))
+    task = task_of(config, listener)
+    if not task.fine_tunes:
+        raise ClassicsError(
+            "unfreeze='none': only a head is fitted, which needs no learning rate; leave "
+            "--unfreeze out."
+        )
+    task = with_batch_size(task)
     config = task.config
     recipe = task.recipe
     with (
@@ -108,6 +116,10 @@ def find_rate(
         data = decode_images(
             task.listing, task.sizes, recipe, config, scratch=Path(scratch), tell=task.tell
         )
+        if task.origin is not None:
+            fit_head_of(
+                task, network, data, Path(scratch), told=lambda *at: task.tell(Features(*at))
+            )
         batches = feed(network, recipe, data, seed=config.seed)
         rates, losses = _measure(
             network, recipe, batches, steps=steps, ends=(lowest, highest), tell=task.tell

@@ -196,7 +196,7 @@ def space_of(
         origin: Of trained weights, whose width is not varied.
 
     Raises:
-        ClassicsError: If the network cannot take a size, or nothing is left to vary.
+        ClassicsError: If the network cannot take a size.
     """
     own = Settings(
         learning_rate=recipe.optimizer.learning_rate,
@@ -220,7 +220,7 @@ def space_of(
         width=min(widths, key=lambda width: abs(width - own.width)),
         augmentation=min(max(1.0, strengths[0]), strengths[-1]),
     )
-    space = Space(
+    return Space(
         learning_rate=(rates[0], min(rates[-1], 9.99)),
         size=tuple(sorted(set(sizes))),
         width=tuple(sorted(set(widths))),
@@ -231,9 +231,6 @@ def space_of(
         base=base,
         faster=rate_for_width(recipe, origin),
     )
-    if not space.varied:
-        raise ClassicsError("every setting is fixed: nothing is left to tune; leave one out.")
-    return space
 
 
 def scaled(

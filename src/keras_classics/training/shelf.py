@@ -1,11 +1,14 @@
-"""The images of many runs that differ in their size: divided once, decoded once a size."""
+"""What many runs share: images, divided once and decoded once a size; heads, fitted once."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_classics.data.digits import load_digits_images
 from keras_classics.data.pictures import ArrayPictures, Pictures, StoredPictures
@@ -13,23 +16,38 @@ from keras_classics.data.pixels import MEMORY_BUDGET, decode_all
 from keras_classics.errors import DataError
 from keras_classics.training.config import Sizes
 from keras_classics.training.events import Reading
+from keras_classics.training.features import Told
+from keras_classics.training.fitted_head import fit_head_of, put_head
+from keras_classics.training.head import Head
 from keras_classics.training.images import Images, decode_images
+from keras_classics.training.output import check_space
+from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task
 
+FEATURES = ".features-"  # beginning of the folders that hold them
 NONE = ArrayPictures(np.empty((0, 0, 0, 3), np.uint8))
+
+
+@dataclass(frozen=True)
+class KeptHead:
+    """A head, and what it says of the validation part: (n, classes)."""
+
+    head: Head
+    val: npt.NDArray[np.float32]
 
 
 class Shelf:
     """Images by the size of the inputs; every size has the same images in the same parts.
 
     Args:
-        scratch: Takes the decoded images that memory does not hold.
+        scratch: Takes features, and the decoded images that memory does not hold.
     """
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self._first: Images | None = None
         self._pictures: dict[tuple[Sizes, bool], Pictures] = {}
+        self._heads: dict[tuple[str, int], KeptHead] = {}
 
     def images(self, task: Task) -> Images:
         """Those of a run.
@@ -58,6 +76,32 @@ class Shelf:
         return dataclasses.replace(
             self._first, pictures=self._pictures[key], test_size=sizes.test, fit=sizes.fit
         )
+
+    def head(self, task: Task, network: StartingNetwork, data: Images, *, told: Told) -> KeptHead:
+        """Put the head of a network and a size into the network; fitted where it was not before.
+
+        What is computed of the features is kept if this is broken off, also by the end of the
+        process, until `tidy`.
+
+        Raises:
+            OutputError: If the features do not fit on the disk.
+        """
+        key = (task.architecture.name, task.sizes.test)
+        if key in self._heads:
+            put_head(network.model, network, self._heads[key].head)
+            return self._heads[key]
+        place = self.scratch / f"{FEATURES}{key[0]}-{key[1]}"
+        place.mkdir(exist_ok=True)
+        check_space(place, 4 * network.head.input.shape[-1] * len(data.labels))
+        fitted = fit_head_of(task, network, data, place, told=told)
+        self._heads[key] = KeptHead(fitted.head, fitted.probabilities(data.part("val")))
+        shutil.rmtree(place, ignore_errors=True)
+        return self._heads[key]
+
+    def tidy(self) -> None:
+        """Remove features that were begun."""
+        for place in self.scratch.glob(f"{FEATURES}*"):
+            shutil.rmtree(place, ignore_errors=True)
 
     def _decoded(self, first: Images, task: Task, *, kept: bool) -> Pictures:
         sizes, listing = task.sizes, first.listing

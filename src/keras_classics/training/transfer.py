@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_classics.artefact import Classifier
 from keras_classics.errors import ClassicsError, DivergedError, NothingLearntError
 from keras_classics.evaluation.metrics import judge
 from keras_classics.training.begun import Begun, Parts, Run
 from keras_classics.training.events import Estimated, Features, HeadFitted
-from keras_classics.training.features import compute_features
-from keras_classics.training.fitting import Fitting, TimeIsUpError, class_weights
-from keras_classics.training.head import fit_head
+from keras_classics.training.fitted_head import fit_head_of, standing
+from keras_classics.training.fitting import Fitting, TimeIsUpError
 from keras_classics.training.recipe import Monitor
 
 # What a step of fine-tuning takes, in passes of the folded network over the same images, and what
@@ -47,14 +45,8 @@ class Contender:
         val = self.parts["val"]
         if val.probabilities is None:
             raise ValueError("the validation part was not predicted.")
-        found = judge(val.probabilities, val.labels, self.classifier.card.class_names)
-        scores = [each.f1 for each in found.classes if each.f1 is not None]
-        figure = {
-            "val_accuracy": found.accuracy,
-            "val_f1": float(np.mean(scores)),
-            "val_loss": -found.log_loss,
-        }[monitor]
-        return figure, -found.log_loss
+        names = self.classifier.card.class_names
+        return standing(val.probabilities, val.labels, names, monitor)
 
     def figures(self) -> dict[str, Any]:
         """Accuracies with intervals, as plain values."""
@@ -101,8 +93,7 @@ class _Clock:
     def epoch(self) -> float:
         """Seconds that an epoch of fine-tuning takes; 0: not known."""
         counts = self.begun.data.counts
-        work = STEP * counts["train"] + PASS * counts["val"]
-        return work / self.rate if self.rate else 0.0
+        return epoch_seconds(counts["train"], counts["val"], self.rate) if self.rate else 0.0
 
     def fine_tuning(self, epochs: int) -> float:
         """Seconds that so many epochs take."""
@@ -113,6 +104,17 @@ class _Clock:
         if self.deadline == math.inf or not self.rate:
             return epochs
         return min(epochs, max(0, int((self.left - BUILDING) / self.epoch())))
+
+
+def epoch_seconds(train: int, val: int, rate: float) -> float:
+    """Seconds that an epoch of fine-tuning takes.
+
+    Args:
+        train: Images of the training part.
+        val: Images of the validation part.
+        rate: Images a second of the folded network.
+    """
+    return (STEP * train + PASS * val) / rate
 
 
 def from_trained_weights(begun: Begun) -> Run:
@@ -164,23 +166,11 @@ def _head(begun: Begun, clock: _Clock, wanted: int) -> tuple[Contender, float]:
             task.tell(Estimated(features, seconds, wanted, task.config.minutes))
         task.tell(Features(done, total, rate))
 
-    kept = network.finished()
-    features = compute_features(kept, data, begun.stage.folder, mode=network.mode, told=told)
-    balanced = task.recipe.balance != "none"
-    head = fit_head(
-        features,
-        data.labels,
-        train=data.part("train"),
-        val=data.part("val"),
-        classes=network.shape.classes,
-        class_weights=class_weights(data) if balanced else None,
-        monitor=task.recipe.selection.monitor,
-    )
-    for model in (network.model, kept):
-        model.get_layer(network.head.name).set_weights([head.kernel, head.bias])
-    parts = begun.judged(lambda indices: head.probabilities(features[indices]))
+    fitted = fit_head_of(task, network, data, begun.stage.folder, told=told)
+    parts = begun.judged(fitted.probabilities)
     seconds = time.monotonic() - began
-    return Contender(begun.classifier(kept), parts, seconds), head.chosen.regularisation
+    contender = Contender(begun.classifier(fitted.network), parts, seconds)
+    return contender, fitted.head.chosen.regularisation
 
 
 def _check_time(clock: _Clock, features: float) -> None:

@@ -29,8 +29,17 @@ from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.begun import Run
 from keras_classics.training.budget import Budget, Clock, expected, reserve
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import Checked, EpochEnd, Event, Step
+from keras_classics.training.events import Checked, EpochEnd, Event, Features, Step
 from keras_classics.training.fitting import Fitting, feed, fit
+from keras_classics.training.head_search import (
+    SHARE,
+    Candidate,
+    HeadTrial,
+    best_head,
+    candidates,
+    too_long,
+    try_head,
+)
 from keras_classics.training.images import Images
 from keras_classics.training.interrupts import Interrupts, handled
 from keras_classics.training.judging import command, hardware
@@ -68,6 +77,7 @@ class TuneConfig:
     trials: int | None = None  # at most
     ranges: Ranges = dataclasses.field(default_factory=Ranges)
     out: Path | None = None  # runs/<data>-<network>-tuned, numbered
+    networks: tuple[str, ...] = ()  # with trained weights; none for those that are at hand
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,24 @@ class TuneBegin:
     epochs: int  # of a trial
     seconds: float  # of the budget that are left
     done: int  # trials of earlier processes
+    heads: int = 0  # networks and sizes that are tried by their heads first
+
+
+@dataclass(frozen=True)
+class HeadTried:
+    """With trained weights: a network and a size were tried by the head alone, or not begun."""
+
+    trial: HeadTrial
+    best: bool  # so far
+
+
+@dataclass(frozen=True)
+class TrialsBegin:
+    """With trained weights: the heads are tried; trials of the best network and size begin."""
+
+    network: str
+    space: Space
+    epochs: int  # of a trial
 
 
 @dataclass(frozen=True)
@@ -110,12 +138,14 @@ class TrialEnd:
 class FinalBegin:
     """The final run begins."""
 
+    network: str
     settings: Settings
     seconds: float | None  # that it will take; None: not known
     left: float  # seconds of the budget; may be too few
+    epochs: int  # 0: the head alone is fitted
 
 
-TuneEvent = Event | TuneBegin | TrialBegin | TrialEnd | FinalBegin
+TuneEvent = Event | TuneBegin | HeadTried | TrialsBegin | TrialBegin | TrialEnd | FinalBegin
 TuneListener = Callable[[TuneEvent], None]
 
 
@@ -133,6 +163,13 @@ class Tuned:
     run: Run | None  # None if it was interrupted before
     interrupted: bool
     moved: int  # images that the final run had in another part than the trials
+    heads: tuple[HeadTrial, ...] = ()  # of trained weights, with which the tuning began
+    fine_tunes: bool = True  # whether there are trials at all
+
+    @property
+    def head(self) -> HeadTrial | None:
+        """The best of the heads, whose network and size the trials have."""
+        return best_head(self.heads, self.monitor)
 
     @property
     def first(self) -> Trial | None:
@@ -169,6 +206,9 @@ class Tuned:
     def remarks(self) -> list[str]:
         """What to make of the figures."""
         best, first = self.best, self.first
+        judged = sum(head.judged for head in self.heads)
+        if best is None and not self.fine_tunes:
+            return [_luckiest(f"{judged} heads")] if judged > 1 else []
         if best is None:
             return ["no trial ended an epoch in this time: the run has the recipe's own settings"]
         said = []
@@ -180,10 +220,7 @@ class Tuned:
                 f"{self._figure(first)}, on {self.val_images:,} images"
             )
         if len(self.ranked) > 1:
-            said.append(
-                f"the best of {len(self.ranked)} trials is in part the luckiest of them: expect "
-                "less on new images, and believe the held-out figures"
-            )
+            said.append(_luckiest(f"{len(self.ranked)} trials"))
         if self.moved:
             said.append(
                 f"{self.moved} images were in another part in the final run than in the trials, as "
@@ -210,6 +247,7 @@ class Tuned:
             "best": dataclasses.asdict(self.best) if self.best else None,
             "recipes_own": dataclasses.asdict(self.first) if self.first else None,
             "command": self.command,
+            "heads": [dataclasses.asdict(head) for head in self.heads],
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
             "importances": self.importances,
             "validation_images": self.val_images,
@@ -218,6 +256,13 @@ class Tuned:
             "artefact": str(self.run.artefact) if self.run else None,
             "held_out": judgement.to_dict() if judgement else None,
         }
+
+
+def _luckiest(which: str) -> str:
+    return (
+        f"the best of {which} is in part the luckiest of them: expect less on new images, and "
+        "believe the held-out figures"
+    )
 
 
 class _Stop(Exception):  # noqa: N818  nothing went wrong
@@ -233,8 +278,10 @@ def tune(
 ) -> Tuned:
     """Try settings on the validation part, train with the best ones, judge that run once.
 
-    The first trial has the recipe's own settings. All trials have the same images in the same
-    parts, the same seed and the same epochs. The held-out part is looked at by the final run alone.
+    With trained weights, networks and sizes are tried by their heads first, and the trials have the
+    best of them. The first trial has the recipe's own settings. All trials have the same images in
+    the same parts, the same seed and the same epochs. The held-out part is looked at by the final
+    run alone.
 
     Args:
         config: What to tune, and for how long.
@@ -261,7 +308,9 @@ def tune(
     base = dataclasses.replace(base, **fixed)
     tell: TuneListener = listener or (lambda _: None)
     task = task_of(base, tell)
+    plan = candidates(task, ranges, config.networks, _space)
     space = _space(task, ranges)
+    _check_anything_left(task, space, plan)
     out = config.out or free_name(Path("runs"), f"{base.data_name}-{task.architecture.name}-tuned")
     if base.folder is not None:
         check_outside(out, base.folder)
@@ -271,7 +320,7 @@ def tune(
             space = _space(task, ranges)
         config = dataclasses.replace(config, base=task.config)
         record = Record.of(task, task.policy(), "optuna")
-        search = _Search(config, task, space, record, stage, interrupts, tell, clock)
+        search = _Search(config, task, space, record, stage, interrupts, tell, clock, plan)
         search.look_at_data()
         search.write_record()
         stage.publish()
@@ -311,6 +360,8 @@ def resume_tuning(
         record = Record.from_dict(values)
         ranges = TypeAdapter(Ranges).validate_json(json.dumps(values["ranges"]))
         budget, trials = float(values["seconds"]), values["most_trials"]
+        plan = TypeAdapter(tuple[Candidate, ...]).validate_python(values.get("plan", ()))
+        heads = TypeAdapter(list[HeadTrial]).validate_python(values.get("heads", []))
     except (KeyError, TypeError, ValueError) as error:
         raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
     if seconds is not None:
@@ -319,11 +370,13 @@ def resume_tuning(
     record.check_here()
     task = task_of(record.placed(), tell)
     record.check_images(task)
-    config = TuneConfig(task.config, budget, trials, ranges)
+    config = TuneConfig(task.config, budget, trials, ranges=ranges)
     stage = Staging(folder, folder.resolve(), kept=True)
     with handled() as interrupts, taken(stage.folder):
         space = _space(task, ranges)
-        search = _Search(config, task, space, record, stage, interrupts, tell, clock, more=seconds)
+        search = _Search(
+            config, task, space, record, stage, interrupts, tell, clock, plan, heads, seconds
+        )
         if not (final / RUN_RECORD).is_file():
             search.look_at_data()
         return search.search_and_train()
@@ -341,12 +394,15 @@ class _Search:
     interrupts: Interrupts
     tell: TuneListener
     clock: Clock
+    plan: tuple[Candidate, ...]  # tried by their heads
+    heads: list[HeadTrial] = dataclasses.field(default_factory=list)  # what came of them
     more: float | None = None  # seconds, where a later process is given others
     data: Images | None = None
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.stage.folder)
         self.budget = Budget(self.config.seconds, spent=0.0, clock=self.clock)
+        self.begun = False  # and told
 
     @property
     def monitor(self) -> Monitor:
@@ -378,6 +434,11 @@ class _Search:
     def search_and_train(self) -> Tuned:
         """All the trials, and the final run."""
         self.interrupts.at_once = False  # from here on there is something to lose
+        self.shelf.scratch = self.stage.folder  # which is in its place now
+        before = sum(head.seconds for head in self.heads if head.judged)
+        total = self.config.seconds if self.more is None else before + self.more
+        self.budget = Budget(total, spent=before, clock=self.clock)
+        tried = self._try_heads()
         with open_study(
             self.stage.folder,
             self.space,
@@ -386,29 +447,27 @@ class _Search:
             seed=self.task.config.seed,
         ) as study:
             study.go_on()
-            self.budget = Budget(
-                study.spent + self.more if self.more is not None else self.config.seconds,
-                spent=study.spent,
-                clock=self.clock,
-            )
+            if tried:
+                study.spent = self.budget.spent
+            else:
+                spent = max(study.spent, before)
+                total = spent + self.more if self.more is not None else self.config.seconds
+                self.budget = Budget(total, spent=spent, clock=self.clock)
             interrupted = False
-            if self.data is not None:
+            if self.data is not None and self._trials_wanted:
                 self._tell_begin(study)
+                if self.heads:
+                    title = self.task.architecture.title
+                    self.tell(TrialsBegin(title, self.space, self.epochs))
                 try:
                     self._search(study)
                     self.interrupts.check()
                 except KeyboardInterrupt:
                     interrupted = True
                 if interrupted and not best_of(study.trials(), self.monitor):
-                    raise NothingLearntError(
-                        "interrupted before a trial was over: "
-                        + (
-                            f"go on with `classics tune --resume {self.stage.out}`."
-                            if self.stage.kept
-                            else "nothing was found, nothing saved."
-                        )
-                    )
+                    raise self._nothing("interrupted before a trial was over", found=False)
                 self.stage.kept = True
+            self.shelf.tidy()
             self.shelf = Shelf(self.stage.folder)  # the run decodes its own
             tuned = self._write(study, run=None, interrupted=interrupted, last=True)
             if interrupted:
@@ -416,6 +475,68 @@ class _Search:
             run = self._final(tuned)
             study.spent = self.budget.spent
             return self._write(study, run=run, interrupted=run.interrupted, last=True)
+
+    @property
+    def _trials_wanted(self) -> bool:
+        return self.task.fine_tunes and bool(self.space.varied)
+
+    def _try_heads(self) -> bool:
+        """Try all candidates that fit, and take the best network and size; whether one was tried.
+
+        Raises:
+            NothingLearntError: On Ctrl-C.
+        """
+        done = {head.candidate for head in self.heads}
+        left = [each for each in self.plan if each not in done] if self.data is not None else []
+        if left:
+            self._tell_begin(None)
+        try:
+            for each in left:
+                self._try_head(each)
+                self.interrupts.check()
+        except KeyboardInterrupt:
+            found = any(head.judged for head in self.heads)
+            raise self._nothing("interrupted while heads were tried", found=found) from None
+        best = best_head(self.heads, self.monitor)
+        if best is not None:
+            self.task = best.candidate.task(self.task)
+            sizes = (best.candidate.size,)
+            self.space = _space(self.task, dataclasses.replace(self.config.ranges, size=sizes))
+        return bool(left)
+
+    def _try_head(self, candidate: Candidate) -> None:
+        """Try one, unless it would take too long; the first one, whatever it takes."""
+        longest = None
+        if self.heads:
+            longest = self._left_for_heads()
+        seconds = None if longest is None else too_long(candidate, self.heads, longest)
+        if seconds is not None:
+            trial = HeadTrial(candidate, "too long", seconds=seconds)
+        else:
+            policy, config = self.record.policy, self.task.config
+            with released(), self.interrupts.allowed(), computing(policy, config):
+                trial = try_head(
+                    candidate, self.task, self.shelf, clock=self.clock, longest=longest
+                )
+        self.heads.append(trial)
+        best = best_head(self.heads, self.monitor)
+        self.tell(HeadTried(trial, best=best is trial))
+        self.stage.kept = self.stage.kept or trial.judged
+        self.write_record()
+
+    def _left_for_heads(self) -> float:
+        """Seconds; where nothing is fine-tuned, all but those of the final run."""
+        if not self.task.fine_tunes:
+            return self.budget.left - self._reserve(0.0)
+        others = sum(head.seconds for head in self.heads[1:] if head.judged)
+        return SHARE * self.budget.seconds - others
+
+    def _nothing(self, what: str, *, found: bool) -> NothingLearntError:
+        """What is told where there is no outcome yet."""
+        go_on = f"go on with `classics tune --resume {self.stage.out}`."
+        return NothingLearntError(
+            f"{what}: {go_on if found or self.stage.kept else 'nothing was found, nothing saved.'}"
+        )
 
     def _search(self, study: Study) -> None:
         """Trial after trial, until time or trials are used up."""
@@ -461,7 +582,12 @@ class _Search:
 
     def _reserved(self, trials: tuple[Trial, ...]) -> float:
         """Seconds for the final run, as far as is known what it will take."""
-        return reserve(expected(self._best(trials).settings, trials, self.epochs))
+        return self._reserve(expected(self._best(trials).settings, trials, self.epochs))
+
+    def _reserve(self, seconds: float | None) -> float:
+        """Seconds for the final run, from those of a trial; it computes features anew."""
+        best = best_head(self.heads, self.monitor)
+        return reserve(seconds) + (best.seconds if best else 0.0)
 
     def _best(self, trials: tuple[Trial, ...]) -> Trial:
         found = best_of(trials, self.monitor)
@@ -475,7 +601,7 @@ class _Search:
             return "repeat"
         if seconds is None:
             return None
-        needed = seconds + max(reserve(seconds), self._reserved(trials))
+        needed = seconds + max(self._reserve(seconds), self._reserved(trials))
         return "too long" if needed > self.budget.left else None
 
     def _try(self, study: Study, optuna_trial: Any, settings: Settings) -> Trial:
@@ -507,7 +633,7 @@ class _Search:
             """Seconds that must be left for the final run, with these settings or the best ones."""
             now = Trial(-1, settings, "complete", **found, seconds=self.clock() - began)
             own = expected(settings, known or (now,), self.epochs)
-            return max(reserve(own), self._reserved(known))
+            return max(self._reserve(own), self._reserved(known))
 
         status: Status = "complete"
         try:
@@ -537,6 +663,8 @@ class _Search:
         with self.interrupts.allowed(), computing(self.record.policy, task.config):
             network = task.network()
             data = self.shelf.images(task)
+            if task.origin is not None:
+                self.shelf.head(task, network, data, told=lambda *at: tell(Features(*at)))
             batches = feed(network, task.recipe, data, seed=task.config.seed)
             return fit(network, task.recipe, batches, tell=tell, interrupts=self.interrupts)
 
@@ -547,7 +675,11 @@ class _Search:
         """Train with the best settings, and judge."""
         place = self.stage.folder / RUN
         seconds = expected(tuned.settings, tuned.trials, self.epochs)
-        self.tell(FinalBegin(tuned.settings, seconds, self.budget.left))
+        if tuned.head and (seconds is not None or not tuned.fine_tunes):
+            seconds = (seconds or 0.0) + tuned.head.seconds
+        epochs = self.epochs if self.task.fine_tunes else 0
+        title = self.task.architecture.title
+        self.tell(FinalBegin(title, tuned.settings, seconds, self.budget.left, epochs))
         try:
             if (place / RUN_RECORD).is_file():
                 return resume_run(place, self.tell)
@@ -558,10 +690,12 @@ class _Search:
                 f"{self.stage.out}`."
             ) from None
 
-    def _tell_begin(self, study: Study) -> None:
+    def _tell_begin(self, study: Study | None) -> None:
+        """Once: before the heads, where some are to be tried."""
         data = self.data
-        if data is None:
+        if data is None or (study and self.begun):
             return
+        self.begun = True
         self.tell(
             TuneBegin(
                 source=data.source,
@@ -572,7 +706,8 @@ class _Search:
                 space=self.space,
                 epochs=self.epochs,
                 seconds=self.budget.left,
-                done=len(study.trials()),
+                done=len(study.trials()) if study else 0,
+                heads=len(self.plan) - len(self.heads),
             )
         )
 
@@ -585,6 +720,8 @@ class _Search:
             "space": self.space.to_dict(),
             "seconds": self.config.seconds,
             "most_trials": self.config.trials,
+            "plan": [dataclasses.asdict(candidate) for candidate in self.plan],
+            "heads": [dataclasses.asdict(head) for head in self.heads],
             "hardware": hardware(),
             **found,
         }
@@ -612,10 +749,15 @@ class _Search:
             run=run,
             interrupted=interrupted,
             moved=self._moved(run),
+            heads=tuple(self.heads),
+            fine_tunes=self.task.fine_tunes,
         )
         tuning_files.write_trials(folder, trials, self.monitor)
+        tuning_files.write_heads(folder, tuned.heads, self.monitor)
         if tuned.best is not None:
             about = f"found by classics tune: trial {tuned.best.number + 1} of {len(tuned.ran)}"
+            if self.heads:
+                about += f", for {self.task.architecture.name}"
             tuning_files.write_recipe(folder, self.space, tuned.settings, about)
         if last:
             tuning_files.write_picture(folder, trials, self.space, self.monitor, tuned.importances)
@@ -644,6 +786,17 @@ def _check(config: TuneConfig) -> None:
 def _check_seconds(seconds: float) -> None:
     if not 0 < seconds < math.inf:
         raise ClassicsError(f"minutes={seconds / 60:g}: above 0 is needed.")
+
+
+def _check_anything_left(task: Task, space: Space, plan: tuple[Candidate, ...]) -> None:
+    if len(plan) > 1 or (task.fine_tunes and space.varied):
+        return
+    if not task.fine_tunes:
+        raise ClassicsError(
+            "unfreeze='none': without fine-tuning, network and size are all that is tuned; give "
+            "several, or leave --unfreeze out."
+        )
+    raise ClassicsError("every setting is fixed: nothing is left to tune; leave one out.")
 
 
 def _space(task: Task, ranges: Ranges) -> Space:

@@ -19,11 +19,13 @@ from keras_classics.errors import ClassicsError
 from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
 from keras_classics.evaluation.saved import write_text
 from keras_classics.training import recipes
+from keras_classics.training.head_search import HeadTrial
 from keras_classics.training.recipe import Monitor, Recipe
 from keras_classics.training.search_space import Settings, Space, differing, toml_value
 from keras_classics.training.trials import Trial
 
 TRIALS, RECORD, RECIPE, PICTURE = "trials.csv", "study.json", "best.toml", "trials.svg"
+HEADS = "heads.csv"
 FORMAT = 1
 SECTIONS = ("optimizer", "schedule", "loss", "network", "selection", "augmentation", "mixing")
 
@@ -82,6 +84,24 @@ def write_trials(folder: Path, trials: Sequence[Trial], monitor: Monitor) -> Non
             + [f"{trial.seconds:.1f}"]
         )
     write_text(folder / TRIALS, text.getvalue())
+
+
+def write_heads(folder: Path, heads: Sequence[HeadTrial], monitor: Monitor) -> None:
+    """Write `heads.csv`: a row for each network and size; none where there are none.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    if not heads:
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["network", "size", "status", monitor, "val_loss", "seconds"])
+    for head in heads:
+        figures = ["" if value is None else value for value in (head.value, head.loss)]
+        where = head.candidate
+        writer.writerow([where.network, where.size, head.status, *figures, f"{head.seconds:.1f}"])
+    write_text(folder / HEADS, text.getvalue())
 
 
 def write_recipe(folder: Path, space: Space, settings: Settings, about: str) -> None:

@@ -87,25 +87,26 @@ def measure_steps(
     model.test_on_batch(images, labels)
     model.train_on_batch(images, labels)
     return Steps(
-        learning=_typical(lambda: model.train_on_batch(images, labels)) / batch_size,
-        judging=_typical(lambda: model.test_on_batch(images, labels)) / batch_size,
-        peak_bytes=_peak(),
+        learning=typical(lambda: model.train_on_batch(images, labels)) / batch_size,
+        judging=typical(lambda: model.test_on_batch(images, labels)) / batch_size,
+        peak_bytes=peak_bytes(),
     )
 
 
-def _typical(step: Callable[[], object]) -> float:
-    """Seconds of the middle one of some steps."""
+def peak_bytes() -> int | None:
+    """The most memory that this process has held; None where the system does not tell."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, Linux in kilobytes.
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def typical(step: Callable[[], object]) -> float:
+    """Seconds of the middle one of some repetitions."""
     times: list[float] = []
     while not times or (len(times) < _STEPS and sum(times) < _LONG_ENOUGH):
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
-
-
-def _peak() -> int | None:
-    if resource is None:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, Linux in kilobytes.
-    return peak if sys.platform == "darwin" else 1024 * peak
