@@ -234,7 +234,7 @@ def test_thumbnails_are_small():
     assert html.escape(uri) == uri
 
 
-LITE = "EfficientNetLite0’s ImageNet weights (efficientnet_lite0-google)"
+LITE = "the ImageNet weights efficientnet_lite0-google"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from keras_classics.architectures.catalog import CATALOG
 from keras_classics.errors import WeightsError
 from keras_classics.evaluation import charts, saved
 from keras_classics.heat import decoded, overlay
@@ -161,7 +160,7 @@ def _origin(content: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, 
             record = records.imagenet(about["network"])
     if record is None:
         return f"the weights of {name}", None
-    return f"{CATALOG[record.network].title}’s ImageNet weights ({record.name})", record.licence
+    return f"the ImageNet weights {record.name}", record.licence
 
 
 def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[str, str]]:

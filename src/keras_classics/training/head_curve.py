@@ -82,9 +82,8 @@ def head_curve(
     curve = measure(fit_to, whole=heads.whole(), fractions=fractions, of="head")
     content = {**content, "learning_curve": curve.to_dict()}
     saved.write_metrics(folder, content)
-    report.write_report(
-        folder, content, dataclasses.asdict(card), thumbnails=at_hand(content, card)
-    )
+    about, pictures = dataclasses.asdict(card), at_hand(content, card)
+    report.write_report(folder, content, about, thumbnails=pictures)
     return curve
 
 
