@@ -242,8 +242,6 @@ def test_the_command_is_quoted_and_complete():
         "classics",
         "train",
         "my photos; rm -rf",
-        "--network",
-        "resnet50",
         "--width",
         "0.5",
         "--learning-rate",
@@ -251,7 +249,11 @@ def test_the_command_is_quoted_and_complete():
         "--seed",
         "3",
     ]
-    assert command(TrainConfig()) == "classics train --network resnet50 --seed 0"
+    assert command(TrainConfig()) == "classics train --seed 0"
+    settled = TrainConfig(network="resnet50", recipe="quick", weights="none")
+    assert command(settled) == (
+        "classics train --network resnet50 --recipe quick --weights none --seed 0"
+    )
 
 
 def test_the_hardware_has_a_name():
