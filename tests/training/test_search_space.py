@@ -88,8 +88,8 @@ def test_ranges_that_cannot_be(ranges, message):
 def test_sizes_that_cannot_be_and_nothing_left():
     with pytest.raises(ClassicsError, match="size=16: VGG16 takes 32 to 4096"):
         space(size=(16, 64))
-    with pytest.raises(ClassicsError, match="nothing is left to tune"):
-        space(size=(64,), width=(0.25,), learning_rate=(1e-3,), augmentation=(1.0,))
+    fixed = space(size=(64,), width=(0.25,), learning_rate=(1e-3,), augmentation=(1.0,))
+    assert fixed.varied == ()
 
 
 def test_every_line_of_the_augmentation_is_scaled():
