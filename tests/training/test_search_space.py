@@ -57,7 +57,7 @@ def test_the_width_is_that_of_trained_weights_and_the_rate_what_they_stand():
     config = dataclasses.replace(VGG, weights="w.h5", width=None)
     found = space(config, origin=origin)
     assert found.width == (0.5,)
-    assert found.own.learning_rate == 5e-4 * 2.0 * 0.5  # twice, and half at twice the width
+    assert found.own.learning_rate == 5e-4 * 0.5  # half at twice the width
     with pytest.raises(ClassicsError, match=r"width=0.25: the weights have width 0.5"):
         space(config, origin=origin, width=(0.25,))
 
