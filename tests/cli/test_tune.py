@@ -27,6 +27,7 @@ from keras_classics.training.tuning import (
 from pictures import state, write_pictures
 
 RANDOM = ["--network", "vgg16", "--weights", "none"]
+HEAD = ["--network", "efficientnet_lite0", "--size", "96", "--unfreeze", "none"]
 TINY = [
     "--network",
     "vgg16",
@@ -139,14 +140,13 @@ def test_heads_are_shown_as_they_are_tried(capsys, monkeypatch):
     display.show(FinalBegin("EfficientNetLite0", space.default, 12.0, 30.0, epochs=0))
     lines = capsys.readouterr().out.splitlines()
     for line in (
-        "5 min 0 s in all, the final run among them; first, 3 pairs of network and size are tried "
-        "by their heads",
         "head   efficientnet_lite0, 224 pixels   95.9%   12 s   best",
         "head   efficientnet_lite1, 240 pixels   not tried   would take about 2 min 10 s",
         "head   efficientnet_lite1, 240 pixels   no memory   130 s",
         "the final run: EfficientNetLite0, the head, 224 pixels",
     ):
         assert line in lines, line
+    assert lines[1].endswith("first, 3 pairs of network and size are tried by their heads")
     assert any(line.startswith("EfficientNetLite0, 224 pixels, 4 epochs a trial") for line in lines)
 
 
@@ -212,8 +212,7 @@ def test_a_real_one(capsys, tmp_path, monkeypatch):
         (["--minutes", "1", *RANDOM, "--network", "resnet50"], "several are compared by trained"),
         (["--minutes", "1", *RANDOM, "--unfreeze", "stage"], "unfreeze='stage': is for runs that"),
         (
-            ["--minutes", "1", "--network", "efficientnet_lite0", "--size", "96"]
-            + ["--unfreeze", "none"],
+            ["--minutes", "1", *HEAD],
             "unfreeze='none': without fine-tuning, network and size are all that is tuned",
         ),
         (["--minutes", "1", "--learning-rate", "20"], "learning_rate=20: above 0 and below 10"),
