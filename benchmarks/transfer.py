@@ -4,9 +4,9 @@
 
 trains a ResNet50 of a quarter of the width on the folder SOURCE (or takes the artefact of such a
 run: `--artefact RUN`), draws a few images a class out of TARGET, several times over, and trains on
-each of these subsets as `classics train` does: from random weights, and from those of the source
-with each value of `--unfreeze`; again with more epochs, from random weights and with `all`. All
-images that were not drawn are held out; they are linked to from a temporary folder, nothing is
+each of these subsets as `classics train` does: that ResNet50 from random weights and from those of
+the source, and EfficientNet-Lite0 from those of ImageNet; with a fitted head only, and fine-tuned.
+All images that were not drawn are held out; they are linked to from a temporary folder, nothing is
 written in TARGET. Prints a table. Seconds are those of the processor, over all cores, for a whole
 run: other work on the machine, such as that of `--jobs`, changes them little.
 """
@@ -25,7 +25,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -36,7 +36,9 @@ from keras_classics.training.config import TrainConfig
 from keras_classics.training.recipe import Unfreeze
 from keras_classics.training.run import train
 
-SOURCE = TrainConfig(width=0.25, size=64, epochs=8, batch_size=128, learning_rate=4e-3)
+SOURCE = TrainConfig(
+    network="resnet50", width=0.25, size=64, epochs=8, batch_size=128, learning_rate=4e-3
+)
 BATCH_SIZE = 16  # a subset fills few batches
 VALIDATION = 0.2  # of the images drawn
 LONGER = 3  # times the epochs, as training from scratch needs more of them
@@ -45,13 +47,31 @@ LONGER = 3  # times the epochs, as training from scratch needs more of them
 class Row(NamedTuple):
     """A way to train."""
 
-    epochs: int
-    unfreeze: Unfreeze | None  # None: from scratch
+    weights: str  # "none", "source", "imagenet"
+    epochs: int | None = None  # None: the recipe's for so many images
+    unfreeze: Unfreeze | None = None
 
     def __str__(self) -> str:
-        if self.unfreeze is None:
-            return "random weights"
-        return f"trained weights, `--unfreeze {self.unfreeze}`"
+        return {
+            "none": "random weights",
+            "source": f"weights of the source, `--unfreeze {self.unfreeze}`",
+            "imagenet": f"EfficientNet-Lite0 of ImageNet, `--unfreeze {self.unfreeze}`",
+        }[self.weights]
+
+    def config(self, source: Path) -> TrainConfig:
+        """What `classics train` is told, but for the folder."""
+        epochs: dict[str, Any] = {"epochs": self.epochs, "unfreeze": self.unfreeze}
+        if self.weights == "imagenet":
+            return TrainConfig(weights="imagenet", **epochs)
+        weights = str(source) if self.weights == "source" else "none"
+        return TrainConfig(
+            network=SOURCE.network,
+            width=SOURCE.width,
+            size=SOURCE.size,
+            batch_size=BATCH_SIZE,
+            weights=weights,
+            **epochs,
+        )
 
 
 class Result(NamedTuple):
@@ -78,51 +98,43 @@ def draw(listing: Listing, each: int, seed: int, folder: Path) -> None:
                 (place / f"{i}{path.suffix}").symlink_to((listing.root / path).resolve())
 
 
-def measure(row: Row, folder: Path, weights: Path, seed: int) -> Result:
+def measure(row: Row, folder: Path, source: Path, seed: int) -> Result:
     """Train once on a subset."""
     keras.backend.clear_session()
     began = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        run = train(
-            TrainConfig(
-                folder=folder,
-                width=SOURCE.width,
-                size=SOURCE.size,
-                epochs=row.epochs,
-                batch_size=BATCH_SIZE,
-                weights=str(weights) if row.unfreeze else None,
-                unfreeze=row.unfreeze,
-                seed=seed,
-                out=Path(scratch) / "run",
-            )
+        config = dataclasses.replace(
+            row.config(source), folder=folder, seed=seed, out=Path(scratch) / "run"
         )
+        run = train(config)
     accuracy = run.judgement.accuracy if run.judgement else 0.0
     result = Result(accuracy, time.process_time() - began)
     sys.stderr.write(
-        f"subset {seed}, {row}, {row.epochs} epochs: {result.accuracy:.1%}, "
+        f"subset {seed}, {row}, {row.epochs or 'its own'} epochs: {result.accuracy:.1%}, "
         f"{result.seconds:.0f} s, best epoch {run.best_epoch}\n"
     )
     return result
 
 
 def measure_all(
-    seed: int, *, rows: list[Row], target: Path, each: int, weights: Path
+    seed: int, *, rows: list[Row], target: Path, each: int, source: Path
 ) -> list[Result]:
     """Train in every way on one subset."""
     with tempfile.TemporaryDirectory() as folder:
         draw(scan(target), each, seed, Path(folder))
-        return [measure(row, Path(folder), weights, seed) for row in rows]
+        return [measure(row, Path(folder), source, seed) for row in rows]
 
 
 def line(row: Row, results: list[Result], scratch: list[Result]) -> str:
-    """One row of the table; `scratch` is the training from scratch with as many epochs."""
+    """One row of the table; `scratch` is the first training from random weights."""
     right = [result.accuracy for result in results]
     errors = (1 - statistics.mean(right)) / (1 - statistics.mean(r.accuracy for r in scratch))
     wins = sum(one.accuracy > two.accuracy for one, two in zip(results, scratch, strict=True))
+    epochs = "-" if row.unfreeze == "none" else row.epochs or "the recipe's"
     return (
-        f"| {row} | {row.epochs} | {statistics.mean(right):.1%} ± {statistics.stdev(right):.1%} | "
+        f"| {row} | {epochs} | {statistics.mean(right):.1%} ± {statistics.stdev(right):.1%} | "
         f"{min(right):.1%} to {max(right):.1%} | {errors:.2f} | "
-        f"{f'{wins} of {len(results)}' if row.unfreeze else '-'} | "
+        f"{'-' if results is scratch else f'{wins} of {len(results)}'} | "
         f"{statistics.median(result.seconds for result in results):.0f} |"
     )
 
@@ -140,12 +152,12 @@ def main() -> None:
     asked = parser.parse_args()
 
     rows = [
-        Row(asked.epochs, None),
-        Row(asked.epochs, "none"),
-        Row(asked.epochs, "stage"),
-        Row(asked.epochs, "all"),
-        Row(LONGER * asked.epochs, None),
-        Row(LONGER * asked.epochs, "all"),
+        Row("none", asked.epochs),
+        Row("none", LONGER * asked.epochs),
+        Row("source", unfreeze="none"),
+        Row("source", asked.epochs, unfreeze="all"),
+        Row("imagenet", unfreeze="none"),
+        Row("imagenet", unfreeze="all"),
     ]
     with tempfile.TemporaryDirectory() as place:
         artefact = asked.artefact or Path(place) / "source"
@@ -153,7 +165,7 @@ def main() -> None:
             train(dataclasses.replace(SOURCE, folder=asked.source, out=artefact))
         figures = Card.read(artefact).figures or {}
         work = partial(
-            measure_all, rows=rows, target=asked.target, each=asked.each, weights=artefact
+            measure_all, rows=rows, target=asked.target, each=asked.each, source=artefact
         )
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(asked.jobs, mp_context=spawn) as pool:
@@ -165,11 +177,11 @@ def main() -> None:
         f"{os.cpu_count()} cores; source: {asked.source.name}, {figures['accuracy']:.1%} right of "
         f"{figures['images']} held-out images; target: {asked.target.name}, {asked.each} images a "
         f"class, {held_out} held out, {asked.subsets} subsets\n\n"
-        "| begins with | epochs | right | range | errors, of those from random weights | better on "
+        "| begins with | epochs | right | range | errors, of those of the first row | better on "
         "| CPU seconds |\n|---|---:|---:|---:|---:|---:|---:|\n"
     )
     for row in rows:
-        sys.stdout.write(line(row, results[row], results[Row(row.epochs, None)]) + "\n")
+        sys.stdout.write(line(row, results[row], results[rows[0]]) + "\n")
 
 
 if __name__ == "__main__":

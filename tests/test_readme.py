@@ -57,7 +57,7 @@ def test_a_network_of_one_s_own_in_ten_lines(capsys):
 
 def test_the_python_example_of_prediction(capsys, artefact, shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(artefact, "runs/photos-resnet50")
+    shutil.copytree(artefact, "runs/photos-efficientnet_lite0")
     (tmp_path / "new").mkdir()
     shutil.copy(shapes / "cross" / "000.png", "new/one.jpg")
     exec(EXAMPLES[2], {})

@@ -15,6 +15,7 @@ from pictures import CLASSES, state, write_pictures
 from simulated import history
 
 PICTURE = "data:image/jpeg;base64,"
+HEAT_MAP = 'alt="heat map for'
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,16 @@ def test_again_without_images_and_with_another_target(capsys, run, data):
     capsys.readouterr()
     assert app.run(["report", str(run)]) == 0
     assert "without pictures" in capsys.readouterr().out
-    assert PICTURE not in (run / "report.html").read_text()
+    without = (run / "report.html").read_text()
+    assert PICTURE not in without
+    assert "The images are not at hand" in without
     assert app.run(["report", str(run), "--data", str(data)]) == 0
     again = (run / "report.html").read_text()
     assert again.count(PICTURE) == first.count(PICTURE)
+    assert again.count(HEAT_MAP) == first.count(HEAT_MAP) > 0
     assert app.run(["report", str(run), "--data", str(data), "--target", "0.99"]) == 0
     assert json.loads((run / "metrics.json").read_text())["calibration"]["target"] == 0.99
+    assert HEAT_MAP in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_edge_cases_are_drawn():
     labels = [e.text for e in parsed(doubled.svg()).iter(f"{SVG}text")]
     assert labels[6:12] == ["100", "200", "400", "800", "1,600", "3,200"]
     assert parsed(span(0.5, (0.2, 0.9))).find(f"{SVG}circle").get("cx") == "50"
+    assert parsed(span(0.9, (0.8, 1.0), 0.8)).find(f"{SVG}circle").get("cx") == "50"
 
 
 def test_names_of_lines_that_end_at_the_bottom_stand_apart():

@@ -9,7 +9,6 @@ from keras_classics.errors import ClassicsError
 from keras_classics.explanation.cam import (
     CAMS,
     cam,
-    enlarged,
     grad_cam_plus_plus,
     scaled,
     score_cam,
@@ -140,14 +139,10 @@ def test_each_class_has_its_own_map(pooled, images, method):
     assert not np.allclose(first, second)
 
 
-def test_enlarged_and_scaled():
-    small = np.array([[[0.0, 1.0], [2.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]], np.float32)
-    large = enlarged(small, (4, 6))
-    assert large.shape == (2, 4, 6)
-    assert large[0].min() == 0
-    assert large[0].max() == 3
-    np.testing.assert_array_equal(scaled(small)[0], small[0] / 3)
-    np.testing.assert_array_equal(scaled(small)[1], 0)
+def test_scaled():
+    maps = np.array([[[0.0, 1.0], [2.0, 3.0]], [[5.0, 5.0], [5.0, 5.0]]], np.float32)
+    np.testing.assert_array_equal(scaled(maps)[0], maps[0] / 3)
+    np.testing.assert_array_equal(scaled(maps)[1], 0)
 
 
 @pytest.mark.parametrize(

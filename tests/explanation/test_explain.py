@@ -161,16 +161,6 @@ def test_long_names_of_classes_do_not_run_over_the_picture(classifier, image):
     np.testing.assert_array_equal(short[:, :edge], wide[:, :edge])
 
 
-def test_where_a_map_is_silent_the_picture_is_grey():
-    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
-    heat = np.zeros((4, 4), np.float32)
-    heat[0, 0] = 1
-    shown = figure.overlay(picture, heat, signed=False)
-    assert shown.shape == (8, 8, 3)
-    assert np.ptp(shown[4:, 4:], axis=-1).max() < 1e-6
-    assert np.ptp(shown[0, 0]) > 0.3
-
-
 def test_of_a_calibrated_classifier_the_probabilities_are_calibrated(classifier, image):
     calibration = {
         "temperature": 4.0, "threshold": 0.0, "target": 0.9, "promised": False, "fitted_on": 10,

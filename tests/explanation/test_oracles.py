@@ -20,9 +20,10 @@ from keras_classics.explanation.attribution import (
     occlusion,
     smooth_grad,
 )
-from keras_classics.explanation.cam import cam, enlarged
+from keras_classics.explanation.cam import cam
 from keras_classics.explanation.probe import Probe
 from keras_classics.explanation.visualisation import COLOURS, _frequencies, visualise
+from keras_classics.heat import enlarged
 from keras_classics.weights.torch_files import state_dict
 from weights.references import narrow_vgg16, torch_module
 

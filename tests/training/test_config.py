@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from keras_classics.architectures import catalog
 from keras_classics.data.fit import CentralCrop
 from keras_classics.errors import ClassicsError
-from keras_classics.training.config import Sizes, TrainConfig, input_sizes, recipe_for
-from keras_classics.training.origin import Origin
+from keras_classics.training import recipes
+from keras_classics.training.config import Sizes, TrainConfig, input_sizes, length, recipe_for
+from keras_classics.training.origin import Origin, settled
+from keras_classics.training.recipe import Transfer
 
 FOLDER = Path("photos")
 
@@ -75,11 +78,55 @@ def test_the_user_s_options_are_lines_of_the_recipe():
 
 def test_with_trained_weights_the_rate_is_that_of_transfer():
     assert recipe().transfer is None
-    narrow, wide = recipe(origin=origin(width=0.25)), recipe(origin=origin(width=1.0))
-    assert narrow.optimizer.learning_rate == pytest.approx(2 * 2e-3)
-    assert wide.optimizer.learning_rate == pytest.approx(2 * 2e-3 / 4)
-    assert narrow.transfer.unfreeze == "all"
-    assert narrow.transfer.lower == pytest.approx(1 / 1.3)
+    own = recipe(recipe="transfer", origin=origin(width=1.0))
+    narrow = recipe(recipe="transfer", origin=origin(width=0.25))
+    assert narrow.optimizer.learning_rate == pytest.approx(4 * own.optimizer.learning_rate)
+    assert (
+        own.optimizer.learning_rate == recipes.find("transfer", "resnet50").optimizer.learning_rate
+    )
+    assert recipe(origin=origin(width=1.0)).optimizer.learning_rate == pytest.approx(2e-3 / 4)
+    assert own.transfer.unfreeze == recipe(origin=origin()).transfer.unfreeze == "all"
     assert recipe(origin=origin(), learning_rate=0.1).optimizer.learning_rate == 0.1
     assert recipe(origin=origin(), weights="w", unfreeze="none").transfer.unfreeze == "none"
-    assert recipe(origin=origin(), recipe="paper").optimizer.learning_rate == pytest.approx(0.1 / 4)
+    assert recipe(origin=origin(), recipe="paper").optimizer.learning_rate == pytest.approx(0.1)
+
+
+def test_the_epochs_of_a_recipe_follow_the_number_of_images():
+    table = Transfer(lengths=((100, 20), (1000, 10), (10_000, 4)))
+    found = dataclasses.replace(recipe(epochs=7), transfer=table)
+    images = (1, 20, 100, 316, 1000, 10_000, 1_000_000)
+    assert [length(found, each) for each in images] == [20, 20, 20, 14, 10, 4, 4]
+    assert length(recipe(epochs=7), 316) == 7  # a recipe without a table
+
+
+@pytest.mark.parametrize(
+    ("options", "network", "chosen", "weights", "why"),
+    [
+        ({}, "efficientnet_lite0", "transfer", "imagenet", "--weights none"),
+        ({"network": "vgg16"}, "vgg16", "transfer", "imagenet", "--weights none"),
+        ({"weights": "none"}, "resnet50", "quick", "none", "asked for"),
+        ({"width": 0.5}, "resnet50", "quick", "none", "--width"),
+        ({"folder": None}, "resnet50", "quick", "none", "digits"),
+        ({"folder": None, "network": "vgg16"}, "vgg16", "quick", "none", "digits"),
+        ({"recipe": "paper", "network": "vgg16"}, "vgg16", "paper", "none", "from scratch"),
+        ({"recipe": "a1"}, "resnet50", "a1", "none", "from scratch"),
+        ({"recipe": "transfer"}, "efficientnet_lite0", "transfer", "imagenet", "--weights none"),
+        ({"weights": "resnet50-keras"}, "resnet50", "transfer", "resnet50-keras", "asked for"),
+        ({"weights": "imagenet", "recipe": "a1"}, "efficientnet_lite0", "a1", "imagenet", "asked"),
+    ],
+)
+def test_where_a_run_begins(options, network, chosen, weights, why):
+    found = settled(TrainConfig(**{"folder": FOLDER} | options))
+    assert (found.config.network, found.config.recipe) == (network, chosen)
+    assert found.config.weights == weights
+    assert why in found.why
+    assert settled(found.config).config == found.config  # which a run writes down
+
+
+def test_where_a_run_begins_that_has_an_artefact_or_a_file(tmp_path):
+    weights = tmp_path / "unknown.weights.h5"
+    weights.write_bytes(b"")
+    with pytest.raises(ClassicsError, match=r"unknown.weights.h5: the weights of which network\?"):
+        settled(TrainConfig(folder=FOLDER, weights=str(weights)))
+    with pytest.raises(ClassicsError, match="recipe='transfer': fine-tunes trained weights"):
+        settled(TrainConfig(folder=FOLDER, weights="none", recipe="transfer"))

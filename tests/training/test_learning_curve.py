@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_classics import load
 from keras_classics.card import FEATURES, MANIFEST, Card, Preprocessing
@@ -17,7 +18,7 @@ from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all
 from keras_classics.data.splits import limited
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError
-from keras_classics.evaluation.saved import read_metrics
+from keras_classics.evaluation.saved import read_metrics, write_metrics
 from keras_classics.forward import forward_of
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.head_curve import MOST_DRAWS, _Heads, head_curve, kept_features
@@ -78,6 +79,22 @@ def test_the_run_s_own_configuration_on_parts_of_its_images(run):
     assert content["learning_curve"]["verdict"] == curve.verdict
     assert content["learning_curve"] == json.loads(json.dumps(curve.to_dict()))
     assert curve.verdict in (run / "report.html").read_text()
+
+
+def test_the_report_keeps_its_pictures(run):
+    """They are read from where the images of the run still are."""
+    card, source = Card.read(run), run.parent / "photos"
+    for suspect in read_metrics(run)["suspects"]:
+        path = source / "a" / suspect["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(path)
+    content = read_metrics(run)
+    content["suspects"] = [{**s, "path": f"a/{s['path']}"} for s in content["suspects"]]
+    write_metrics(run, content)
+    dataclasses.replace(card, data={**card.data, "source": str(source)}).write(run)
+    learning_curve(run, trained=trained([], card))
+    pictures = (run / "report.html").read_text().count("data:image/jpeg")
+    assert pictures == len(content["suspects"]) > 0
 
 
 def test_an_interrupted_or_changed_training_leaves_the_run_as_it_was(run):

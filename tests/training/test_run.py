@@ -21,7 +21,15 @@ from keras_classics.errors import (
     WeightsError,
 )
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import Checked, EpochEnd, PhaseBegin, Prepared, Reading, Step
+from keras_classics.training.events import (
+    Checked,
+    EpochEnd,
+    HeadFitted,
+    PhaseBegin,
+    Prepared,
+    Reading,
+    Step,
+)
 from keras_classics.training.run import train
 from pictures import CLASSES, picture, state, write_pictures
 
@@ -78,6 +86,10 @@ def test_the_shapes_are_learnt_and_the_artefact_says_all(artefact):
         "report.html",
         "split.csv",
     ]
+    looked_at = json.loads((artefact / "metrics.json").read_text())["looked_at"]
+    assert {row["label"] for row in looked_at["images"] if row["right"]} == set(CLASSES)
+    page = (artefact / "report.html").read_text()
+    assert page.count('alt="heat map for') == len(looked_at["images"])
     rows = read_manifest(artefact / "split.csv")
     assert len(rows) == 60
     assert {row["split"] for row in rows} == {"train", "val", "test"}
@@ -144,12 +156,12 @@ def test_a_place_inside_the_data_folder_is_refused(tmp_path, monkeypatch):
 
 
 def test_interrupted_while_judging_the_model_is_saved(shapes, tmp_path, monkeypatch):
-    from keras_classics.training import run as module
+    from keras_classics.training.begun import Begun
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_judged", interrupt)
+    monkeypatch.setattr(Begun, "judged", interrupt)
     run = train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     assert run.interrupted
     assert load(run.artefact).card.completed is False
@@ -220,8 +232,10 @@ def test_two_images_a_class_are_enough(tmp_path):
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"width": 0.0}, "width=0.0"),
         ({"seed": 2**32}, "seed=4294967296"),
-        ({"unfreeze": "all"}, "unfreeze='all': .* give weights, too, or leave it out"),
-        ({"batch_norm": "train"}, "batch_norm='train': .* give weights, too, or leave it out"),
+        ({"unfreeze": "all"}, "unfreeze='all': is for runs that begin with trained weights"),
+        ({"batch_norm": "train"}, "batch_norm='train': is for runs that begin with trained"),
+        ({"minutes": 1.0}, "minutes=1.0: is for runs that begin with trained weights"),
+        ({"minutes": -1.0, "weights": "a.h5"}, "minutes=-1: above 0 is needed"),
         ({"unfreeze": "some", "weights": "a.h5"}, "one of none, stage, all is needed"),
         ({"batch_norm": "some", "weights": "a.h5"}, "one of frozen, train is needed"),
         ({"weights": "nowhere.h5"}, "no such file"),
@@ -295,11 +309,11 @@ def test_transfer_keeps_batch_norm_and_the_recipe_says_how(shapes, tmp_path):
     )
     begins = [event for event in events if isinstance(event, PhaseBegin)]
     assert [(event.stages, event.epoch) for event in begins] == [
-        (("top",), 1),
-        (("conv5",), 2),
-        (("conv4", "conv3", "conv2", "conv1"), 3),
+        (("top", "conv5"), 1),
+        (("conv4",), 2),
+        (("conv3", "conv2", "conv1"), 3),
     ]
-    assert isinstance(events[events.index(begins[0]) - 1], Prepared)
+    assert isinstance(events[events.index(begins[0]) - 1], HeadFitted)
     one, two = (load(run.artefact).model for run in (first, second))
     for layer in one.layers:
         if "_bn" in layer.name:
@@ -344,9 +358,9 @@ def test_interrupted_before_the_first_step_nothing_is_left(shapes, tmp_path, mon
 
 
 def test_a_disk_that_fills_up_during_training_loses_nothing(shapes, tmp_path, monkeypatch):
-    from keras_classics.training import run as module
+    from keras_classics.training import begun, run
 
-    write, calls = module.write_artefact, []
+    write, calls = run.write_artefact, []
 
     def full_the_second_time(folder, *parts):
         calls.append(folder)
@@ -355,7 +369,8 @@ def test_a_disk_that_fills_up_during_training_loses_nothing(shapes, tmp_path, mo
             raise OutputError(f"{folder}: cannot write: No space left on device.")
         write(folder, *parts)
 
-    monkeypatch.setattr(module, "write_artefact", full_the_second_time)
+    for module in (run, begun):
+        monkeypatch.setattr(module, "write_artefact", full_the_second_time)
     run = train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     try:
         assert "No space left" in run.moved

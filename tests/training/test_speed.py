@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import keras
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 from keras import layers
 
 from keras_classics.architectures import catalog
+from keras_classics.architectures.precision import numbers
+from keras_classics.architectures.stages import stages
 from keras_classics.errors import ClassicsError
 from keras_classics.training import speed
 from keras_classics.training.batch_norm import batch_norms
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.speed import Hardware
 from keras_classics.training.start import Shape, start_network
+from zoo import one_each, slow, small
 
 CPU, GPU = Hardware("tensorflow", "cpu", bfloat16=False), Hardware("jax", "gpu", bfloat16=True)
 on_tensorflow = pytest.mark.skipif(
@@ -207,6 +211,145 @@ def test_layers_are_themselves_afterwards():
         assert layer.get_config() == before[1]
         raise KeyboardInterrupt
     assert (type(layer), layer.get_config(), set(vars(layer))) == before
+
+
+def somewhere(model):
+    """The model with batch norm whose weights and statistics are none of its defaults."""
+    rng = np.random.default_rng(0)
+    for layer in batch_norms(model):
+        for weight in layer.weights:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def learnt(model, context, x):
+    """Outputs before, and how a step of plain descent changes each weight: by its gradient."""
+    y = np.eye(model.output_shape[-1], dtype="float32")[np.arange(len(x)) % 2]
+    with context(model):
+        model.compile(
+            keras.optimizers.SGD(1.0),
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            jit_compile=speed.jit_compile(),
+        )
+        outputs = model.predict_on_batch(x)
+        before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.weights]
+        model.train_on_batch(x, y)
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    return outputs, [two - one for one, two in zip(before, after, strict=True)]
+
+
+def assert_learns_alike(make, context, x, rounding=2e-5):
+    (ours, changes), (theirs, right) = (
+        learnt(make(), each, x) for each in (context, lambda _: nullcontext())
+    )
+    np.testing.assert_allclose(ours, theirs, atol=rounding * np.abs(theirs).max())
+    largest = max(np.abs(change).max() for change in right)
+    assert largest > 1e-3
+    for value, change in zip(changes, right, strict=True):
+        np.testing.assert_allclose(value, change, rtol=0, atol=rounding * max(largest, 1))
+
+
+# What is frozen: all batch norm; also the lower stages; nothing but the lower stages.
+FROZEN = {"batch norm": (True, False), "and stages": (True, True), "stages alone": (False, True)}
+
+
+@on_tensorflow
+@pytest.mark.parametrize(
+    ("network", "frozen"),
+    [
+        ("resnet50", "stages alone"),
+        ("mobilenet_v2", "and stages"),
+        ("efficientnet_lite0", "batch norm"),
+        slow("resnet50", "batch norm"),
+        slow("mobilenet_v2", "stages alone"),
+        slow("efficientnet_lite0", "and stages"),
+        slow("efficientnet_lite0", "stages alone"),
+    ],
+)
+def test_frozen_batch_norm_is_folded_exactly(network, frozen):
+    """In float64, as trained batch norm magnifies roundings."""
+    norms, lower = FROZEN[frozen]
+
+    def make():
+        keras.utils.set_random_seed(0)
+        arguments = {"depths": one_each(network), "classifier_activation": None}
+        with numbers("float64"):
+            model = small(network, input_shape=(32, 32, 3), classes=3, **arguments)
+        still = {layer for layer in batch_norms(model) if norms}
+        for stage in stages(model)[: 3 if lower else 0]:
+            still |= {model.get_layer(name) for name in stage.layers}
+        for layer in still:
+            layer.trainable = False
+        return somewhere(model)
+
+    model = make()
+    with speed.folded_batch_norm(model):
+        folded = [layer for layer in batch_norms(model) if "call" in vars(layer)]
+    assert folded == [layer for layer in batch_norms(model) if not layer.trainable] != []
+    x = np.random.default_rng(1).normal(size=(8, 32, 32, 3)).astype("float32")
+    assert_learns_alike(make, speed.fast_training, x, rounding=1e-9)
+
+
+def branching():
+    """Each layer that can be folded, with bias and without; and what cannot be."""
+    keras.utils.set_random_seed(0)
+    norm = partial(layers.BatchNormalization, trainable=False)
+    inputs = keras.Input((8, 8, 3))
+    x = norm(name="nothing_before")(inputs)
+    x = norm(name="conv_bn", scale=False)(layers.Conv2D(4, 3, name="conv")(x))
+    x = layers.DepthwiseConv2D(3, strides=2, depth_multiplier=2, use_bias=False, name="depth")(x)
+    x = norm(name="depth_bn", center=False)(x)
+    shared = layers.Conv2D(4, 1, name="read_twice")(x)
+    x = layers.Concatenate()([norm(name="not_alone")(shared), shared])
+    x = layers.Conv2D(5, 1, activation="relu", name="curved")(x)
+    x = norm(name="after_relu")(x)
+    x = layers.Conv2D(5, 1, trainable=False, name="still")(x)
+    x = norm(name="still_bn", trainable=True)(x)
+    x = layers.Dense(6, name="dense")(layers.GlobalAveragePooling2D()(x))
+    return somewhere(keras.Model(inputs, norm(name="dense_bn")(x)))
+
+
+@pytest.mark.backends
+def test_what_can_be_folded_is():
+    model = branching()
+    before = {layer: (layer.get_config(), set(vars(layer))) for layer in model.layers}
+    with pytest.raises(KeyboardInterrupt), speed.folded_batch_norm(model):
+        folded = {layer.name for layer in model.layers if "call" in vars(layer)}
+        assert folded == {"conv", "conv_bn", "depth", "depth_bn", "dense", "dense_bn"}
+        raise KeyboardInterrupt
+    assert {layer: (layer.get_config(), set(vars(layer))) for layer in model.layers} == before
+    x = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
+    assert_learns_alike(branching, speed.folded_batch_norm, x)
+
+
+@on_tensorflow
+def test_folded_in_half_precision():
+    """As exact as Keras' own layers are, against the same in float32."""
+    x = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
+    right = branching()(x)
+    with numbers("mixed_bfloat16"):
+        model = branching()
+    plain = model(x)
+    with speed.folded_batch_norm(model):
+        folded = model(x)
+    assert folded.dtype == plain.dtype
+    ours, theirs = (
+        np.linalg.norm(keras.ops.cast(each, "float32") - right) for each in (folded, plain)
+    )
+    assert 0 < ours < 1.5 * theirs
+
+
+@on_tensorflow
+def test_weights_set_while_folded_count():
+    model, other = branching(), branching()
+    x = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
+    weights = [2 * weight for weight in model.get_weights()]
+    other.set_weights(weights)
+    with speed.folded_batch_norm(model):
+        model.compile("sgd", "mse", jit_compile=False)
+        model.predict_on_batch(x)
+        model.set_weights(weights)
+        np.testing.assert_allclose(model.predict_on_batch(x), other(x), rtol=1e-4, atol=1e-4)
 
 
 @on_tensorflow

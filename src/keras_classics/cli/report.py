@@ -41,18 +41,18 @@ def report(
     from keras_classics.artefact import load
     from keras_classics.card import Card
     from keras_classics.cli.terminal import console, counting
-    from keras_classics.errors import ClassicsError, DataError
-    from keras_classics.evaluation.report import write_report
+    from keras_classics.errors import ClassicsError
+    from keras_classics.evaluation.report import paths_of, write_report
     from keras_classics.evaluation.saved import METRICS, read_metrics
-    from keras_classics.training.judging import judge_again, thumbnails
+    from keras_classics.training.judging import judge_again
+    from keras_classics.training.thumbnails import at_hand, source_of, thumbnails
 
     if target is not None and not 0 < target <= 1:
         raise ClassicsError(f"--target {target}: above 0 and at most 1 is needed, such as 0.99.")
     if not run.exists():
         raise ClassicsError(f"{run}: no such folder; RUN is one that `classics train` wrote.")
     card = Card.read(run)
-    source = Path(str(card.data.get("source") or ""))
-    folder = data or (source if source.name and source.exists() else None)
+    folder = data or source_of(card)
     screen = console()
     if target is not None or not (run / METRICS).is_file():
         if folder is None:
@@ -67,14 +67,8 @@ def report(
         found.card.write(run)
     else:
         content = read_metrics(run)
-        pictures = None
-        if folder is not None:
-            try:
-                pictures = thumbnails(content, card, folder)
-            except DataError:
-                if data is not None:
-                    raise
+        pictures = thumbnails(content, card, data) if data else at_hand(content, card)
         write_report(run, content, dataclasses.asdict(card), thumbnails=pictures)
-        if pictures is None and content.get("suspects"):
+        if pictures is None and paths_of(content):
             screen.print("[yellow]without pictures: --data FOLDER would bring them[/]")
     screen.print(f"report: [bold]{escape(str(run / 'report.html'))}[/]", soft_wrap=True)

@@ -319,9 +319,15 @@ def bars(name: str, title: str, text: str, rows: Sequence[Bar]) -> Markup:
     ).format(width, height, *(name,) * 3, title, name, text, Markup("").join(parts))
 
 
-def span(value: float, interval: tuple[float, float]) -> Markup:
-    """A small dot with its interval for a cell of a table; the figure stands beside it."""
-    low, high, at = (2 + 96 * bound for bound in (*interval, value))
+def span(value: float, interval: tuple[float, float], first: float = 0.0) -> Markup:
+    """A small dot with its interval for a cell of a table; the figure stands beside it.
+
+    Args:
+        value: A fraction.
+        interval: Of it.
+        first: Where the scale begins, below 1; it ends at 1.
+    """
+    low, high, at = (2 + 96 * (bound - first) / (1 - first) for bound in (*interval, value))
     return Markup(
         '<svg class="span" viewBox="0 0 100 10" aria-hidden="true"><path class="grid" d="M2 5H98"/>'
         '<path class="one whisker" d="M{:.0f} 5H{:.0f}"/><circle class="one dot" cx="{:.0f}" '

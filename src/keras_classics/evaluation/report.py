@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from keras_classics.errors import WeightsError
 from keras_classics.evaluation import charts, saved
+from keras_classics.heat import decoded, overlay
+from keras_classics.weights import records
 
 REPORT = "report.html"
 THUMBNAIL = 112  # pixels of the longer side
+HEAT_MAP = 192  # pixels of the longer side
 LARGEST_MATRIX = 25  # classes; beyond, a page is too narrow and only the confusions are shown
 LONGEST_HEADING = 3  # characters of a class over a column; longer names stand upright
 MOST_CONFUSIONS = 25
@@ -25,7 +32,10 @@ MOST_ROWS = 30  # of the classes, the worst; the others are folded away
 EPOCHS_SHOWN = 12
 
 Thumbnails = Callable[[str], npt.NDArray[np.uint8] | None]
-"""From a path as in the predictions to the image (h, w, 3), or None where there is none."""
+"""From a path as in the predictions to the image (h, w, 3), or None where there is none.
+
+It is cut as the network sees it, so that heat maps lie where they belong.
+"""
 
 
 def write_report(
@@ -41,7 +51,7 @@ def write_report(
         folder: Where, usually that of the artefact.
         content: As in `metrics.json`.
         about: As in `artefact.json`.
-        thumbnails: Gives the pictures of suspects, where they are at hand.
+        thumbnails: Gives the pictures of `paths_of` the content, where they are at hand.
 
     Raises:
         OutputError: If it cannot be written.
@@ -59,6 +69,7 @@ def render(
 ) -> str:
     """The report as HTML."""
     held_out = content.get("held_out")
+    transfer = content.get("transfer")
     classes = _classes(content) if held_out else []
     # A class without images is neither good nor bad, and stands last.
     worst = sorted(classes, key=lambda row: (row["f1"] is None, row["f1"], row["name"]))
@@ -68,8 +79,11 @@ def render(
         run=content.get("run") or {},
         held_out=held_out,
         title=_title(about),
+        origin=_origin(content, about)[0],
         warnings=[*_of_the_run(content, about), *content.get("warnings", ())],
-        facts=_facts(about),
+        facts=_facts(content, about),
+        transfer=transfer,
+        candidates=_candidates(transfer) if transfer else None,
         recipe=_recipe(about["recipe"]),
         curves=_curves(content, about["history"]),
         history=about["history"],
@@ -83,6 +97,7 @@ def render(
         calibration=_calibration(content) if held_out else None,
         coverage=_coverage(content) if held_out else None,
         suspects=_suspects(content, thumbnails) if held_out else [],
+        looked_at=_looked_at(content, thumbnails),
         learning=_learning(content.get("learning_curve")),
         versions=about["versions"],
     )
@@ -97,7 +112,9 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["pc"] = lambda value: "–" if value is None else f"{100 * value:.1f}%"
+    environment.filters["pc"] = lambda value, digits=1: (
+        "–" if value is None else f"{100 * value:.{digits}f}%"
+    )
     environment.filters["span"] = lambda pair: (
         "" if pair is None else f"{100 * pair[0]:.1f} to {100 * pair[1]:.1f}%"
     )
@@ -132,7 +149,21 @@ def _of_the_run(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[st
     return found
 
 
-def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _origin(content: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What a run began with, in a few words, and its licence, where it is known."""
+    name = (content.get("transfer") or {}).get("began_with") or about["recipe"].get("weights")
+    if not name:
+        return "random weights", None
+    record = records.RECORDS.get(str(name))
+    if name == "imagenet":
+        with suppress(WeightsError):  # another version's
+            record = records.imagenet(about["network"])
+    if record is None:
+        return f"the weights of {name}", None
+    return f"the ImageNet weights {record.name}", record.licence
+
+
+def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, shape = about["data"], about["preprocessing"]
     images = data.get("images") or {}
     size = " × ".join(str(side) for side in shape["size"])
@@ -140,13 +171,13 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{images.get('train', 0):,} to learn from, {images.get('val', 0):,} to choose the epoch "
         f"and calibrate, {images.get('test', 0):,} held out"
     )
-    begins = about["recipe"].get("weights")
+    begins, licence = _origin(content, about)
     return [
         ("data", str(data.get("source"))),
         ("classes", f"{len(about['class_names']):,}"),
         ("images", counts),
         ("network", f"{about['network']}, width {about['width']:g}"),
-        ("began with", str(begins) if begins else "random weights"),
+        ("began with", f"{begins}, licence: {licence}" if licence else begins),
         ("input", f"{size} pixels, {_fit(shape['fit'])}, scaled as {shape['mode']}"),
         *([("fingerprint", str(data["fingerprint"]))] if data.get("fingerprint") else []),
     ]
@@ -197,9 +228,13 @@ def _epochs(count: int) -> list[int]:
 def _curves(
     content: Mapping[str, Any], history: Sequence[Mapping[str, float]]
 ) -> list[tuple[str, Markup]]:
-    """Loss and accuracy over the epochs."""
+    """Loss and accuracy over the epochs; fine-tuning begins with the head's, at epoch 0."""
     best = (content.get("run") or {}).get("best_epoch")
-    marks = [charts.Mark(best, "kept")] if best and len(history) > 1 else []
+    head = ((content.get("transfer") or {}).get("head") or {}).get("val")
+    first = 0 if head else 1
+    marks = []
+    if best is not None and best >= first and len(history) > first:
+        marks = [charts.Mark(best, "kept")]
     found = []
     for key, label, form in (
         ("loss", "loss", charts.plain),
@@ -209,6 +244,9 @@ def _curves(
             charts.Line(name, look, [(i, e[k]) for i, e in enumerate(history, 1) if k in e])
             for k, name, look in ((key, "training", "two"), (f"val_{key}", "validation", "one"))
         ]
+        if head and key == "accuracy" and lines[1].points:
+            points = [(0, head["accuracy"]), *lines[1].points]
+            lines[1] = replace(lines[1], points=points)
         values = [y for line in lines for _, y in line.points]
         if not values:
             continue
@@ -222,7 +260,7 @@ def _curves(
                     f"curve-{key}",
                     f"{label} by epoch",
                     f"{len(history)} epochs; at the end {last}.",
-                    (1, max(len(history), 2)),
+                    (first, max(len(history), first + 1)),
                     (low, high),
                     "epoch",
                     label,
@@ -235,6 +273,39 @@ def _curves(
             )
         )
     return found
+
+
+def _candidates(transfer: Mapping[str, Any]) -> dict[str, Any]:
+    """The head and the fine-tuned network, one below the other on scales of their own."""
+    rows = [
+        {"name": name, "kept": transfer["kept"] == kind, **figures}
+        for name, kind, figures in (
+            ("head alone", "head", transfer["head"]),
+            ("fine-tuned", "fine-tuned", transfer["fine_tuned"]),
+        )
+        if figures
+    ]
+    parts = [
+        (name, part)
+        for name, part in (("validation", "val"), ("held out", "test"))
+        if any(row[part] for row in rows)
+    ]
+    lows = [row[part]["accuracy_interval"][0] for row in rows for _, part in parts if row[part]]
+    low = math.floor(10 * min(lows, default=0)) / 10  # so that small differences are seen
+    for row in rows:
+        row["pictures"] = {
+            part: charts.span(row[part]["accuracy"], row[part]["accuracy_interval"], low)
+            for _, part in parts
+            if row[part]
+        }
+    return {
+        "rows": rows,
+        "parts": [
+            (name, part, max(row[part]["images"] for row in rows if row[part]))
+            for name, part in parts
+        ],
+        "low": low,
+    }
 
 
 def _classes(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -363,16 +434,59 @@ def _suspects(content: Mapping[str, Any], thumbnails: Thumbnails | None) -> list
     return found
 
 
-def data_uri(image: npt.NDArray[np.uint8]) -> str:
-    """A picture (h, w, 3) as a small JPEG within the page."""
-    scale = THUMBNAIL / max(image.shape[:2])
-    if scale < 1:
-        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+def paths_of(content: Mapping[str, Any]) -> set[str]:
+    """The images that the report shows."""
+    looked_at = content.get("looked_at") or {}
+    return {row["path"] for row in (*content.get("suspects", ()), *looked_at.get("images", ()))}
+
+
+def _looked_at(content: Mapping[str, Any], thumbnails: Thumbnails | None) -> dict[str, Any] | None:
+    """The pictures with their heat maps, the right and the wrong ones; those that are at hand."""
+    looked_at = content.get("looked_at")
+    if not looked_at:
+        return None
+    shown: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for row in looked_at["images"]:
+        image = thumbnails(row["path"]) if thumbnails else None
+        if image is None:
+            continue
+        picture, heat = _resized(image, HEAT_MAP), decoded(row["map"])
+        over = np.asarray(np.round(255 * overlay(picture, heat, signed=False)), np.uint8)
+        pair = {"image": data_uri(picture, HEAT_MAP), "overlay": data_uri(over, HEAT_MAP)}
+        shown[row["right"]].append({**row, **pair})
+    held_out = content["held_out"]
+    right, wrong = held_out["right"], held_out["images"] - held_out["right"]
+    return {
+        "groups": [
+            (title, word, of, shown[is_right])
+            for title, word, of, is_right in (
+                ("Predicted right", "right", right, True),
+                ("Predicted wrong", "wrong", wrong, False),
+            )
+            if shown[is_right] or not of
+        ],
+        "places": " × ".join(map(str, looked_at["images"][0]["map"]["shape"])),
+        "any": any(shown.values()),
+    }
+
+
+def data_uri(image: npt.NDArray[np.uint8], side: int = THUMBNAIL) -> str:
+    """A picture (h, w, 3) as a JPEG within the page, its longer side at most so many pixels."""
+    if max(image.shape[:2]) > side:
+        image = _resized(image, side)
     _, coded = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82]
     )
     return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode("ascii")
+
+
+def _resized(image: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """A picture whose longer side has so many pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size, interpolation=how), dtype=np.uint8)
 
 
 def _learning(curve: Mapping[str, Any] | None) -> Markup | None:

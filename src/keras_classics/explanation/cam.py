@@ -3,7 +3,7 @@
 Grad-CAM (arXiv 1610.02391), Grad-CAM++ (1710.11063), LayerCAM (Jiang et al.,
 IEEE TIP 30, 2021) and Score-CAM (1910.01279). All maps are (b, h, w) in the layer's own resolution,
 at least 0 and not scaled, so that they can be compared between layers, images and classes;
-`enlarged` brings them to the size of the image.
+`keras_classics.heat.enlarged` brings them to the size of the image.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
 from keras_classics.errors import ClassicsError, nearest
 from keras_classics.explanation.probe import BATCH_SIZE, Array, Classes, Probe
+from keras_classics.heat import enlarged
 
 
 def grad_cam(maps: Array, gradients: Array) -> Array:
@@ -153,13 +153,6 @@ def _score_cam(
         scores.append(probe.run(batch, batch_size=batch_size).scores[: len(part), index])
     weights = softmax(np.concatenate(scores).astype(np.float64))
     return _positive((maps[..., order] * weights).sum(axis=-1))
-
-
-def enlarged(maps: Array, size: tuple[int, int]) -> Array:
-    """Maps (n, h, w) at the size of the image, height and width: linear between the positions."""
-    return np.stack(
-        [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in maps]
-    ).astype(np.float32)
 
 
 def scaled(maps: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import os
@@ -40,6 +39,7 @@ from keras_classics.explanation.methods import (
     find_method,
 )
 from keras_classics.explanation.probe import Array, Probe
+from keras_classics.heat import encoded
 
 FORMAT = 1  # of the JSON
 SHOWN = 5  # classes whose probabilities are given
@@ -302,16 +302,6 @@ def _plain(explained: ClassExplanation) -> dict[str, Any]:
                 ],
             },
         },
-    }
-
-
-def encoded(values: Array) -> dict[str, Any]:
-    """An array for JSON: its shape, its range, and its bytes, little-endian and row by row."""
-    return {
-        "shape": list(values.shape),
-        "low": float(values.min()),
-        "high": float(values.max()),
-        "float32": base64.b64encode(values.astype("<f4").tobytes()).decode("ascii"),
     }
 
 

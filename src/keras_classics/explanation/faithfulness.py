@@ -20,8 +20,9 @@ from scipy.stats import rankdata
 
 from keras_classics.architectures.frame import whole
 from keras_classics.errors import ClassicsError
-from keras_classics.explanation.cam import enlarged, scaled
+from keras_classics.explanation.cam import scaled
 from keras_classics.explanation.probe import BATCH_SIZE, Array, Classes, Probe
+from keras_classics.heat import enlarged
 
 STEPS = 32
 # Standard deviation as a part of the image's shorter side. The paper's blur, of 11 pixels at 224,

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -23,8 +21,8 @@ from matplotlib.figure import Figure
 from keras_classics.canvas import canvas
 from keras_classics.data.storage import one_line
 from keras_classics.errors import OutputError
-from keras_classics.explanation.cam import enlarged
 from keras_classics.explanation.probe import Array
+from keras_classics.heat import HEAT, SIGNED, limit_of, overlay
 
 if TYPE_CHECKING:
     from keras_classics.explanation.explain import ClassExplanation, Explanation
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 INK, SOFT, GRID, PALE = "#1b1f24", "#5c6670", "#dde1e6", "#aeb6bf"
 BLUE, ORANGE = "#1f5fbf", "#b4610a"  # told apart by everybody, and in print
-HEAT, SIGNED = "inferno", "coolwarm"  # even steps to the eye; and for signs, away from white
 DOTS = 160  # per inch
 # In inches: a panel's side, and what is kept free around it for titles, scales and labels.
 PANEL, ABOVE, BELOW, BESIDE, MARGIN = 2.5, 0.42, 0.42, 0.8, 0.16
@@ -199,28 +196,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
-def overlay(picture: npt.NDArray[np.uint8], heat: Array, *, signed: bool) -> Array:
-    """A heat map (h', w') laid over a picture (h, w, 3): (h, w, 3) from 0 to 1.
-
-    The picture is grey beneath, so that every colour is the map's, and shows through where the map
-    is silent.
-    """
-    height, width = picture.shape[:2]
-    large = enlarged(heat[None], (height, width))[0]
-    relative = np.clip(large / (_limit(picture, heat) or 1), -1 if signed else 0, 1)
-    colours = colormaps[SIGNED](relative / 2 + 0.5) if signed else colormaps[HEAT](relative)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None] / 255.0
-    cover = 0.85 * np.abs(relative)[..., None] ** 0.7
-    ground = 0.25 + 0.75 * grey if signed else 0.75 * grey
-    return np.asarray((1 - cover) * ground + cover * colours[..., :3], np.float32)
-
-
-def _limit(picture: npt.NDArray[np.uint8], heat: Array) -> float:
-    """Where the colours end: the largest value, of single pixels all but the largest hundredth."""
-    pixels = heat.shape == picture.shape[:2]
-    return float(np.percentile(np.abs(heat), 99 if pixels else 100))
-
-
 def _picture(axes: Any, explanation: Explanation) -> None:
     axes.imshow(explanation.picture, interpolation="nearest")
     _bare(axes)
@@ -267,7 +242,7 @@ def _heat(axes: Any, beside: Any, explanation: Explanation, heat: Array) -> None
     signed = explanation.method.signed
     axes.imshow(overlay(explanation.picture, heat, signed=signed), interpolation="nearest")
     _bare(axes)
-    limit = _limit(explanation.picture, heat)
+    limit = limit_of(explanation.picture, heat)
     _bar(beside, _scale(limit, signed=signed))
 
 

@@ -164,13 +164,14 @@ class Begun:
         """
         task, stage = self.task, self.stage
         conclusion = conclude(
-            dataclasses.replace(classifier.card, history=fitting.history),
+            dataclasses.replace(classifier.card, history=fitting.history, recipe=self.card.recipe),
             parts,
             config=task.asked,
             seconds=time.monotonic() - task.began,
             best_epoch=fitting.best_epoch,
             diverged=fitting.diverged,
             transfer=transfer,
+            model=classifier.model,
         )
         classifier.card = conclusion.card
         moved = self._write_somewhere(classifier, conclusion)

@@ -57,7 +57,7 @@ def fit_head_of(
         train=data.part("train"),
         val=data.part("val"),
         classes=network.shape.classes,
-        sample_weights=class_weights(data) if task.recipe.balance != "none" else None,
+        class_weights=class_weights(data) if task.recipe.balance != "none" else None,
         monitor=task.recipe.selection.monitor,
     )
     for model in (network.model, kept):

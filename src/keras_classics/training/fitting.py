@@ -170,7 +170,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
             self.tell(Step(self.epochs + 1, self.epochs * steps + step, total, self._rate()))
             self.interrupts.check()
             if time.monotonic() > self.deadline:
-                raise _LateError
+                raise TimeIsUpError
         except KeyboardInterrupt:
             self._checkpoint(step)
             raise
@@ -242,8 +242,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         return self._seen / self._spent if self._spent else 0.0
 
 
-class _LateError(Exception):
-    """The time that the run may take was over within an epoch."""
+class TimeIsUpError(NothingLearntError):
+    """The deadline came before the first epoch was over."""
 
 
 def fit(
@@ -272,7 +272,8 @@ def fit(
         deadline: Of `time.monotonic`: no epoch is begun that would not be over by then.
 
     Raises:
-        NothingLearntError: On Ctrl-C, or at the deadline, before the first epoch is over.
+        NothingLearntError: On Ctrl-C before the first epoch is over.
+        TimeIsUpError: If the deadline comes before.
         DivergedError: If the loss is no number after the first epoch.
     """
     model = network.model
@@ -311,11 +312,13 @@ def fit(
         fitting.stopped = watch.enough and watch.epochs < recipe.epochs
     except KeyboardInterrupt:
         fitting.interrupted = True
-    except _LateError:
+    except TimeIsUpError:
         fitting.late = True
     finally:
         batches.val.close()
-    if not fitting.history and (fitting.interrupted or fitting.late):
+    if not fitting.history and fitting.late:
+        raise TimeIsUpError("the time was over before the first epoch was.")
+    if not fitting.history and fitting.interrupted:
         raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
         raise DivergedError(

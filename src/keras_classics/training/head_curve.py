@@ -20,6 +20,7 @@ from keras_classics.data.splits import limited
 from keras_classics.evaluation import report, saved
 from keras_classics.evaluation.learning_curve import FRACTIONS, LearningCurve, Point, measure
 from keras_classics.training.head import fit_head
+from keras_classics.training.thumbnails import at_hand
 
 MOST_DRAWS = 5  # of a fraction, each with a seed of its own
 DRAWN = 20_000  # images in all draws of a fraction: many of them vary little from draw to draw
@@ -46,7 +47,6 @@ def head_curve(
     *,
     fractions: Sequence[float] = FRACTIONS,
     began: Callable[[float], None] | None = None,
-    thumbnails: report.Thumbnails | None = None,
     features: Features | None = None,
 ) -> LearningCurve | None:
     """Fit the head of a run to fractions of its images; metrics and report tell the outcome.
@@ -55,7 +55,6 @@ def head_curve(
         folder: Of a run that began with trained weights.
         fractions: Of its training images, between 0 and 1.
         began: Called with each fraction before it is learnt from.
-        thumbnails: The pictures of the report, which is written anew.
         features: (images, d), in the order of the run's manifest; None for those that it keeps.
 
     Returns:
@@ -83,7 +82,8 @@ def head_curve(
     curve = measure(fit_to, whole=heads.whole(), fractions=fractions, of="head")
     content = {**content, "learning_curve": curve.to_dict()}
     saved.write_metrics(folder, content)
-    report.write_report(folder, content, dataclasses.asdict(card), thumbnails=thumbnails)
+    about, pictures = dataclasses.asdict(card), at_hand(content, card)
+    report.write_report(folder, content, about, thumbnails=pictures)
     return curve
 
 
@@ -137,7 +137,7 @@ class _Heads:
             train=train,
             val=val,
             classes=classes,
-            sample_weights=weights,
+            class_weights=weights,
             monitor=recipe["selection"]["monitor"],
         )
         called = head.probabilities(self.features[test]).argmax(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import platform
 import shlex
@@ -21,11 +22,16 @@ from keras_classics.card import MANIFEST, Card
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all, processors
-from keras_classics.errors import ArtefactError, DataError
+from keras_classics.data.preprocess import preprocess
+from keras_classics.errors import ArtefactError, ClassicsError, DataError
 from keras_classics.evaluation import report, saved
 from keras_classics.evaluation.assessment import Assessment, Judged, assess
 from keras_classics.evaluation.baselines import Pictures
+from keras_classics.evaluation.examples import find_examples
 from keras_classics.evaluation.metrics import Judgement
+from keras_classics.explanation.methods import METHODS, attribute, default_layer
+from keras_classics.explanation.probe import Probe
+from keras_classics.heat import encoded
 from keras_classics.training.config import TrainConfig
 
 Progress = Callable[[int, int], None]
@@ -33,6 +39,11 @@ Progress = Callable[[int, int], None]
 # What the command line calls a field of the config, where it is not called the same.
 OPTIONS = {"changes": "set"}
 NO_OPTIONS = {"folder", "out", "checkpoint_every"}  # an argument, and what changes no result
+# Of the content, what is known of the run alone and not of its answers.
+OF_THE_RUN = ("run", "transfer", "learning_curve")
+METHOD = METHODS["grad-cam"]  # of the heat maps in the report: one backward pass, any network
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,8 @@ class Conclusion:
     def _thumbnail(self, path: str) -> npt.NDArray[np.uint8] | None:
         for split in ("test", "val"):
             part = self.parts.get(split)
-            if part is not None and part.pictures is not None and path in part.paths:
-                with suppress(DataError):  # gone since
-                    one: npt.NDArray[np.uint8] = part.pictures([list(part.paths).index(path)])[0]
-                    return one
+            if part is not None and path in part.paths:
+                return _picture(part, list(part.paths).index(path))
         return None
 
 
@@ -81,8 +90,9 @@ def conclude(
     seconds: float | None = None,
     best_epoch: int | None = None,
     diverged: bool = False,
-    transfer: Mapping[str, Any] | None = None,
     target: float | None = None,
+    transfer: Mapping[str, Any] | None = None,
+    model: keras.Model | None = None,
 ) -> Conclusion:
     """Judge a run, calibrate it, and say all that its report says.
 
@@ -94,13 +104,15 @@ def conclude(
         seconds: That it took.
         best_epoch: Whose weights were kept, from 1.
         diverged: Whether the loss was no number any more.
-        transfer: The head's figures and those of fine-tuning, of a run from trained weights.
         target: Accuracy wanted of what is answered; by default half of the errors go.
+        transfer: Of a run that began with trained weights, what its head and its fine-tuned network
+            are worth, and which of them was kept.
+        model: The network that was judged, for heat maps of a few held-out images.
 
     Raises:
         DataError: If the held-out part is empty.
     """
-    assessment = None
+    assessment = looked_at = None
     if parts is not None:
         seed = int(card.recipe.get("seed") or 0)
         assessment = assess(parts, card.class_names, target=target, seed=seed)
@@ -110,6 +122,8 @@ def conclude(
             calibration=assessment.calibration.to_dict() if assessment.calibration else None,
             completed=True,
         )
+        if model is not None:
+            looked_at = _looked_at(model, card, assessment, parts["test"])
     content: dict[str, Any] = {
         "class_names": list(card.class_names),
         "fingerprint": card.data.get("fingerprint"),
@@ -121,8 +135,9 @@ def conclude(
             "best_epoch": best_epoch,
             "diverged": diverged,
         },
-        **({"transfer": transfer} if transfer else {}),
+        **({"transfer": dict(transfer)} if transfer else {}),
         **(assessment.content if assessment else {}),
+        **({"looked_at": looked_at} if looked_at else {}),
     }
     return Conclusion(card, assessment, parts or {}, content)
 
@@ -179,34 +194,63 @@ def judge_again(
             ),
             pictures=_taken(decoded.images, places),
         )
-    again = conclude(card, parts, target=target)
+    again = conclude(card, parts, target=target, model=classifier.model)
     before = saved.read_metrics(folder) if (folder / saved.METRICS).is_file() else {}
-    kept = {key: before[key] for key in ("run", "learning_curve") if before.get(key)}
+    kept = {key: before[key] for key in OF_THE_RUN if before.get(key)}
     return dataclasses.replace(again, content={**again.content, **kept})
+
+
+def _looked_at(
+    model: keras.Model, card: Card, assessment: Assessment, test: Judged
+) -> dict[str, Any] | None:
+    """Where the surest right and wrong pictures of the held-out part speak for the predicted class.
+
+    None where that cannot be told: no picture is at hand, or the network has no feature maps.
+    """
+    probabilities = assessment.calibrated(test)
+    chosen = [i for part in find_examples(probabilities, test.labels) for i in part]
+    pictures = {i: picture for i in chosen if (picture := _picture(test, i)) is not None}
+    if not pictures:
+        return None
+    predicted = probabilities.argmax(axis=1)
+    images = preprocess(np.stack([*pictures.values()]), card.preprocessing.mode)
+    try:
+        probe = Probe(model)
+        layer = default_layer(probe)
+        classes = predicted[[*pictures]]
+        maps = attribute(probe, images, METHOD.name, layers=[layer], classes=classes).maps[layer]
+    except ClassicsError as error:
+        _LOG.info("The report has no heat maps: %s", error)
+        return None
+    return {
+        "method": METHOD.title,
+        "layer": layer,
+        "images": [
+            {
+                "path": str(test.paths[i]),
+                "label": card.class_names[test.labels[i]],
+                "predicted": card.class_names[predicted[i]],
+                "confidence": float(probabilities[i].max()),
+                "right": bool(predicted[i] == test.labels[i]),
+                "map": encoded(heat),
+            }
+            for i, heat in zip(pictures, maps, strict=True)
+        ],
+    }
+
+
+def _picture(part: Judged, place: int) -> npt.NDArray[np.uint8] | None:
+    """A picture of a part, as the network sees it; None where it is not at hand any more."""
+    with suppress(DataError):
+        if part.pictures is not None:
+            one: npt.NDArray[np.uint8] = part.pictures([place])[0]
+            return one
+    return None
 
 
 def _taken(images: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Pictures:
     """The images of a part, by their place in it."""
     return lambda chosen: np.asarray(images[places[np.asarray(chosen)]])
-
-
-def thumbnails(content: Mapping[str, Any], card: Card, data: Path) -> report.Thumbnails:
-    """The pictures of a report's suspects, from the folder of the run.
-
-    Raises:
-        DataError: If the folder is not one of images.
-    """
-    wanted = {suspect["path"] for suspect in content.get("suspects", ())}
-    listing = scan(data, classes=card.class_names)
-    items = [item for item in listing.items if item.name in wanted]
-    found: dict[str, npt.NDArray[np.uint8]] = {}
-    if items:
-        side = (report.THUMBNAIL, report.THUMBNAIL)
-        decoded = decode_all(listing.storage, items, side, card.preprocessing.fit)
-        found = {
-            item.name: image for item, image in zip(decoded.items, decoded.images, strict=True)
-        }
-    return found.get
 
 
 def command(config: TrainConfig) -> str:

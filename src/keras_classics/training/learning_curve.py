@@ -27,6 +27,7 @@ from keras_classics.training.head_curve import Features, head_curve
 from keras_classics.training.images import decode_images
 from keras_classics.training.run import train
 from keras_classics.training.task import computing, task_of
+from keras_classics.training.thumbnails import at_hand
 
 Train = Callable[[TrainConfig, Listener | None], Run]
 
@@ -38,7 +39,6 @@ def learning_curve(
     listener: Listener | None = None,
     began: Callable[[float], None] | None = None,
     trained: Train = train,
-    thumbnails: report.Thumbnails | None = None,
 ) -> LearningCurve:
     """Train a run's configuration on fractions of its images; metrics and report tell the outcome.
 
@@ -53,22 +53,19 @@ def learning_curve(
         listener: Told what goes on in each training.
         began: Called with each fraction before it is trained on.
         trained: Trains.
-        thumbnails: The pictures of the report, which is written anew.
 
     Raises:
         ArtefactError: If the folder is not that of a finished run that says how it was made.
         ClassicsError: If a fraction is not between 0 and 1, or the images are not those of the run.
         NothingLearntError: On Ctrl-C; the run's files stay as they were.
     """
-    if found := head_curve(folder, fractions=fractions, began=began, thumbnails=thumbnails):
+    if found := head_curve(folder, fractions=fractions, began=began):
         return found
     card, content = Card.read(folder), saved.read_metrics(folder)
     config = config_of(folder, content)
     if content.get("transfer"):
         features = _features(folder, card, config, listener)
-        found = head_curve(
-            folder, fractions=fractions, began=began, thumbnails=thumbnails, features=features
-        )
+        found = head_curve(folder, fractions=fractions, began=began, features=features)
         if found:
             return found
     whole = _point(card)
@@ -90,7 +87,8 @@ def learning_curve(
     curve = measure(train_on, whole=whole, fractions=fractions)
     content = {**content, "learning_curve": curve.to_dict()}
     saved.write_metrics(folder, content)
-    report.write_report(folder, content, dataclasses.asdict(card), thumbnails=thumbnails)
+    pictures = at_hand(content, card)
+    report.write_report(folder, content, dataclasses.asdict(card), thumbnails=pictures)
     return curve
 
 

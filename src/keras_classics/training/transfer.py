@@ -21,7 +21,7 @@ from keras_classics.evaluation.metrics import judge
 from keras_classics.training.begun import Begun, Parts, Run
 from keras_classics.training.events import Estimated, Features, HeadFitted
 from keras_classics.training.fitted_head import fit_head_of, standing
-from keras_classics.training.fitting import Fitting
+from keras_classics.training.fitting import Fitting, TimeIsUpError
 from keras_classics.training.recipe import Monitor
 
 # What a step of fine-tuning takes, in passes of the folded network over the same images, and what
@@ -170,7 +170,7 @@ def _head(begun: Begun, clock: _Clock, wanted: int) -> tuple[Contender, float]:
     parts = begun.judged(fitted.probabilities)
     seconds = time.monotonic() - began
     contender = Contender(begun.classifier(fitted.network), parts, seconds)
-    return contender, fitted.head.regularisation
+    return contender, fitted.head.chosen.regularisation
 
 
 def _check_time(clock: _Clock, features: float) -> None:
@@ -244,8 +244,10 @@ def _fine_tuned(begun: Begun, told: _Told, clock: _Clock) -> Run:
     try:
         interrupts.at_once = True
         fitting, kept = begun.fitted(deadline=clock.deadline)
+    except TimeIsUpError:
+        fitting.late = True
     except NothingLearntError:
-        fitting.interrupted, fitting.late = interrupts.asked, not interrupts.asked
+        fitting.interrupted = True
     except DivergedError:
         fitting.diverged = True
     finally:
