@@ -13,6 +13,7 @@ from PIL import Image
 
 from keras_classics.cli import app
 from keras_classics.cli.check import FIRST, check
+from keras_classics.training.transfer import BUILDING, ENDING, PASS, STEP
 from pictures import state, write_pictures
 
 
@@ -146,7 +147,10 @@ def fails(capsys, *arguments):
         (["--size", "0"], "'--size'"),
         (["--width", "0.5"], "--width: says how a --network is trained"),
         (["--epochs", "3"], "--epochs: says how a --network is trained"),
+        (["--weights", "none"], "--weights: says how a --network is trained"),
         (["--network", "resnet51"], "did you mean 'resnet50'?"),
+        (["--network", "vgg16", "--weights", "nowhere.h5"], "nowhere.h5"),
+        (["--network", "mobilenet_v2", "--weights", "vgg16-keras"], "made for vgg16"),
         (["--network", "inception_v3", "--size", "32"], "InceptionV3 takes 75 to 4096 pixels"),
     ],
 )
@@ -179,6 +183,40 @@ def test_a_network_is_built_and_timed(capsys, data):
     assert "12 epochs of vgg16, width 0.0625, batches of 4" in shown
 
 
+def test_the_run_is_that_of_train_with_trained_weights(capsys, data, artefact, monkeypatch):
+    monkeypatch.setattr("keras_classics.training.features.measure_rate", lambda *_, **__: 10.0)
+    arguments = ["--network", "vgg16", "--weights", artefact, "--epochs", "4"]
+    assert app.run(["check", str(data), *map(str, arguments), "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    run = plain["run"]
+    assert (run["width"], run["weights"]) == (0.125, str(artefact))
+    assert plain["cost"]["size"] == 32  # of the weights
+    assert run["head_seconds"] == 36 / 10 + ENDING
+    epoch = (STEP * 24 + PASS * 6) / 10
+    assert run["fine_tuning_seconds"] == pytest.approx(BUILDING + 4 * epoch)
+    assert run["seconds"] == run["head_seconds"] + run["fine_tuning_seconds"]
+    shown = screen(capsys, data, *arguments)
+    assert "head about 9 s with features of vgg16, weights" in shown
+    assert "for 4 epochs, batches of 32; --unfreeze none leaves it out" in shown
+    # As `classics train` chooses: ImageNet's weights at their size, epochs by the number of images.
+    assert app.run(["check", str(data), "--network", "efficientnet_lite0", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert run["cost"]["size"] == 224
+    assert run["run"]["weights"] == "efficientnet_lite0-google"
+    assert run["run"]["epochs"] == 20
+
+
+@pytest.mark.parametrize("width", [[], ["--width", "1"]])
+def test_the_rate_of_features_is_measured(capsys, data, artefact, width):
+    arguments = ["--network", "vgg16", "--weights", str(artefact), "--json"]
+    if width:  # the weights have another
+        assert "has width 0.125, not 1" in fails(capsys, "check", data, *arguments, *width)
+        return
+    assert app.run(["check", str(data), *arguments]) == 0
+    run = json.loads(capsys.readouterr().out)["run"]
+    assert run["head_seconds"] == pytest.approx(36 / run["images_per_second"] + ENDING)
+
+
 def test_a_class_of_one_image_has_no_run_to_estimate(capsys, data):
     write_pictures(data, each=1, classes=("lonely",))
     arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--json"]
@@ -190,6 +228,6 @@ def test_it_starts_without_keras(data):
     code = (
         "import sys; from keras_classics.cli.check import check; "
         f"check({str(data)!r}, near=True, show_all=False, as_json=False, network=None, size=None, "
-        "width=None, batch_size=None, epochs=None); assert 'keras' not in sys.modules"
+        "width=None, batch_size=None, epochs=None, weights=None); assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

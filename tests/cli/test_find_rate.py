@@ -9,7 +9,18 @@ import pytest
 from keras_classics.cli import app
 from pictures import state
 
-SMALL = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--batch-size", "8"]
+SMALL = [
+    "--network",
+    "vgg16",
+    "--weights",
+    "none",
+    "--width",
+    "0.0625",
+    "--size",
+    "32",
+    "--batch-size",
+    "8",
+]
 SHORT = ["--steps", "30", "--lowest", "1e-4", "--highest", "1"]
 
 
@@ -56,6 +67,7 @@ def test_the_command_that_comes_next_has_the_options(capsys, shapes, tmp_path, m
         (["--recipe", "nonesuch"], "recipe 'nonesuch'"),
         (["-o", "nowhere/x.svg"], "nowhere/x.svg: cannot be written"),
         (["-o", "."], "cannot be written"),
+        (["--unfreeze", "stage"], "unfreeze='stage': is for runs that begin with trained weights"),
     ],
 )
 def test_bad_arguments_are_one_line(capsys, shapes, tmp_path, monkeypatch, arguments, words):
@@ -73,3 +85,16 @@ def test_nothing_is_written_where_the_images_are(capsys, shapes, monkeypatch):
     assert app.run(["find-rate", ".", *SMALL]) == 2
     assert "lies in the folder of the images" in capsys.readouterr().err
     assert state(shapes) == before
+
+
+def test_trained_weights(capsys, shapes, artefact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["--weights", str(artefact), "--batch-size", "8", "--steps", "20"]
+    assert app.run(["find-rate", str(shapes), *more, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recipe"] == "transfer"
+    assert "--network" not in found["command"]
+    assert app.run(["find-rate", str(shapes), *more, "--unfreeze", "none"]) == 2
+    error = capsys.readouterr().err
+    assert "unfreeze='none': only a head is fitted" in error
+    assert error.count("\n") == 1

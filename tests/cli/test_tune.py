@@ -7,15 +7,39 @@ import pytest
 
 from keras_classics.architectures import catalog
 from keras_classics.cli import app
+from keras_classics.cli.terminal import console
+from keras_classics.cli.tune import _Display
 from keras_classics.training import tuning
 from keras_classics.training.config import TrainConfig, recipe_for
 from keras_classics.training.events import EpochEnd, Step
+from keras_classics.training.head_search import Candidate, HeadTrial
 from keras_classics.training.search_space import Ranges, Settings, space_of
 from keras_classics.training.trials import Trial
-from keras_classics.training.tuning import FinalBegin, TrialBegin, TrialEnd, TuneBegin, Tuned
+from keras_classics.training.tuning import (
+    FinalBegin,
+    HeadTried,
+    TrialBegin,
+    TrialEnd,
+    TrialsBegin,
+    TuneBegin,
+    Tuned,
+)
 from pictures import state, write_pictures
 
-TINY = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "1"]
+RANDOM = ["--network", "vgg16", "--weights", "none"]
+HEAD = ["--network", "efficientnet_lite0", "--size", "96", "--unfreeze", "none"]
+TINY = [
+    "--network",
+    "vgg16",
+    "--weights",
+    "none",
+    "--width",
+    "0.0625",
+    "--size",
+    "32",
+    "--epochs",
+    "1",
+]
 
 
 @pytest.fixture
@@ -44,7 +68,7 @@ def asked(monkeypatch, tmp_path):
             listener(Step(1, 1, 8, 0.0))
             listener(EpochEnd(1, 1.0, 0.5, 1.0, 0.5, 0.0, True))
             listener(TrialEnd(trial, best=trial.number == 1))
-        listener(FinalBegin(best, 40.0, 30.0))
+        listener(FinalBegin("VGG16", best, 40.0, 30.0, epochs=4))
         return Tuned(
             tmp_path / "o [x]", space, trials, trials[1], "val_accuracy", 9, {}, None,
             interrupted=interrupted, moved=0,
@@ -91,6 +115,47 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
     ):
         assert words in output, words
     assert "too long" not in output
+    assert "the final run: VGG16, learning rate 0.001" in output
+
+
+def test_heads_are_shown_as_they_are_tried(capsys, monkeypatch):
+    """Of trained weights."""
+    monkeypatch.setenv("COLUMNS", "120")
+    display = _Display(console())
+    base = TrainConfig(network="efficientnet_lite0", weights="imagenet", recipe="transfer")
+    architecture = catalog.find("efficientnet_lite0")
+    recipe = recipe_for(base, architecture)
+    space = space_of(
+        base, Ranges(size=(224,)), recipe=recipe, architecture=architecture, origin=None
+    )
+    display.show(
+        TuneBegin("a", 3, 42, 9, 9, 0, "EfficientNetLite0", space, 4, seconds=300, done=0, heads=3)
+    )
+    first = HeadTrial(Candidate("efficientnet_lite0", 224), "complete", 0.9594, 0.2, 11.6)
+    display.show(HeadTried(first, best=True))
+    for status in ("too long", "no memory"):
+        other = HeadTrial(Candidate("efficientnet_lite1", 240), status, seconds=130.0)
+        display.show(HeadTried(other, best=False))
+    display.show(TrialsBegin("EfficientNetLite0", space, 4))
+    display.show(FinalBegin("EfficientNetLite0", space.default, 12.0, 30.0, epochs=0))
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "head   efficientnet_lite0, 224 pixels   95.9%   12 s   best",
+        "head   efficientnet_lite1, 240 pixels   not tried   would take about 2 min 10 s",
+        "head   efficientnet_lite1, 240 pixels   no memory   130 s",
+        "the final run: EfficientNetLite0, the head, 224 pixels",
+    ):
+        assert line in lines, line
+    assert lines[1].endswith("first, 3 pairs of network and size are tried by their heads")
+    assert any(line.startswith("EfficientNetLite0, 224 pixels, 4 epochs a trial") for line in lines)
+
+
+def test_networks_to_choose_from(shapes, asked):
+    networks = ["--network", "vgg16", "--network", "efficientnet_lite1"]
+    assert app.run(["tune", str(shapes), *networks, "--minutes", "5"]) == 130
+    (config,) = asked
+    assert config.networks == ("vgg16", "efficientnet_lite1")
+    assert config.base.network == "vgg16"
 
 
 @pytest.mark.usefixtures("asked")
@@ -142,8 +207,14 @@ def test_a_real_one(capsys, tmp_path, monkeypatch):
         (["--minutes", "1", "--trials", "0"], "trials=0: at least 1 is needed"),
         (["--minutes", "1", "--network", "vgg61"], "did you mean"),
         (["--minutes", "1", "--recipe", "slow"], "slow"),
-        (["--minutes", "1", "--network", "vgg16", "--size", "8"], "size=8: VGG16 takes 32"),
+        (["--minutes", "1", *RANDOM, "--size", "8"], "size=8: VGG16 takes 32"),
         (["--minutes", "1", "--width", "0"], "width=0: above 0 is needed"),
+        (["--minutes", "1", *RANDOM, "--network", "resnet50"], "several are compared by trained"),
+        (["--minutes", "1", *RANDOM, "--unfreeze", "stage"], "unfreeze='stage': is for runs that"),
+        (
+            ["--minutes", "1", *HEAD],
+            "unfreeze='none': without fine-tuning, network and size are all that is tuned",
+        ),
         (["--minutes", "1", "--learning-rate", "20"], "learning_rate=20: above 0 and below 10"),
         (["--minutes", "1", "--augmentation", "-1"], "augmentation=-1: 0 to 4 is needed"),
         (["--minutes", "1", *TINY, "--learning-rate", "1e-3", "--augmentation", "1"], "nothing is"),

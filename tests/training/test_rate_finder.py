@@ -8,12 +8,12 @@ import pytest
 from keras_classics.errors import ClassicsError
 from keras_classics.training import rate_finder
 from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import Reading, Step
+from keras_classics.training.events import Features, Reading, Step
 from keras_classics.training.rate_chart import rate_chart
 from keras_classics.training.rate_finder import find_rate, smooth, suggest
 from pictures import state
 
-SMALL = TrainConfig(network="vgg16", width=0.0625, size=32, batch_size=8)
+SMALL = TrainConfig(network="vgg16", weights="none", width=0.0625, size=32, batch_size=8)
 
 
 def test_the_suggestion_is_where_the_smoothed_loss_is_lowest():
@@ -56,6 +56,24 @@ def test_the_range_test_of_a_run(shapes):
     kinds = [type(event) for event in events]
     assert kinds == [Reading] * 60 + [Step] * len(found.rates)
     assert state(shapes) == before
+
+
+def test_with_trained_weights_the_head_is_fitted_first(shapes, artefact):
+    events = []
+    config = TrainConfig(folder=shapes, weights=str(artefact), batch_size=8)
+    found = find_rate(config, steps=20, lowest=1e-6, highest=1e-4, listener=events.append)
+    assert max(found.losses[:5]) < 0.5  # of a head that knows nothing, 1.1
+    kinds = list(dict.fromkeys(type(event) for event in events))
+    assert kinds == [Reading, Features, Step]
+    assert found.recipe == "transfer"
+    assert [event for event in events if isinstance(event, Features)][-1].done == 60
+
+
+def test_a_head_alone_has_no_rate(shapes, artefact):
+    config = TrainConfig(folder=shapes, weights=str(artefact), unfreeze="none")
+    with pytest.raises(ClassicsError, match="unfreeze='none': only a head is fitted") as caught:
+        find_rate(config)
+    assert "\n" not in str(caught.value)
 
 
 def test_accumulated_batches_make_one_step(shapes):

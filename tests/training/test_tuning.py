@@ -24,11 +24,14 @@ from keras_classics.errors import (
     NothingLearntError,
     OutputError,
 )
-from keras_classics.training import tuning
+from keras_classics.training import head_search, tuning
+from keras_classics.training.begun import Begun
 from keras_classics.training.budget import expected, reserve
 from keras_classics.training.config import TrainConfig, recipe_for
 from keras_classics.training.events import EpochEnd, Step
 from keras_classics.training.fitting import Fitting
+from keras_classics.training.head_search import HeadTrial
+from keras_classics.training.origin import settled
 from keras_classics.training.release import released
 from keras_classics.training.run import Run, train
 from keras_classics.training.search_space import Ranges, Settings
@@ -36,8 +39,10 @@ from keras_classics.training.task import Task
 from keras_classics.training.trials import Trial, best_of
 from keras_classics.training.tuning import (
     FinalBegin,
+    HeadTried,
     TrialBegin,
     TrialEnd,
+    TrialsBegin,
     TuneBegin,
     TuneConfig,
     resume_tuning,
@@ -103,7 +108,9 @@ def world(monkeypatch):
 
 
 def asked(shapes, out, **changes):
-    base = TrainConfig(folder=shapes, network="vgg16", width=0.25, size=64, epochs=EPOCHS)
+    base = TrainConfig(
+        folder=shapes, network="vgg16", weights="none", width=0.25, size=64, epochs=EPOCHS
+    )
     return TuneConfig(**{"base": base, "seconds": 1e6, "trials": 5, "out": out} | changes)
 
 
@@ -155,7 +162,7 @@ def test_the_files(world, shapes, tmp_path):
     xml.etree.ElementTree.fromstring(picture)
     assert picture.count("<circle") > 5 * 12
     assert "http" not in picture.replace("http://www.w3.org/2000/svg", "")
-    plain = TrainConfig(folder=shapes, network="vgg16", recipe=str(folder / "best.toml"))
+    plain = TrainConfig(shapes, network="vgg16", weights="none", recipe=str(folder / "best.toml"))
     recipe = recipe_for(plain, catalog.find("vgg16"))
     assert recipe.size == tuned.settings.size
     assert recipe.optimizer.learning_rate == tuned.settings.learning_rate
@@ -217,7 +224,7 @@ def test_a_budget_that_holds_nothing_says_so_and_trains_by_the_recipe(world, sha
     tuned = run(world, asked(shapes, tmp_path / "t", seconds=0.5), events.append)
     assert [t.status for t in tuned.trials] == ["out of time"]
     assert tuned.best is None
-    assert tuned.config == asked(shapes, None).base
+    assert tuned.config == settled(asked(shapes, None).base).config
     assert "no trial ended an epoch" in tuned.remarks()[0]
     assert len(world.final) == 1
 
@@ -418,6 +425,11 @@ def test_what_cannot_be_resumed(world, shapes, artefact, tmp_path):
         ({"ranges": Ranges(size=(16,))}, "size=16: VGG16 takes 32"),
         ({"ranges": Ranges(augmentation=(7.0,))}, "augmentation=7: 0 to 4"),
         ({"base": TrainConfig(network="vgg1")}, "did you mean"),
+        ({"networks": ("vgg16", "resnet50")}, "network=vgg16, resnet50: several are compared by"),
+        (
+            {"ranges": Ranges((1e-3,), (64,), (0.25,), (1.0,))},
+            "every setting is fixed: nothing is left to tune",
+        ),
         ({"base": TrainConfig(recipe="quik")}, "quik"),
         ({"base": TrainConfig(folder=Path("nowhere"))}, "nowhere"),
     ],
@@ -467,13 +479,14 @@ def test_the_best_by_the_figure_then_the_loss():
 
 def test_a_real_one_looks_at_the_held_out_images_once(shapes, tmp_path, monkeypatch):
     """Two trials, the second of them stopped, and a run that is the run of `best.toml`."""
-    from keras_classics.training import run as module
-
     judged = []
-    judge = module._judged
-    monkeypatch.setattr(
-        module, "_judged", lambda name, *rest: judged.append(name) or judge(name, *rest)
-    )
+    judge = Begun._judged
+
+    def counted(begun, name, predict):
+        judged.append(name)
+        return judge(begun, name, predict)
+
+    monkeypatch.setattr(Begun, "_judged", counted)
     policy = keras.config.dtype_policy().name
     now, trial = [0.0], [0]
 
@@ -498,12 +511,229 @@ def test_a_real_one_looks_at_the_held_out_images_once(shapes, tmp_path, monkeypa
     plain = TrainConfig(
         folder=shapes,
         network="vgg16",
+        weights="none",
         recipe=str(tmp_path / "t" / "best.toml"),
         out=tmp_path / "again",
     )
     again = train(plain).classifier.card
     for one, other in zip(history, again.history, strict=True):
         assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
+
+
+LITE = ("efficientnet_lite0", "efficientnet_lite1")
+
+
+@pytest.fixture
+def heads(world, monkeypatch):
+    """Stands for trained weights, their features and the heads on them."""
+
+    class Heads:
+        def __init__(self):
+            self.tried = []
+            self.accuracy = lambda each: 0.9 - abs(each.size - 240) / 1000
+            self.seconds = lambda each: each.cost / 4e7  # 10 of Lite0 at its own size
+            self.before = lambda _: None
+
+        def try_head(self, candidate, of, shelf, *, clock, longest):  # noqa: ARG002
+            self.tried.append(str(candidate))
+            self.before(len(self.tried))
+            world.now += self.seconds(candidate)
+            accuracy = self.accuracy(candidate)
+            return HeadTrial(candidate, "complete", accuracy, 1 - accuracy, self.seconds(candidate))
+
+    heads = Heads()
+    monkeypatch.setattr(tuning, "try_head", heads.try_head)
+    monkeypatch.setattr(head_search, "_at_hand", lambda _: list(LITE))
+    monkeypatch.setattr(tuning.Shelf, "head", lambda *_, **__: None)
+    return heads
+
+
+def trained(shapes, out, *, unfreeze=None, **changes):
+    base = TrainConfig(folder=shapes, epochs=EPOCHS, unfreeze=unfreeze, precision="float32")
+    return TuneConfig(**{"base": base, "seconds": 1e6, "trials": 3, "out": out} | changes)
+
+
+def test_networks_and_sizes_are_tried_by_their_heads_first(world, heads, shapes, tmp_path):
+    events = []
+    tuned = run(world, trained(shapes, tmp_path / "t"), events.append)
+    lite0, lite1 = LITE
+    assert heads.tried[:4] == [
+        f"{lite0}, 224 pixels",
+        f"{lite1}, 240 pixels",
+        f"{lite0}, 168 pixels",  # three quarters
+        f"{lite1}, 176 pixels",
+    ]
+    assert len(heads.tried) == 10
+    best = tuned.head
+    assert (best.candidate.network, best.candidate.size) == (lite1, 240)
+    # The trials are of that network and size, and vary the rest.
+    assert {settings.size for settings in world.fitted} == {240}
+    assert len({settings.learning_rate for settings in world.fitted}) == 3
+    assert tuned.first.settings == Settings(3e-4, 240, 1.0, 1.0)
+    (final,) = world.final
+    # Its own size is left to it.
+    assert (final.network, final.size, final.weights) == (lite1, None, "imagenet")
+    kinds = [type(e) for e in events if isinstance(e, TuneEvents)]
+    assert kinds == [
+        TuneBegin, *[HeadTried] * 10, TrialsBegin, *[TrialBegin, TrialEnd] * 3, FinalBegin,
+    ]  # fmt: skip
+    assert [e.trial for e in events if isinstance(e, HeadTried) and e.best] == [
+        tuned.heads[0], tuned.heads[1],
+    ]  # fmt: skip
+    with (tmp_path / "t" / "heads.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["size"] for row in rows[:2]] == ["224", "240"]
+    assert float(rows[1]["val_accuracy"]) == 0.9
+    study = json.loads((tmp_path / "t" / "study.json").read_text())
+    assert [head["value"] for head in study["heads"]] == [head.value for head in tuned.heads]
+    assert "efficientnet_lite1" in (tmp_path / "t" / "best.toml").read_text()
+
+
+TuneEvents = (TuneBegin, HeadTried, TrialsBegin, TrialBegin, TrialEnd, FinalBegin)
+
+
+def test_another_size_than_its_own_is_said(world, heads, shapes, tmp_path):
+    heads.accuracy = lambda each: 0.9 if str(each) == "efficientnet_lite0, 336 pixels" else 0.5
+    run(world, trained(shapes, tmp_path / "t", trials=1))
+    assert (world.final[0].network, world.final[0].size) == (LITE[0], 336)
+    assert world.fitted[0].size == 336
+
+
+def test_named_networks_and_sizes_are_those_that_are_tried(world, heads, shapes, tmp_path):
+    config = trained(shapes, tmp_path / "t", ranges=Ranges(size=(96, 128)), networks=LITE[1:])
+    config = dataclasses.replace(config, base=dataclasses.replace(config.base, network=LITE[1]))
+    run(world, config)
+    assert heads.tried == [f"{LITE[1]}, 128 pixels", f"{LITE[1]}, 96 pixels"]
+
+
+def test_heads_that_take_longer_than_their_share_are_not_begun(world, heads, shapes, tmp_path):
+    """A quarter of the time is for the heads beside the first; the trials take 12 seconds."""
+    tuned = run(world, trained(shapes, tmp_path / "t", seconds=120))
+    assert heads.tried[0] == "efficientnet_lite0, 224 pixels"
+    later = sum(head.seconds for head in tuned.heads[1:] if head.judged)
+    assert 15 < later <= 30
+    long = [head for head in tuned.heads if head.status == "too long"]
+    assert len(long) + len(heads.tried) == 10
+    assert any(head.candidate.size == 480 for head in long)
+    assert all(head.value is None and head.seconds > 0 for head in long)
+    world.now = 0.0
+    heads.tried.clear()
+    run(world, trained(shapes, tmp_path / "u", seconds=1))  # the first, whatever it takes
+    assert heads.tried == ["efficientnet_lite0, 224 pixels"]
+
+
+@pytest.mark.usefixtures("heads")
+def test_without_fine_tuning_it_ends_after_the_heads(world, shapes, tmp_path):
+    events = []
+    config = trained(shapes, tmp_path / "t", unfreeze="none", seconds=150)
+    tuned = run(world, config, events.append)
+    assert tuned.trials == ()
+    assert not world.fitted
+    # All the time but that of the final run is for heads: 14.7 of the best one, and 10.
+    assert 90 < world.now <= 150 - 24.7
+    (final,) = world.final
+    assert (final.network, final.unfreeze) == (LITE[1], "none")
+    begin = next(event for event in events if isinstance(event, FinalBegin))
+    assert begin.epochs == 0
+    assert begin.seconds == tuned.head.seconds
+    assert not any(isinstance(event, TrialsBegin) for event in events)
+    (remark,) = tuned.remarks()
+    assert remark.startswith(f"the best of {sum(h.judged for h in tuned.heads)} heads is in part")
+    assert not (tmp_path / "t" / "best.toml").exists()
+
+
+@pytest.mark.usefixtures("heads")
+def test_where_nothing_else_is_varied_there_are_no_trials(world, shapes, tmp_path):
+    ranges = Ranges(learning_rate=(1e-3,), augmentation=(1.0,))
+    tuned = run(world, trained(shapes, tmp_path / "t", ranges=ranges))
+    assert tuned.trials == ()
+    assert world.final[0].learning_rate == 1e-3
+    one = dataclasses.replace(ranges, size=(96,))
+    for unfreeze, message in (("none", "unfreeze='none': without"), ("all", "nothing is left")):
+        config = trained(shapes, tmp_path / "u", ranges=one, networks=LITE[:1], unfreeze=unfreeze)
+        with pytest.raises(ClassicsError, match=message):
+            run(world, config)
+
+
+def test_interrupted_among_the_heads_it_goes_on_with_the_next(world, heads, shapes, tmp_path):
+    def before(number):
+        if number == 4:
+            raise KeyboardInterrupt
+
+    heads.before = before
+    with pytest.raises(NothingLearntError, match=r"heads were tried: go on with .*--resume .*t`"):
+        run(world, trained(shapes, tmp_path / "t", seconds=600))
+    tried = heads.tried.copy()
+    heads.before = lambda _: None
+    heads.tried.clear()
+    world.now += 1000
+    events = []
+    tuned = resume_tuning(tmp_path / "t", events.append, clock=world.clock)
+    assert heads.tried[0] == tried[3]
+    assert len(heads.tried) + 3 == sum(head.judged for head in tuned.heads)
+    begin = next(event for event in events if isinstance(event, TuneBegin))
+    spent = sum(head.seconds for head in tuned.heads[:3])
+    assert begin.seconds == pytest.approx(600 - spent)
+    assert begin.heads == 7
+    assert len(world.final) == 1
+
+
+def test_interrupted_in_a_trial_no_head_is_tried_again(world, heads, shapes, tmp_path):
+    def before(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    world.before = before
+    broken = run(world, trained(shapes, tmp_path / "t", seconds=600))
+    assert broken.interrupted
+    spent, count = world.now, len(heads.tried)
+    world.before = lambda _: None
+    events = []
+    tuned = resume_tuning(tmp_path / "t", events.append, clock=world.clock)
+    assert len(heads.tried) == count
+    assert tuned.heads == broken.heads
+    begin = next(event for event in events if isinstance(event, TuneBegin))
+    assert (begin.heads, begin.done) == (0, 2)
+    assert begin.seconds == pytest.approx(600 - spent)
+    assert world.final[0].network == LITE[1]
+
+
+def test_interrupted_in_the_first_head_nothing_is_left(world, heads, shapes, tmp_path):
+    def before(_):
+        raise KeyboardInterrupt
+
+    heads.before = before
+    with pytest.raises(NothingLearntError, match="nothing was found, nothing saved"):
+        run(world, trained(shapes, tmp_path / "t"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_one_begins_each_trial_with_the_head(shapes, artefact, tmp_path, monkeypatch):
+    begun, heads = [], []
+    fit, head = tuning.fit, tuning.Shelf.head
+
+    def fitted(network, *rest, **options):
+        begun.append(keras.ops.convert_to_numpy(network.head.kernel))
+        return fit(network, *rest, **options)
+
+    def kept(*args, **options):
+        heads.append(head(*args, **options))
+        return heads[-1]
+
+    monkeypatch.setattr(tuning, "fit", fitted)
+    monkeypatch.setattr(tuning.Shelf, "head", kept)
+    base = TrainConfig(folder=shapes, weights=str(artefact), epochs=1, batch_size=16)
+    tuned = tune(TuneConfig(base, 600.0, 1, Ranges(size=(32,)), tmp_path / "t"))
+    (tried,) = tuned.heads
+    assert (str(tried.candidate), tried.status) == ("vgg16, 32 pixels", "complete")
+    assert heads[0] is heads[1]  # fitted once
+    np.testing.assert_array_equal(begun[0], heads[0].head.kernel)
+    # The final run fits it to the same features.
+    assert tuned.run.transfer["head"]["val"]["accuracy"] == pytest.approx(tried.value)
+    names = sorted(path.name for path in (tmp_path / "t").iterdir())
+    assert names == [
+        "best.toml", "heads.csv", "run", "study.db", "study.json", "trials.csv", "trials.svg",
+    ]  # fmt: skip
 
 
 def test_what_was_trained_is_given_back():

@@ -18,7 +18,9 @@ from keras_classics.training.tuning import TrialBegin, TuneConfig, tune
 
 def config(data: Path, out: Path, **changes: object) -> TuneConfig:
     """A tuning whose trials take a second."""
-    base = TrainConfig(folder=data, network="vgg16", width=0.0625, epochs=3, batch_size=16)
+    base = TrainConfig(
+        folder=data, network="vgg16", weights="none", width=0.0625, epochs=3, batch_size=16
+    )
     ranges = Ranges(size=(32,), width=(0.0625,))
     return TuneConfig(**{"base": base, "seconds": 600.0, "ranges": ranges, "out": out} | changes)
 
