@@ -6,27 +6,23 @@ None of it is left in a model: what is saved is plain Keras. Measured in docs/sp
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 
-from keras_classics.architectures.rebuild import graph_of, normed
 from keras_classics.errors import ClassicsError
 from keras_classics.memory import kept
-from keras_classics.training.batch_norm import batch_norms
+from keras_classics.training import kernels
 
 CPU_FACTS = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known without a dependency
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of processors that multiply bfloat16 themselves
 AMPERE = (8, 0)  # the first compute capability of NVIDIA's with bfloat16
 # Multiply-adds for an image below which bfloat16 gains nothing, as casts and small operations rule.
 FEW_MACS = 60e6
-# Options of malloc, https://man7.org/linux/man-pages/man3/mallopt.3.html
-FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,16 @@ def jit_compile() -> bool:
 
 @contextmanager
 def fast_training(model: keras.Model) -> Iterator[None]:
-    """Train with what is fast here: `memory_kept`, `folded_batch_norm` and `fused_batch_norm`.
+    """Train with what is fast here: `memory_kept` and, on processors, the layers of `kernels`.
 
     Enter it when it is settled which layers are trainable.
     """
-    with memory_kept(), folded_batch_norm(model), fused_batch_norm(model):
+    with ExitStack() as stack:
+        stack.enter_context(memory_kept())
+        if hardware().kind == "cpu":
+            stack.enter_context(kernels.folded_batch_norm(model))
+            stack.enter_context(kernels.fast_depthwise(model))
+            stack.enter_context(kernels.fused_batch_norm(model))
         yield
 
 
@@ -109,137 +110,6 @@ def memory_kept() -> AbstractContextManager[None]:
     afterwards.
     """
     return kept() if hardware().kind == "cpu" else nullcontext()
-
-
-@contextmanager
-def folded_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Let convolutions and dense layers do the work of the frozen batch norms behind them.
-
-    A frozen batch norm multiplies each channel by a number and adds another, which the layer before
-    it can do with its kernel and bias: `conv(x, kernel * scale) + bias * scale + offset`. Outputs,
-    and the gradients of the kernel as it is, are the same, to rounding, without passes over feature
-    maps. The layers are themselves again afterwards. Batch norm that is trained, or that reads
-    anything else than a linear layer that nobody else reads, is left as it is.
-
-    Args:
-        model: Flat; compiled before or afterwards.
-    """
-    pairs = [(norm, layer) for norm, layer in normed(graph_of(model)) if not norm.trainable]
-    with _called(
-        model,
-        {layer: partial(_folded_call, layer, norm) for norm, layer in pairs}
-        | {norm: _handed_on for norm, _ in pairs},
-    ):
-        yield
-
-
-class _Folded:
-    """A layer to Keras' own `call`, but for its kernel and bias."""
-
-    def __init__(self, layer: Any, kernel: Any, bias: Any) -> None:
-        self._layer, self.kernel, self.bias, self.use_bias = layer, kernel, bias, True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._layer, name)
-
-
-def _folded_call(layer: Any, norm: Any, inputs: Any, training: bool | None = None) -> Any:  # noqa: ARG001
-    """As the layer's own `call`, and then that of the frozen batch norm."""
-    ops, cast = keras.ops, partial(keras.ops.cast, dtype=layer.variable_dtype)
-    scale = ops.rsqrt(cast(norm.moving_variance) + norm.epsilon)
-    if norm.scale:
-        scale *= cast(norm.gamma)
-    bias = (cast(layer.bias) if layer.use_bias else 0.0) - cast(norm.moving_mean)
-    bias *= scale
-    if norm.center:
-        bias += cast(norm.beta)
-    kernel = cast(layer.kernel)
-    if type(layer) is keras.layers.DepthwiseConv2D:  # (h, w, c, multiplier), c before it
-        scale = ops.reshape(scale, kernel.shape[-2:])
-    folded = (ops.cast(each, layer.compute_dtype) for each in (kernel * scale, bias))
-    return type(layer).call(_Folded(layer, *folded), inputs)
-
-
-def _handed_on(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ARG001
-    return inputs
-
-
-@contextmanager
-def _called(model: keras.Model, calls: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
-    """Compute some layers of a model in another way, until the end."""
-    try:
-        for layer, call in calls.items():
-            layer.call = call
-        _forget_functions(model)
-        yield
-    finally:
-        for layer in calls:
-            vars(layer).pop("call", None)
-        _forget_functions(model)
-
-
-@contextmanager
-def fused_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Let TensorFlow's fused kernel compute batch norm, not the dozen operations of Keras' layer.
-
-    Outputs, gradients and moving statistics are those of Keras' layer, to rounding. The layers are
-    themselves again afterwards. Only on processors: on a GPU, XLA fuses the operations. Other
-    backends, channels that come first, masks, renormalisation and synchronised statistics are left
-    to Keras.
-
-    Args:
-        model: Flat; compiled before or afterwards.
-    """
-    if keras.backend.backend() != "tensorflow" or hardware().kind != "cpu":
-        yield
-        return
-    layers = [layer for layer in batch_norms(model) if _can_be_fused(layer)]
-    with _called(model, {layer: partial(_fused_call, layer) for layer in layers}):
-        yield
-
-
-def _can_be_fused(layer: Any) -> bool:
-    return (
-        type(layer).call is keras.layers.BatchNormalization.call
-        and "call" not in vars(layer)  # not folded
-        and layer.input_spec.ndim == 4
-        and layer.axis in (-1, 3)
-        and not layer.renorm
-        and not layer.synchronized
-    )
-
-
-def _forget_functions(model: keras.Model) -> None:
-    """What was traced keeps the kernels that it was traced with."""
-    model.train_function = model.test_function = model.predict_function = None
-
-
-def _fused_call(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-    """As `keras.layers.BatchNormalization.call`: (b, h, w, c) -> (b, h, w, c)."""
-    import tensorflow as tf
-
-    if mask is not None or keras.backend.standardize_dtype(inputs.dtype) not in FUSED_DTYPES:
-        return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
-    cast = partial(keras.ops.cast, dtype="float32")
-    mean, variance = cast(layer.moving_mean), cast(layer.moving_variance)
-    batch_s_own = bool(training and layer.trainable)
-    outputs, batch_mean, batch_variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=inputs,
-        scale=cast(layer.gamma) if layer.scale else tf.ones_like(mean),
-        offset=cast(layer.beta) if layer.center else tf.zeros_like(mean),
-        mean=[] if batch_s_own else mean,
-        variance=[] if batch_s_own else variance,
-        epsilon=layer.epsilon,
-        is_training=batch_s_own,
-    )
-    if batch_s_own:
-        # The kernel's variance is an estimate of the population's (Bessel); Keras' is the batch's.
-        number = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
-        batch_variance *= (number - 1.0) / number
-        keep = layer.momentum
-        layer.moving_mean.assign(mean * keep + batch_mean * (1.0 - keep))
-        layer.moving_variance.assign(variance * keep + batch_variance * (1.0 - keep))
-    return keras.ops.cast(outputs, layer.compute_dtype)
 
 
 def _of_tensorflow() -> Hardware:
