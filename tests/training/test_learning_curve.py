@@ -169,7 +169,7 @@ def test_a_head_on_all_images_is_the_run_s_own(head_artefact):
 def test_the_curve_of_a_fine_tuned_run_ends_with_its_head(head_run):
     content = read_metrics(head_run)
     content["transfer"]["kept"] = "fine-tuned"
-    content["transfer"]["head"]["test"] = {"images": 9, "right": 5}
+    content["transfer"]["head"]["test"].update(images=9, right=5)
     content["held_out"]["right"] = 9
     (head_run / "metrics.json").write_text(json.dumps(content))
     assert head_curve(head_run).points[-1].wrong == 4

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 from keras_classics.training.recipe import Monitor
 
@@ -31,6 +32,7 @@ FLAT = 1e-7  # relative fall of the loss in a step: about what float32 can tell
 ITERATIONS = 1000
 
 AT_A_TIME = 512  # images; their features stay in the cache from one product to the next
+MANY = 256  # classes, from which on the products are worth a second thread
 LOGITS = 2**23  # at a time: 32 MiB of them
 COPIED = 512 * 1024**2  # bytes of features up to which those learnt from are put side by side
 
@@ -101,14 +103,16 @@ def fit_head(
     point, tried = objective.begin(), list[Tried]()
     best, kept = 0, objective.weights(point)
     for strength in STRENGTHS if len(val) else (UNCHOSEN,):
-        result = minimize(
-            objective,
-            point,
-            args=(strength,),
-            jac=True,
-            method="L-BFGS-B",
-            options={"gtol": TOLERANCE, "ftol": FLAT, "maxiter": ITERATIONS, "maxfun": 10**9},
-        )
+        # Threads that wait for one another at each small product take ten times as long.
+        with threadpool_limits(1 if classes < MANY else None):
+            result = minimize(
+                objective,
+                point,
+                args=(strength,),
+                jac=True,
+                method="L-BFGS-B",
+                options={"gtol": TOLERANCE, "ftol": FLAT, "maxiter": ITERATIONS, "maxfun": 10**9},
+            )
         point = result.x
         kernel, bias = objective.weights(point)
         loss, accuracy = _judge(kernel, bias, features, labels, val, macro=monitor == "val_f1")
