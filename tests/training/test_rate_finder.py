@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_classics.errors import ClassicsError
+from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.training import rate_finder
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Features, Reading, Step
@@ -67,6 +67,18 @@ def test_with_trained_weights_the_head_is_fitted_first(shapes, artefact):
     assert kinds == [Reading, Features, Step]
     assert found.recipe == "transfer"
     assert [event for event in events if isinstance(event, Features)][-1].done == 60
+
+
+def test_a_full_disk_is_told_without_a_run_to_go_on_with(shapes, artefact, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_classics.training.features.os.fsync", full)
+    config = TrainConfig(folder=shapes, weights=str(artefact), batch_size=8)
+    with pytest.raises(OutputError, match=r"No space left.*; free some space, and try again") as it:
+        find_rate(config, steps=20)
+    assert "--resume" not in str(it.value)
+    assert "\n" not in str(it.value)
 
 
 def test_a_head_alone_has_no_rate(shapes, artefact):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.optimise import for_inference
 from keras_classics.architectures.precision import numbers
-from keras_classics.card import FEATURES
+from keras_classics.card import FEATURES, RECORD
 from keras_classics.data.check.steps import typical
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import OutputError
@@ -155,7 +155,9 @@ def _errors_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        again = "try again"
+        if (path.parent / RECORD).is_file():  # of a run; otherwise of a command that keeps nothing
+            again = f"`classics train --resume {path.parent}` goes on"
         raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space, and "
-            f"`classics train --resume {path.parent}` goes on."
+            f"{path}: cannot be written ({error.strerror or error}); free some space, and {again}."
         ) from error
