@@ -145,6 +145,30 @@ def test_fine_tuning_that_spoils_the_network_leaves_the_head(config):
     assert [each.class_name for each in found] == [classifier.card.class_names[i] for i in called]
 
 
+def test_the_weights_are_the_mean_of_before_and_after_that_is_best(config, monkeypatch):
+    """Of a fine-tuning that goes too far a part may still be better than the head."""
+    tried, before = [], []
+
+    def standing(probabilities, *_):  # the third one is the best: of 1, 3/4, 1/2 and 1/4
+        tried.append(probabilities)
+        return float(len(tried) == 3), 0.0
+
+    monkeypatch.setattr(transfer, "standing", standing)
+    own = transfer._averaged
+
+    def averaged(begun, head, kept, predict):
+        before.extend((head.get_weights(), kept.get_weights()))
+        share = own(begun, head, kept, predict)
+        for one, other, mean in zip(*before, kept.get_weights(), strict=True):
+            np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
+        return share
+
+    monkeypatch.setattr(transfer, "_averaged", averaged)
+    run = train(dataclasses.replace(config, epochs=1))
+    assert run.transfer["fine_tuned"]["share"] == 0.5
+    assert any(np.any(one != other) for one, other in zip(*before, strict=True))
+
+
 def test_ctrl_c_before_the_first_epoch_leaves_the_judged_head(config, whole):
     run = train(config, interrupted_at(Step))
     assert run.interrupted
