@@ -128,12 +128,13 @@ def measure_all(
 def line(row: Row, results: list[Result], scratch: list[Result]) -> str:
     """One row of the table; `scratch` is the first training from random weights."""
     right = [result.accuracy for result in results]
-    errors = (1 - statistics.mean(right)) / (1 - statistics.mean(r.accuracy for r in scratch))
+    of = 1 - statistics.mean(result.accuracy for result in scratch)
+    errors = f"{(1 - statistics.mean(right)) / of:.2f}" if of else "-"
     wins = sum(one.accuracy > two.accuracy for one, two in zip(results, scratch, strict=True))
     epochs = "-" if row.unfreeze == "none" else row.epochs or "the recipe's"
     return (
         f"| {row} | {epochs} | {statistics.mean(right):.1%} ± {statistics.stdev(right):.1%} | "
-        f"{min(right):.1%} to {max(right):.1%} | {errors:.2f} | "
+        f"{min(right):.1%} to {max(right):.1%} | {errors} | "
         f"{'-' if results is scratch else f'{wins} of {len(results)}'} | "
         f"{statistics.median(result.seconds for result in results):.0f} |"
     )
