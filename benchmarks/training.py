@@ -1,6 +1,7 @@
 """Training, measured: ours against keras.applications on each backend and against torchvision.
 
     python benchmarks/training.py [--networks resnet50 ...] [--quick] [--rounds N] [--steps N]
+    python benchmarks/training.py --fine-tuning [--networks efficientnet_lite0 ...] [--quick]
     python benchmarks/training.py --curves
 
 Every configuration trains with the same optimiser (SGD with momentum) and loss on the same random
@@ -10,6 +11,10 @@ median of images/s over all steps but the first two, the time from the start of 
 end of the first step, and the largest memory of the process. What was measured so far is printed on
 Ctrl-C, too.
 
+`--fine-tuning` measures networks with trained weights as they are trained further: batch norm is
+frozen, in inference mode, or the lower half of the stages besides; against Keras' own layers in the
+same step, and timm's network in torch.
+
 `--curves` compares the losses of ours in float32 with those of Keras' own layers from the same
 weights on the same batches, and, as a yardstick, with those of Keras' own layers where the weights
 to begin with differ by one rounding.
@@ -18,6 +23,7 @@ to begin with differ by one rounding.
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -36,6 +42,8 @@ from unittest import mock
 BEGAN = time.monotonic()
 
 SIZES = {"vgg16": 224, "resnet50": 224, "inception_v3": 299}
+FINE_TUNED = {"efficientnet_lite0": "tf_efficientnet_lite0", "mobilenet_v2": "mobilenetv2_100"}
+SIZES_OF_ALL = SIZES | dict.fromkeys(FINE_TUNED, 224)
 CLASSES = 1000
 RATE, MOMENTUM = 0.01, 0.9
 WARM = 2  # steps that are not counted: the first is built, the second allocates
@@ -46,13 +54,15 @@ LIMIT = 1800  # seconds of one process
 class Configuration(NamedTuple):
     """What is trained in which way."""
 
-    library: str  # "ours", "keras.applications", "torchvision"
+    library: str  # "ours", "Keras' layers", "keras.applications", "torchvision", "timm"
     backend: str
     precision: str
     layout: str = ""
+    frozen: str = ""  # "batch norm", "batch norm, lower stages"
 
     def __str__(self) -> str:
-        return f"{self.library}, {self.layout or self.backend} | {self.precision}"
+        frozen = f", frozen {self.frozen}" if self.frozen else ""
+        return f"{self.library}, {self.layout or self.backend}{frozen} | {self.precision}"
 
 
 OURS = [Configuration("ours", "tensorflow", p) for p in ("float32", "bfloat16")]
@@ -69,6 +79,23 @@ TORCHVISION = [
     Configuration("torchvision", "torch", "bfloat16", "channels_last"),
 ]
 QUICK = [*OURS, DEFAULT, TORCHVISION[2]]
+NORMS, LOWER = "batch norm", "batch norm, lower stages"
+PLAIN = Configuration("Keras' layers", "tensorflow", "float32", frozen=NORMS)
+FINE_QUICK = [
+    *(each._replace(frozen=NORMS) for each in OURS),
+    OURS[1]._replace(frozen=LOWER),
+    PLAIN,
+    *(Configuration("timm", "torch", p, "channels_last", NORMS) for p in ("float32", "bfloat16")),
+]
+FINE = [
+    *FINE_QUICK,
+    OURS[0]._replace(frozen=LOWER),
+    *OURS,
+    PLAIN._replace(precision="bfloat16"),
+    PLAIN._replace(frozen=LOWER),
+    *(Configuration("timm", "torch", p, "channels_last") for p in ("float32", "bfloat16")),
+    Configuration("timm", "torch", "bfloat16", "channels_last", LOWER),
+]
 
 
 class Job(NamedTuple):
@@ -106,7 +133,7 @@ def batch_of(job: Job, number: int) -> tuple[Any, Any]:
     import numpy as np  # noqa: PLC0415
 
     rng = np.random.default_rng(number)
-    side = SIZES[job.network]
+    side = SIZES_OF_ALL[job.network]
     x = rng.standard_normal((job.batch, side, side, 3), dtype=np.float32)
     return x, np.eye(CLASSES, dtype=np.float32)[rng.integers(CLASSES, size=job.batch)]
 
@@ -167,7 +194,9 @@ def train_ours(job: Job) -> Result:
     import keras  # noqa: PLC0415
 
     from keras_classics.architectures import catalog  # noqa: PLC0415
+    from keras_classics.architectures.stages import stages  # noqa: PLC0415
     from keras_classics.training import speed  # noqa: PLC0415
+    from keras_classics.training.batch_norm import batch_norms  # noqa: PLC0415
     from keras_classics.training.fitting import compile_for  # noqa: PLC0415
     from keras_classics.training.optimizer import optimizer_for  # noqa: PLC0415
     from keras_classics.training.recipe import Optimizer, Recipe  # noqa: PLC0415
@@ -175,7 +204,7 @@ def train_ours(job: Job) -> Result:
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(speed.choose_precision(job.configuration.precision))
-    side = SIZES[job.network]
+    side = SIZES_OF_ALL[job.network]
     recipe = Recipe(
         name="benchmark",
         about="as the others train",
@@ -188,9 +217,15 @@ def train_ours(job: Job) -> Result:
     if job.curve == "rounded":
         kernel = model.trainable_weights[0]
         kernel.assign(kernel * (1 + 2.0**-23))
+    frozen = {layer.name for layer in batch_norms(model) if job.configuration.frozen}
+    if job.configuration.frozen == LOWER:
+        parts = stages(model)
+        frozen.update(name for stage in parts[: len(parts) // 2] for name in stage.layers)
+    for name in frozen:
+        model.get_layer(name).trainable = False
     recipe = dataclasses.replace(recipe, batch_size=job.batch)
     rates = {layer.name: 1.0 for layer in model.layers}
-    plain = job.curve in ("keras", "rounded")
+    plain = job.curve in ("keras", "rounded") or job.configuration.library == PLAIN.library
     with nullcontext() if plain else speed.fast_training(model):
         optimizer = optimizer_for(recipe.optimizer, RATE, rates)
         compile_for(model, recipe, optimizer, [batch_of(job, 0)])
@@ -212,17 +247,39 @@ def train_keras(job: Job) -> Result:
 
 
 def train_torchvision(job: Job) -> Result:
+    """Torchvision's network."""
+    models = with_torchvision("torchvision.models")
+    more = {"aux_logits": False, "init_weights": False} if job.network == "inception_v3" else {}
+    return fit_torch(getattr(models, job.network)(weights=None, **more).train(), job)
+
+
+def train_timm(job: Job) -> Result:
+    """Timm's network; what is frozen is in inference mode and gets no gradients."""
+    import torch
+
+    timm = with_torchvision("timm")
+    model = timm.create_model(FINE_TUNED[job.network], num_classes=CLASSES).train()
+    frozen: list[Any] = []
+    if job.configuration.frozen:
+        frozen = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm2d)]
+    if job.configuration.frozen == LOWER:
+        # Stem and half of its stages, as of ours.
+        frozen += [model.conv_stem, *model.blocks[: len(model.blocks) // 2]]
+    for module in frozen:
+        module.eval().requires_grad_(False)
+    return fit_torch(model, job)
+
+
+def fit_torch(model: Any, job: Job) -> Result:
     """A loop as in torchvision's references."""
     import torch
 
-    models = torchvision_models()
-    more = {"aux_logits": False, "init_weights": False} if job.network == "inception_v3" else {}
-    model = getattr(models, job.network)(weights=None, **more).train()
     x, y = (torch.from_numpy(array) for array in batch_of(job, 0))
     x, labels = x.permute(0, 3, 1, 2).contiguous(), y.argmax(1)
     if job.configuration.layout == "channels_last":
         model, x = (each.to(memory_format=torch.channels_last) for each in (model, x))
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=RATE, momentum=MOMENTUM)
     criterion = torch.nn.CrossEntropyLoss()
     half = job.configuration.precision == "bfloat16"
     ends, losses = [], []
@@ -239,8 +296,8 @@ def train_torchvision(job: Job) -> Result:
     return result(ends, losses)
 
 
-def torchvision_models() -> Any:
-    """torchvision.models, where its wheel may be built for another torch.
+def with_torchvision(name: str) -> Any:
+    """A module that imports torchvision, where its wheel may be built for another torch.
 
     Its compiled operators then do not register, which breaks the import, but no model needs them.
     """
@@ -254,11 +311,16 @@ def torchvision_models() -> Any:
         mock.patch.object(torch.library, "register_fake", no_registration),
     ):
         warnings.simplefilter("ignore")
-        import torchvision
-    return torchvision.models
+        return importlib.import_module(name)
 
 
-TRAIN = {"ours": train_ours, "keras.applications": train_keras, "torchvision": train_torchvision}
+TRAIN = {
+    "ours": train_ours,
+    PLAIN.library: train_ours,
+    "keras.applications": train_keras,
+    "torchvision": train_torchvision,
+    "timm": train_timm,
+}
 
 # --- what starts them
 
@@ -304,10 +366,15 @@ def median(*results: Result) -> float:
 def table(batch: int, results: dict[Configuration, list[Result]]) -> str:
     """The table of a network."""
     rate = {c: batch / median(*found) for c, found in results.items() if found}
-    default = rate.get(DEFAULT)
-    torch = max((r for c, r in rate.items() if c.library == "torchvision"), default=None)
+    keras = DEFAULT if DEFAULT in rate else PLAIN
+    default = rate.get(keras)
+    # The best of those that train as much.
+    torch = max(
+        (r for c, r in rate.items() if c.backend == "torch" and c.frozen != LOWER and c.layout),
+        default=None,
+    )
     lines = [
-        "| | precision | images/s | of keras.applications | of torchvision | first step, s | GB |",
+        f"| | precision | images/s | of {keras.library} | of torch's best | first step, s | GB |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for configuration, found in results.items():
@@ -333,7 +400,7 @@ def machine() -> str:
         lines = facts.read_text(encoding="utf-8").splitlines()
         name = next((each.split(":")[1].strip() for each in lines if "model name" in each), name)
     versions = []
-    for package in ("keras", "tensorflow", "jax", "torch", "torchvision"):
+    for package in ("keras", "tensorflow", "jax", "torch", "torchvision", "timm"):
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
@@ -351,7 +418,7 @@ def measure(network: str, configurations: list[Configuration], asked: Any) -> No
                 found = run(Job(configuration, network, batch, asked.steps + WARM))
                 results[configuration] += [found] if found else []
     finally:
-        title = f"\n### {network}, {SIZES[network]} pixels, batches of {batch}\n\n"
+        title = f"\n### {network}, {SIZES_OF_ALL[network]} pixels, batches of {batch}\n\n"
         if any(results.values()):
             sys.stdout.write(title + table(batch, results))
             sys.stdout.flush()
@@ -379,12 +446,13 @@ def compare_curves(network: str, asked: Any) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Training speed against peers.")
-    parser.add_argument("--networks", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--networks", nargs="+", choices=SIZES_OF_ALL)
+    parser.add_argument("--fine-tuning", action="store_true", help="with frozen batch norm")
     parser.add_argument("--quick", action="store_true", help="four configurations of each network")
     parser.add_argument("--curves", action="store_true", help="compare losses, not speed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="measured in a process; 8, or 20 with --curves")
-    parser.add_argument("--batch", type=int, help="16, or 8 with --curves")
+    parser.add_argument("--batch", type=int, help="16; 32 to fine-tune; 8 with --curves")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.job:
@@ -393,7 +461,12 @@ def main() -> None:
         sys.stdout.write(json.dumps(TRAIN[job.configuration.library](job)) + "\n")
         return
     asked.steps = asked.steps or (20 if asked.curves else 8)
-    asked.batch = asked.batch or (8 if asked.curves else 16)
+    asked.batch = asked.batch or (8 if asked.curves else 32 if asked.fine_tuning else 16)
+    asked.networks = asked.networks or (["efficientnet_lite0"] if asked.fine_tuning else [*SIZES])
+    if asked.fine_tuning:
+        chosen = FINE_QUICK if asked.quick else FINE
+    else:
+        chosen = QUICK if asked.quick else [*OURS, *OURS_ELSEWHERE, *KERAS, *TORCHVISION]
     sys.stdout.write(machine() + "\n")
     sys.stdout.flush()
     try:
@@ -406,11 +479,7 @@ def main() -> None:
                 compare_curves(network, asked)
             return
         for network in asked.networks:
-            measure(
-                network,
-                QUICK if asked.quick else [*OURS, *OURS_ELSEWHERE, *KERAS, *TORCHVISION],
-                asked,
-            )
+            measure(network, chosen, asked)
     except KeyboardInterrupt:
         say("interrupted\n")
         sys.exit(130)

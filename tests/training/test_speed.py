@@ -11,6 +11,7 @@ import pytest
 from keras_classics.errors import ClassicsError
 from keras_classics.training import speed
 from keras_classics.training.speed import Hardware
+from zoo import one_each, small
 
 CPU, GPU = Hardware("tensorflow", "cpu", bfloat16=False), Hardware("jax", "gpu", bfloat16=True)
 on_tensorflow = pytest.mark.skipif(
@@ -45,12 +46,40 @@ def test_a_precision_that_is_none():
         speed.choose_precision("int8", here=CPU)
 
 
+def convolution(side, activation):
+    """A network of one convolution."""
+    inputs = keras.Input((side, side, 3))
+    x = keras.layers.Conv2D(256, 3, padding="same")(inputs)
+    return keras.Model(inputs, keras.layers.Activation(activation)(x))
+
+
 def test_small_networks_gain_nothing_from_half_precision():
     here = Hardware("tensorflow", "cpu", bfloat16=True)
-    assert speed.choose_precision("auto", macs=20e6, here=here) == "float32"
-    assert speed.choose_precision("auto", macs=200e6, here=here) == "mixed_bfloat16"
-    assert speed.choose_precision("auto", macs=20e6, here=GPU) == "mixed_bfloat16"
-    assert speed.choose_precision("bfloat16", macs=20e6, here=here) == "mixed_bfloat16"
+    few, many = convolution(64, "relu"), convolution(256, "relu")  # 28 and 450 million
+    assert speed.choose_precision("auto", model=few, here=here) == "float32"
+    assert speed.choose_precision("auto", model=many, here=here) == "mixed_bfloat16"
+    assert speed.choose_precision("auto", model=few, here=GPU) == "mixed_bfloat16"
+    assert speed.choose_precision("bfloat16", model=few, here=here) == "mixed_bfloat16"
+
+
+def test_swish_gains_nothing_from_half_precision():
+    here = Hardware("tensorflow", "cpu", bfloat16=True)
+    model = convolution(256, "swish")
+    assert speed.choose_precision("auto", model=model, here=here) == "float32"
+    assert speed.choose_precision("auto", model=model, here=GPU) == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [("efficientnet_lite0", "mixed_bfloat16"), ("efficientnet_b0", "float32")],
+)
+def test_depthwise_convolutions_gain_from_half_precision_but_swish_does_not(
+    network, expected, monkeypatch
+):
+    monkeypatch.setattr(speed, "FEW_MACS", 0)
+    model = small(network, input_shape=(32, 32, 3), depths=one_each(network))
+    here = Hardware("tensorflow", "cpu", bfloat16=True)
+    assert speed.choose_precision("auto", model=model, here=here) == expected
 
 
 @on_tensorflow

@@ -14,6 +14,7 @@ from typing import Literal
 
 import keras
 
+from keras_classics.architectures.analysis import analyse
 from keras_classics.errors import ClassicsError
 from keras_classics.memory import kept
 from keras_classics.training import kernels
@@ -42,17 +43,17 @@ def hardware() -> Hardware:
 
 
 def choose_precision(
-    wanted: str, *, macs: float | None = None, here: Hardware | None = None
+    wanted: str, *, model: keras.Model | None = None, here: Hardware | None = None
 ) -> str:
     """The dtype policy to train with; parameters are float32 in any case.
 
     "auto" is bfloat16 where it is fast: on GPUs and TPUs that have it, and on processors that have
     it with TensorFlow, as JAX's and torch's kernels for them were slower than those for float32,
-    and so was TensorFlow's for narrow networks on small images.
+    and so were TensorFlow's for narrow networks on small images and for swish.
 
     Args:
         wanted: "auto", "float32", "bfloat16" or "float16".
-        macs: Multiply-adds of the network for one image; None for many.
+        model: The network, for images of the size that it is trained at; None for any that gains.
         here: The hardware, if not that of this machine.
 
     Raises:
@@ -70,9 +71,17 @@ def choose_precision(
             f"{here.kind.upper()} here; use auto, float32 or bfloat16."
         )
     if wanted == "auto":
-        small = here.kind == "cpu" and macs is not None and macs < FEW_MACS
-        wanted = "bfloat16" if here.bfloat16 and not small else "float32"
+        gains = here.kind != "cpu" or model is None or _gains(model)
+        wanted = "bfloat16" if here.bfloat16 and gains else "float32"
     return policies[wanted]
+
+
+def _gains(model: keras.Model) -> bool:
+    """Whether a processor trains the network faster in bfloat16."""
+    functions = (getattr(layer, "activation", None) for layer in model.layers)
+    if any(function is keras.activations.silu for function in functions):
+        return False
+    return analyse(model).model.macs >= FEW_MACS
 
 
 def jit_compile() -> bool:

@@ -14,7 +14,6 @@ from functools import cached_property
 import keras
 
 from keras_classics.architectures import catalog
-from keras_classics.architectures.analysis import analyse
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
 from keras_classics.data.listing import Listing, fingerprint
@@ -110,14 +109,13 @@ class Task:
         Raises:
             ClassicsError: If this machine cannot.
         """
-        macs = None
+        model = None
         if self.config.precision == "auto" and speed.hardware().bfloat16:
             side = self.sizes.train
             shape = with_channels((side, side), 3)
             classes, width = len(self.listing.classes), self.shape.width
             model = build(self.architecture, input_shape=shape, classes=classes, width=width)
-            macs = analyse(model).model.macs
-        return speed.choose_precision(self.config.precision, macs=macs)
+        return speed.choose_precision(self.config.precision, model=model)
 
     def network(self) -> StartingNetwork:
         """The network as it begins.
