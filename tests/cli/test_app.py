@@ -85,7 +85,7 @@ def test_folders_from_which_nothing_can_be_learnt(capsys, tmp_path, kind):
     ("arguments", "message"),
     [
         (["--network", "resnet51"], "did you mean 'resnet50'?"),
-        (["--size", "8"], "size=8: ResNet50 takes 32 to 4096 pixels"),
+        (["--size", "8"], "size=8: EfficientNetLite0 takes 32 to 4096 pixels"),
         (["--size", "1000000"], "size=1000000"),
         (["--width", "-1"], "width=-1"),
         (["--weights", "nowhere.keras"], "nowhere.keras"),
@@ -224,7 +224,7 @@ def test_debug_shows_where(capsys, tmp_path):
 def test_a_bug_is_one_line_too(capsys, monkeypatch, data):
     from keras_classics.training import run
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("first line\nsecond line")
 
     monkeypatch.setattr(run, "train", broken)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import re
 import shutil
 
 from keras_classics import load
 from keras_classics.cli import app
+from keras_classics.cli.terminal import console
+from keras_classics.cli.train import Display
+from keras_classics.evaluation.saved import read_metrics
+from keras_classics.training.events import Estimated
 from pictures import write_pictures
 
 
@@ -33,21 +38,45 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     transfer = ["--weights", str(artefact), "--unfreeze", "stage", "--batch-norm", "train"]
     assert app.run([*arguments, *transfer, "--out", str(tmp_path / "out")]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert any(line.endswith(f"begins with {artefact}, a new top") for line in lines)
+    assert f"begins with trained weights {artefact} (as asked for)" in lines
     phases = [i for i, line in enumerate(lines) if line.startswith(("training the", "unfreezing"))]
     assert [lines[i] for i in phases] == [
-        "training the new top (297 k of 528 k parameters)",
-        "unfreezing block5 (408 k of 528 k parameters)",
-        "unfreezing block4, block3, block2, block1 (528 k of 528 k parameters)",
+        "unfreezing top, block5 (408 k of 528 k parameters)",
+        "unfreezing block4 (494 k of 528 k parameters)",
+        "unfreezing block3, block2, block1 (528 k of 528 k parameters)",
     ]
     assert [lines[i + 1][:11] for i in phases] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
+    head = next(line for line in lines if line.startswith("head: "))
+    assert re.search(r"^head: \d+\.\d% of \d validation images, after \d+ s; fine-tuning", head)
+    assert "goes on for 3 epochs" in head
+    assert head.endswith("; Ctrl-C keeps this")
+    # Both accuracies with their intervals.
+    card, told = load(tmp_path / "out").card, read_metrics(tmp_path / "out")["transfer"]
+    for name, figures in (("head", told["head"]), ("fine-tuned", told["fine_tuned"])):
+        row = next(line for line in lines if line.startswith(name) and " to " in line)
+        assert f"{figures['test']['accuracy']:.1%}" in row
+        assert ("kept" in row) == (told["kept"] == name)
+    assert f"kept the {told['kept']}: {told['why']}" in lines
+    assert card.completed
+
+
+def test_what_takes_long_is_said_with_what_is_faster(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    display = Display(console())
+    display.show(Estimated(features=300.0, fine_tuning=200.0, epochs=3, minutes=None))
+    assert capsys.readouterr().out == ""
+    display.show(Estimated(features=300.0, fine_tuning=4000.0, epochs=3, minutes=None))
+    said = capsys.readouterr().out
+    assert "features 5 min 0 s, fine-tuning 66 min 40 s; faster: --unfreeze none" in said
+    display.show(Estimated(features=300.0, fine_tuning=4000.0, epochs=3, minutes=20.0))
+    assert capsys.readouterr().out == ""
 
 
 def test_how_to_transfer_needs_something_to_transfer(capsys, shapes):
-    for option, value in (("--unfreeze", "stage"), ("--batch-norm", "train")):
-        assert app.run(["train", str(shapes), option, value]) == 2
+    for option, value in (("--unfreeze", "stage"), ("--batch-norm", "train"), ("--minutes", "1")):
+        assert app.run(["train", str(shapes), "--weights", "none", option, value]) == 2
         message = capsys.readouterr().err.strip()
-        assert "give weights, too" in message
+        assert "is for runs that begin with trained weights" in message
         assert "\n" not in message
 
 
@@ -133,13 +162,13 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
     out = tmp_path / "run"
     train = module.train
 
-    def pressed(config, listener):
+    def pressed(config, listener, **options):
         def tell(event):
             listener(event)
             if isinstance(event, Step) and event.done == 7:
                 raise KeyboardInterrupt
 
-        return train(config, tell)
+        return train(config, tell, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "train", pressed)

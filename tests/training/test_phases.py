@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -206,6 +207,24 @@ def test_interrupted_in_a_later_phase(batch_norm):
     assert len(fitting.history) == 2
     assert not changed(states["best"], snapshot(model))
     assert all(layer.trainable for layer in model.layers)
+
+
+def test_no_epoch_is_begun_that_would_be_over_too_late(monkeypatch):
+    from keras_classics.training import fitting
+
+    clock = [100.0]
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def tell(event):
+        if isinstance(event, Step):
+            clock[0] += 1.0  # an epoch has two steps
+
+    done = run(tiny(), recipe(epochs=5, unfreeze="all"), tell, deadline=105.5)
+    assert (len(done.history), done.late, done.interrupted) == (2, True, False)
+    done = run(tiny(), recipe(epochs=2, unfreeze="all"), tell, deadline=108.0)
+    assert (len(done.history), done.late) == (2, False)
+    with pytest.raises(fitting.TimeIsUpError):
+        run(tiny(), recipe(unfreeze="all"), tell, deadline=clock[0] + 1.5)
 
 
 def divided(unfreeze, epochs):

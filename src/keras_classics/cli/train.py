@@ -404,11 +404,8 @@ class Display:
     def _phase_begin(self, event: PhaseBegin) -> None:
         from rich.markup import escape
 
-        what = [f"unfreezing {', '.join(stage for stage in event.stages if stage != 'top')}"]
-        if "top" in event.stages:
-            what = ["training the new top", *(what if len(event.stages) > 1 else [])]
         self.screen.print(
-            f"[bold]{escape(', '.join(what))}[/] ({short(event.trained)} of "
+            f"[bold]unfreezing {escape(', '.join(event.stages))}[/] ({short(event.trained)} of "
             f"{short(event.parameters)} parameters)"
         )
 
