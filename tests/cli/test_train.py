@@ -42,7 +42,7 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     phases = [i for i, line in enumerate(lines) if line.startswith(("training the", "unfreezing"))]
     assert [lines[i] for i in phases] == [
         "unfreezing top, block5 (408 k of 528 k parameters)",
-        "unfreezing block4 (494 k of 528 k parameters)",
+        "unfreezing block4 (500 k of 528 k parameters)",
         "unfreezing block3, block2, block1 (528 k of 528 k parameters)",
     ]
     assert [lines[i + 1][:11] for i in phases] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
