@@ -15,10 +15,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_classics.artefact import Classifier
 from keras_classics.errors import ClassicsError, DivergedError, NothingLearntError
-from keras_classics.evaluation.metrics import judge
+from keras_classics.evaluation.metrics import LEAST, judge
 from keras_classics.training.begun import Begun, Parts, Predict, Run
 from keras_classics.training.events import Estimated, Features, HeadFitted
 from keras_classics.training.fitted_head import fit_head_of, standing
@@ -51,6 +52,25 @@ class Contender:
             raise ValueError("the validation part was not predicted.")
         names = self.classifier.card.class_names
         return standing(val.probabilities, val.labels, names, monitor)
+
+    def is_better_than(self, other: Contender, monitor: Monitor) -> bool:
+        """Whether it is better on the validation part by more than one standard error.
+
+        One picture of forty is no reason to prefer what took minutes and may have gone too far.
+        """
+        gain = self._scores(monitor) - other._scores(monitor)
+        convincing = gain.sum() > 0 and gain.sum() ** 2 > np.square(gain).sum()
+        return bool(convincing) and self.rank(monitor) > other.rank(monitor)
+
+    def _scores(self, monitor: Monitor) -> npt.NDArray[np.float64]:
+        """Of each validation image: whether it is right, or its log-likelihood."""
+        val = self.parts["val"]
+        if val.probabilities is None:
+            raise ValueError("the validation part was not predicted.")
+        if monitor == "val_loss":
+            given = val.probabilities[np.arange(len(val.labels)), val.labels]
+            return np.asarray(np.log(np.maximum(given.astype(np.float64), LEAST)))
+        return np.asarray(val.probabilities.argmax(axis=1) == val.labels, np.float64)
 
     def figures(self) -> dict[str, Any]:
         """Accuracies with intervals, as plain values."""
@@ -259,8 +279,7 @@ def _fine_tuned(begun: Begun, told: _Told, clock: _Clock) -> Run:
         interrupts.at_once = False
     if kept is not None:
         tuned = _contender(begun, head, kept, began, len(fitting.history))
-    monitor = begun.task.recipe.selection.monitor
-    better = tuned is not None and tuned.rank(monitor) > head.rank(monitor)
+    better = tuned is not None and tuned.is_better_than(head, begun.task.recipe.selection.monitor)
     return told.ended(
         tuned if tuned and better else head,
         fitting,
@@ -325,9 +344,9 @@ def _why(fitting: Fitting, epochs: int, *, better: bool) -> str:
         where = f"after epoch {done} of {epochs}" if done else "before its first epoch was over"
         ended = f"fine-tuning {what} {where}"
     if better:
-        found = "the fine-tuned network is better on the validation images"
+        found = "the fine-tuned network is clearly better on the validation images"
     elif done:
-        found = "the fine-tuned network is not better on the validation images"
+        found = "the fine-tuned network is not clearly better on the validation images"
     else:
         found = ""
     return "; ".join(part for part in (ended, found) if part)
