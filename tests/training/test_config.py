@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from keras_classics.architectures import catalog
+from keras_classics.architectures import TRAINED, catalog
 from keras_classics.data.fit import CentralCrop
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
 from keras_classics.training.config import Sizes, TrainConfig, input_sizes, length, recipe_for
 from keras_classics.training.origin import Origin, settled
 from keras_classics.training.recipe import Transfer
+from keras_classics.weights import records
 
 FOLDER = Path("photos")
 
@@ -121,6 +122,10 @@ def test_where_a_run_begins(options, network, chosen, weights, why):
     assert found.config.weights == weights
     assert why in found.why
     assert settled(found.config).config == found.config  # which a run writes down
+
+
+def test_the_default_network_is_the_one_whose_weights_are_installed():
+    assert records.imagenet(TRAINED).name == records.DEFAULT
 
 
 def test_where_a_run_begins_that_has_an_artefact_or_a_file(tmp_path):

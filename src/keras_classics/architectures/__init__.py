@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-DEFAULT = "resnet50"  # of training and of what goes with it, where no network is named
+# Of training and of what goes with it, where no network is named: from random weights, from trained.
+DEFAULT = "resnet50"
+TRAINED = "efficientnet_lite0"

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from keras_classics.architectures import DEFAULT, TRAINED
+
 # The images.
 Data = Annotated[
     Path | None,
@@ -41,7 +43,7 @@ Network = Annotated[
     str | None,
     typer.Option(
         help="See `classics networks`.",
-        show_default="efficientnet_lite0; resnet50 for random weights",
+        show_default=f"{TRAINED}; {DEFAULT} for random weights",
     ),
 ]
 Width = Annotated[

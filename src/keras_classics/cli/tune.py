@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keras_classics.architectures import DEFAULT
 from keras_classics.cli import options
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def tune(
         list[str] | None,
         typer.Option(
             help="See `classics networks`. With trained weights several times: to choose from.",
-            show_default="those whose trained weights are at hand; resnet50 for random weights",
+            show_default=f"those whose trained weights are at hand; {DEFAULT} for random weights",
         ),
     ] = None,
     recipe: options.Recipe = None,

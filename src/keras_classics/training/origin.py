@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_classics.architectures import DEFAULT
+from keras_classics.architectures import DEFAULT, TRAINED
 from keras_classics.architectures.frame import Architecture
 from keras_classics.card import MODEL, Card
 from keras_classics.data.preprocess import Mode
@@ -70,7 +70,7 @@ def _network_of(weights: str) -> str:
         ClassicsError: If they do not tell.
     """
     if weights == IMAGENET:
-        return records.find(records.DEFAULT).network
+        return TRAINED
     if weights in records.RECORDS:
         return records.find(weights).network
     path = Path(weights)
