@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-# Of training and of what goes with it, where no network is named: from random weights, from trained.
+# Of training and what goes with it, where none is named: from random weights, from trained ones.
 DEFAULT = "resnet50"
 TRAINED = "efficientnet_lite0"

@@ -36,7 +36,7 @@ class TrainConfig:
 
     folder: Path | None = None  # None: the digits that come with scikit-learn
     # What network, recipe and weights leave open, `origin.settled` decides.
-    network: str | None = None  # EfficientNet-Lite0 for trained weights, ResNet50 for random ones
+    network: str | None = None  # one for trained weights, another for random ones
     recipe: str | None = None  # a name, "paper", or a TOML file; transfer, or quick
     changes: tuple[str, ...] = ()  # lines of the recipe: "optimizer.learning_rate=1e-3"
     width: float | None = None  # that of the weights, else the recipe's
