@@ -144,8 +144,7 @@ def torch_loader(files: list[str], labels: list[int], *, area: bool, workers: in
     """The loader of torch; images (b, 3, h, w)."""
     import torch
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from weights.references import torch_module  # torchvision may be built for another torch
+    from keras_classics.deployment.benchmark.torch_modules import torch_module
 
     v2 = torch_module("torchvision.transforms.v2")
     view = (

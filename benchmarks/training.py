@@ -23,7 +23,6 @@ to begin with differ by one rounding.
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import os
@@ -32,12 +31,11 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
+
+from keras_classics.deployment.benchmark.torch_modules import torch_module
 
 BEGAN = time.monotonic()
 
@@ -248,7 +246,7 @@ def train_keras(job: Job) -> Result:
 
 def train_torchvision(job: Job) -> Result:
     """Torchvision's network."""
-    models = with_torchvision("torchvision.models")
+    models = torch_module("torchvision.models")
     more = {"aux_logits": False, "init_weights": False} if job.network == "inception_v3" else {}
     return fit_torch(getattr(models, job.network)(weights=None, **more).train(), job)
 
@@ -257,7 +255,7 @@ def train_timm(job: Job) -> Result:
     """Timm's network; what is frozen is in inference mode and gets no gradients."""
     import torch
 
-    timm = with_torchvision("timm")
+    timm = torch_module("timm")
     model = timm.create_model(FINE_TUNED[job.network], num_classes=CLASSES).train()
     frozen: list[Any] = []
     if job.configuration.frozen:
@@ -294,24 +292,6 @@ def fit_torch(model: Any, job: Job) -> Result:
         if enough(ends):
             break
     return result(ends, losses)
-
-
-def with_torchvision(name: str) -> Any:
-    """A module that imports torchvision, where its wheel may be built for another torch.
-
-    Its compiled operators then do not register, which breaks the import, but no model needs them.
-    """
-    import torch
-
-    def no_registration(*_: Any, **__: Any) -> Callable[[Any], Any]:
-        return lambda function: function
-
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(torch.library, "register_fake", no_registration),
-    ):
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
 
 
 TRAIN = {

@@ -33,13 +33,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
+from keras_classics.deployment.benchmark.torch_modules import torch_module
 from keras_classics.evaluation.metrics import interval
 
 SIZE = 224
@@ -81,24 +80,6 @@ class Result(NamedTuple):
 
 
 # --- what runs in the peers' processes; each gives how many held-out pictures it gets right
-
-
-def torch_module(name: str) -> Any:
-    """A module of torch models, where torchvision's wheel may be built for another torch.
-
-    Its compiled operators then do not register, which breaks the import, but no model needs them.
-    """
-    import torch
-
-    def no_registration(*_: Any, **__: Any) -> Callable[[Any], Any]:
-        return lambda function: function
-
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(torch.library, "register_fake", no_registration),
-    ):
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
 
 
 def torch_network(classes: int, **arguments: Any) -> Any:

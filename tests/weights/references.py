@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import warnings
-from unittest import mock
 
 import numpy as np
+
+from keras_classics.deployment.benchmark.torch_modules import torch_module
 
 # The records of timm's weights, and their names there.
 TIMM = {
@@ -20,24 +21,6 @@ TIMM = {
     "efficientnet_b7-timm-aa": "tf_efficientnet_b7.aa_in1k",
     **{f"efficientnet_lite{n}-timm": f"tf_efficientnet_lite{n}.in1k" for n in range(5)},
 }
-
-
-def torch_module(name):
-    """A module of torch models, where torchvision's wheel may be built for another torch.
-
-    Its compiled operators then do not register, which breaks the import, but no model needs them.
-    """
-    import torch
-
-    def no_registration(*_, **__):
-        return lambda function: function
-
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(torch.library, "register_fake", no_registration),
-    ):
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
 
 
 @functools.cache

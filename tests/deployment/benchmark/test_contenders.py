@@ -25,8 +25,8 @@ def test_the_names_of_the_records_are_known_elsewhere():
     assert REFERENCE in CONTENDERS
     known = {
         "keras": vars(keras.applications),
-        "torchvision": contenders._module("torchvision.models").list_models(),
-        "timm": contenders._module("timm").list_models(),
+        "torchvision": contenders.torch_module("torchvision.models").list_models(),
+        "timm": contenders.torch_module("timm").list_models(),
     }
     for record in CATALOG.values():
         assert record.peers

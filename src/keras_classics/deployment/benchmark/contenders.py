@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures import frame
 from keras_classics.architectures.catalog import CATALOG
+from keras_classics.deployment.benchmark.torch_modules import torch_module
 from keras_classics.deployment.engine import Engine, Precision
 from keras_classics.deployment.engines import open_engine
 from keras_classics.errors import ClassicsError
@@ -180,12 +179,12 @@ def _torch(contender: Contender, task: Task) -> Run:
 
     name = str(name_there(contender.library, task.network))
     if contender.library == "timm":
-        model = _module("timm").create_model(name, pretrained=False, num_classes=task.classes)
+        model = torch_module("timm").create_model(name, pretrained=False, num_classes=task.classes)
     else:
         options: dict[str, Any] = {"weights": None, "num_classes": task.classes}
         if name == "inception_v3":
             options |= {"aux_logits": False, "init_weights": False}
-        model = getattr(_module("torchvision.models"), name)(**options)
+        model = getattr(torch_module("torchvision.models"), name)(**options)
     kind = torch.bfloat16 if contender.precision == "bf16" else torch.float32
     model = model.eval().to(dtype=kind, memory_format=torch.channels_last)
     if task.threads:
@@ -198,21 +197,3 @@ def _torch(contender: Contender, task: Task) -> Run:
                 model(inputs.to(dtype=kind)).softmax(1)
 
     return run
-
-
-def _module(name: str) -> Any:
-    """A module of torch models, where torchvision's wheel may be built for another torch.
-
-    Its compiled operators then do not register, which breaks the import, but no model needs them.
-    """
-    import torch
-
-    def no_registration(*_: Any, **__: Any) -> Callable[[Any], Any]:
-        return lambda function: function
-
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(torch.library, "register_fake", no_registration),
-    ):
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
