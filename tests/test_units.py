@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_classics.units import short
+from keras_classics.units import counted, short
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,11 @@ def test_numbers_have_three_digits(number, words):
 @pytest.mark.parametrize(("number", "words"), [(0, "0 B"), (512, "512 B"), (102_400_000, "102 MB")])
 def test_a_unit_follows_its_prefix(number, words):
     assert short(number, "B") == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 epochs"), (1, "1 epoch"), (2, "2 epochs"), (20000, "20,000 epochs")],
+)
+def test_a_number_of_things(number, words):
+    assert counted(number, "epoch") == words

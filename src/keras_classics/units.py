@@ -1,4 +1,4 @@
-"""Large numbers as people read them."""
+"""Numbers as people read them."""
 
 from __future__ import annotations
 
@@ -9,3 +9,8 @@ def short(number: float, unit: str = "") -> str:
         if abs(number) >= 0.9995 * size:  # in three digits that is one
             return f"{number / size:.3g} {prefix}{unit}"
     return f"{number:.0f} {unit}".rstrip()
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 epoch, 20,000 epochs."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -56,7 +56,8 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
         row = next(line for line in lines if line.startswith(name) and " to " in line)
         assert f"{figures['test']['accuracy']:.1%}" in row
         assert ("kept" in row) == (told["kept"] == name)
-    assert f"kept the {told['kept']}: {told['why']}" in lines
+    what = {"head": "head", "fine-tuned": "fine-tuned network"}[told["kept"]]
+    assert f"kept the {what}: {told['why']}" in lines
     assert card.completed
 
 

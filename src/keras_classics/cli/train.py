@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
-from keras_classics.units import short
+from keras_classics.units import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -171,8 +171,8 @@ def train(
     if run.interrupted:
         if run.transfer is None:
             screen.print(
-                f"interrupted: the best of {run.epochs} epochs is saved, not judged on held-out "
-                "images."
+                f"interrupted: the best of {counted(run.epochs, 'epoch')} is saved, not judged on "
+                "held-out images."
             )
         screen.print(f"go on with: classics train --resume {where}", soft_wrap=True)
         return 130
@@ -202,7 +202,8 @@ def show_contenders(screen: Console, run: Run) -> None:
                 duration(figures["seconds"]),
             )
         show_table(screen, table)
-    screen.print(f"kept the {run.transfer['kept']}: {run.transfer['why']}", soft_wrap=True)
+    what = "head" if run.transfer["kept"] == "head" else "fine-tuned network"
+    screen.print(f"kept the {what}: {run.transfer['why']}", soft_wrap=True)
     screen.print(took)
 
 
@@ -352,13 +353,13 @@ class Display:
         begins = (
             f"trained weights [bold]{escape(event.weights)}[/]"
             if event.weights
-            else ("random weights")
+            else "random weights"
         )
         self.screen.print(f"begins with {begins}{why}", soft_wrap=True)
         precision = "" if event.policy == "float32" else f", {event.policy.replace('_', ' ')}"
         what = "a new head" if event.weights else ""
         if event.epochs:
-            epochs = f"{event.epochs} epochs, batches of {event.batch_size}{precision}"
+            epochs = f"{counted(event.epochs, 'epoch')}, batches of {event.batch_size}{precision}"
             what = f"{what}, then {epochs}" if what else epochs
         self.screen.print(f"recipe [bold]{escape(event.recipe)}[/]: {what}")
         self.progress.reset(self.task, total=None, description="building the first step", rate="")
@@ -383,11 +384,11 @@ class Display:
             accuracy = f" {event.accuracy:.1%} of {event.images:,} validation images,"
         line = f"[bold]head[/]:{accuracy} after {duration(event.seconds)}"
         if event.epochs:
-            fit = f" of {event.wanted}, which fit" if event.epochs < event.wanted else ""
+            epochs = counted(event.epochs, "epoch")
+            if event.epochs < event.wanted:
+                epochs += f" (all that fit; {event.wanted} were planned)"
             about = f", about {duration(event.fine_tuning)}" if event.fine_tuning else ""
-            line += (
-                f"; fine-tuning goes on for {event.epochs} epochs{fit}{about}; Ctrl-C keeps this"
-            )
+            line += f"; fine-tuning goes on for {epochs}{about}; Ctrl-C keeps this"
         self.screen.print(line, soft_wrap=True)
         self.bar("judging the head", 0, None)
 

@@ -45,13 +45,17 @@ class Contender:
     epochs: int = 0
     share: float = 0.0  # of fine-tuning in the weights
 
-    def rank(self, monitor: Monitor) -> tuple[float, float]:
-        """On the validation part: the higher, the better; the loss decides between equals."""
+    @property
+    def validation(self) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]:
+        """Probabilities and labels of the validation part."""
         val = self.parts["val"]
         if val.probabilities is None:
             raise ValueError("the validation part was not predicted.")
-        names = self.classifier.card.class_names
-        return standing(val.probabilities, val.labels, names, monitor)
+        return val.probabilities, val.labels
+
+    def rank(self, monitor: Monitor) -> tuple[float, float]:
+        """On the validation part: the higher, the better; the loss decides between equals."""
+        return standing(*self.validation, self.classifier.card.class_names, monitor)
 
     def is_better_than(self, other: Contender, monitor: Monitor) -> bool:
         """Whether it is better on the validation part by more than one standard error.
@@ -64,13 +68,11 @@ class Contender:
 
     def _scores(self, monitor: Monitor) -> npt.NDArray[np.float64]:
         """Of each validation image: whether it is right, or its log-likelihood."""
-        val = self.parts["val"]
-        if val.probabilities is None:
-            raise ValueError("the validation part was not predicted.")
+        probabilities, labels = self.validation
         if monitor == "val_loss":
-            given = val.probabilities[np.arange(len(val.labels)), val.labels]
+            given = probabilities[np.arange(len(labels)), labels]
             return np.asarray(np.log(np.maximum(given.astype(np.float64), LEAST)))
-        return np.asarray(val.probabilities.argmax(axis=1) == val.labels, np.float64)
+        return np.asarray(probabilities.argmax(axis=1) == labels, np.float64)
 
     def figures(self) -> dict[str, Any]:
         """Accuracies with intervals, as plain values."""

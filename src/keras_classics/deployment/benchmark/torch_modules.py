@@ -1,4 +1,4 @@
-"""Modules of torch models, imported without what they do not need; for processes without Keras, too."""
+"""Libraries of torch models, imported without the operators that they do not need."""
 
 from __future__ import annotations
 
