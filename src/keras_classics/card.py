@@ -16,7 +16,7 @@ from keras_classics.data.fit import CentralCrop, Fit, Interpolation
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.temperature import Calibration
-from keras_classics.regular import read_regular
+from keras_classics.host.regular import read_regular
 
 CARD = "artefact.json"
 MODEL = "model.keras"

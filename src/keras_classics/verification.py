@@ -16,7 +16,7 @@ from keras_classics.architectures.layers import channel_axis
 from keras_classics.architectures.precision import numbers
 from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
-from keras_classics.regular import why_none
+from keras_classics.host.regular import why_none
 from keras_classics.weights import records
 from keras_classics.weights.conversion import model_of
 from keras_classics.weights.golden import (

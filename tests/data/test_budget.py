@@ -18,7 +18,7 @@ from keras_classics.data import budget, decode
 from keras_classics.data.budget import Budget, default_budget
 from keras_classics.data.decode import decode_image
 from keras_classics.errors import ClassicsError, ImageError
-from keras_classics.memory import total_memory
+from keras_classics.host.memory import total_memory
 
 
 def test_no_more_than_the_budget_is_used_at_a_time():

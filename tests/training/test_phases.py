@@ -13,11 +13,11 @@ from keras_classics import build
 from keras_classics.architectures.layers import conv_bn
 from keras_classics.data.listing import Listing
 from keras_classics.data.pictures import ArrayPictures
+from keras_classics.host.interrupts import Interrupts
 from keras_classics.training.checkpoint import Checkpoints
 from keras_classics.training.events import EpochEnd, PhaseBegin, Step
 from keras_classics.training.fitting import feed, fit, settle
 from keras_classics.training.images import Images
-from keras_classics.training.interrupts import Interrupts
 from keras_classics.training.phases import phase_at, plan
 from keras_classics.training.recipe import Augmentation, Optimizer, Recipe, Transfer
 from keras_classics.training.start import Shape, StartingNetwork

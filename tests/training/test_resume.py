@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 
 from keras_classics import load
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError, OutputError
+from keras_classics.host.staging import taken
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import EpochEnd, NotSaved, Resumed, Step
-from keras_classics.training.output import taken
 from keras_classics.training.run import resume, train
 from pictures import write_pictures
 from training.killed import config as everything

@@ -54,7 +54,7 @@ def test_features_that_were_begun_are_removed_at_the_end(tmp_path):
 
 def test_a_disk_that_cannot_hold_the_features(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "keras_classics.training.output.shutil.disk_usage", lambda _: SimpleNamespace(free=10)
+        "keras_classics.host.staging.shutil.disk_usage", lambda _: SimpleNamespace(free=10)
     )
     with pytest.raises(OutputError, match="free some space") as caught:
         Shelf(tmp_path).head(TASK, NETWORK, DATA, told=told)

@@ -36,7 +36,7 @@ from keras_classics.cli import (
     weights,
 )
 from keras_classics.errors import ClassicsError, NothingLearntError, out_of_memory
-from keras_classics.streams import forget
+from keras_classics.host.streams import forget
 
 TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
 

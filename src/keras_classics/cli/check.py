@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_classics.cli import options
-from keras_classics.units import short
+from keras_classics.host.units import short
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -263,7 +263,7 @@ class _Files:
             ClassicsError: If one file is named for several images.
         """
         from keras_classics.errors import ClassicsError, OutputError
-        from keras_classics.training.output import check_file, check_outside
+        from keras_classics.host.staging import check_file, check_outside
 
         one = out is not None and out.suffix.lower() == ".png" and not out.is_dir()
         if len(sources) > 1 and (one or json_file):
@@ -292,7 +292,7 @@ class _Files:
 
     def of(self, name: str) -> tuple[Path, Path]:
         """The files of an image, or a network, by name; they are new unless they were named."""
-        from keras_classics.training.output import file_stem
+        from keras_classics.host.staging import file_stem
 
         if self.picture is not None:
             return self.picture, self.json or self.picture.with_suffix(".json")

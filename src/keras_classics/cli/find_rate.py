@@ -54,10 +54,10 @@ def find_rate(
     from keras_classics.cli.terminal import console, running
     from keras_classics.cli.train import Display
     from keras_classics.evaluation.saved import write_text
+    from keras_classics.host.staging import check_file
     from keras_classics.training.config import TrainConfig, batch_size_of
     from keras_classics.training.events import Features, Reading, Step
     from keras_classics.training.judging import command
-    from keras_classics.training.output import check_file
     from keras_classics.training.rate_chart import rate_chart
     from keras_classics.training.rate_finder import find_rate as find
 

@@ -26,7 +26,7 @@ def named(
     from keras_classics.architectures import catalog, frame
     from keras_classics.artefact import load
     from keras_classics.errors import ClassicsError
-    from keras_classics.regular import why_none
+    from keras_classics.host.regular import why_none
 
     path = Path(network)
     if network not in catalog.CATALOG and (path.is_dir() or path.suffix == ".keras"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
-from keras_classics.units import short
+from keras_classics.host.units import short
 
 ROOMY = 100  # columns of a terminal that hold blocks inside blocks with air between
 

@@ -16,7 +16,7 @@ from rich.text import Span, Text
 from keras_classics.data.storage import one_line
 from keras_classics.errors import ImageError
 from keras_classics.evaluation.metrics import Judgement, interval
-from keras_classics.streams import forget
+from keras_classics.host.streams import forget
 from keras_classics.weights.records import PublishedWeights
 
 LONGEST_HEADING = 8  # characters of a class over a column of the confusion matrix

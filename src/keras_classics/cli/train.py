@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
-from keras_classics.units import counted, short
+from keras_classics.host.units import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

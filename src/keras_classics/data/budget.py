@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from keras_classics.errors import ClassicsError
-from keras_classics.memory import give_back, total_memory
+from keras_classics.host.memory import give_back, total_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,7 +38,7 @@ from keras_classics.data.depth import is_deep, strips, to_8_bits
 from keras_classics.data.formats import foreign
 from keras_classics.data.jpeg import SCAN_LIMIT, Jpeg, has_too_many_scans, read_jpeg
 from keras_classics.errors import ImageError
-from keras_classics.regular import IrregularFileError, read_regular
+from keras_classics.host.regular import IrregularFileError, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -32,7 +32,7 @@ from keras_classics.data.storage import (
 )
 from keras_classics.data.table import TABLE_SUFFIXES, list_table
 from keras_classics.errors import DataError
-from keras_classics.regular import kind_of
+from keras_classics.host.regular import kind_of
 
 _LAYOUT = "put the images of each class into a sub-folder that bears the name of the class"
 

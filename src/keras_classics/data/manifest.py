@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_classics.data.listing import Listing
 from keras_classics.data.storage import one_line, unreadable
 from keras_classics.errors import DataError, OutputError
-from keras_classics.regular import open_regular
+from keras_classics.host.regular import open_regular
 
 _FIELDS = ("path", "label", "split")
 _GROUP = "group"

@@ -24,7 +24,7 @@ import numpy as np
 
 from keras_classics.data import decode
 from keras_classics.errors import DataError, ImageError
-from keras_classics.regular import mode_of, open_regular
+from keras_classics.host.regular import mode_of, open_regular
 
 RATIO_LIMIT = 200
 """Times that a file in an archive may be larger than packed, if it is larger than `RATIO_FROM`."""

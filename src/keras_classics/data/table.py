@@ -22,7 +22,7 @@ from keras_classics.data.listing import (
 )
 from keras_classics.data.storage import Archive, Folder, one_line, unreadable
 from keras_classics.errors import DataError
-from keras_classics.regular import read_regular
+from keras_classics.host.regular import read_regular
 
 TABLE_SUFFIXES: frozenset[str] = frozenset({".csv", ".tsv"})
 """Endings of tables, in lower case."""

@@ -22,9 +22,9 @@ from keras_classics.deployment.engines import Deployment
 from keras_classics.deployment.partial import Asked, Job, Partial, folder_of, partial
 from keras_classics.deployment.rows import Rows, rows_for
 from keras_classics.errors import DataError, ImageError, OutputError
+from keras_classics.host.interrupts import handled
+from keras_classics.host.staging import check_file
 from keras_classics.prediction import Prediction, Predictions, predicted
-from keras_classics.training.interrupts import handled
-from keras_classics.training.output import check_file
 
 COMMIT_EVERY = 1.0  # seconds of work that a kill costs
 

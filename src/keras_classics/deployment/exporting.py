@@ -18,7 +18,7 @@ from keras_classics.deployment.engine import PRECISIONS, Precision
 from keras_classics.deployment.exported import INPUTS, ExportError, Input, TargetName
 from keras_classics.deployment.targets import TARGETS
 from keras_classics.errors import ArtefactError, ClassicsError, OutputError, nearest
-from keras_classics.training.output import check_outside, check_space, staging
+from keras_classics.host.staging import check_outside, check_space, staging
 
 CALIBRATION_PICTURES = 300
 WORKER = "keras_classics.deployment.worker"

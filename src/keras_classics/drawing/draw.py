@@ -18,7 +18,7 @@ from keras_classics.drawing.svg import to_svg
 from keras_classics.drawing.theme import THEMES, Theme
 from keras_classics.drawing.words import shape_of
 from keras_classics.errors import ClassicsError, OutputError
-from keras_classics.units import short
+from keras_classics.host.units import short
 
 MARGIN = 20.0
 __all__ = ["Drawing", "check_format", "check_level", "check_theme", "draw"]

@@ -14,7 +14,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from keras_classics.canvas import canvas
 from keras_classics.drawing.scene import (
     WEIGHTS,
     Group,
@@ -27,6 +26,7 @@ from keras_classics.drawing.scene import (
     font_file,
 )
 from keras_classics.drawing.theme import DARK, LIGHT, Style, Theme
+from keras_classics.host.canvas import canvas
 
 PIXELS_PER_INCH = 96
 _POINTS = 72 / PIXELS_PER_INCH  # matplotlib's lengths of lines and letters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_classics.architectures.analysis import Cost, Field
 from keras_classics.drawing.diagram import Item
-from keras_classics.units import short
+from keras_classics.host.units import short
 
 
 def shape_of(shape: tuple[int | None, ...]) -> str:

@@ -18,7 +18,7 @@ from keras_classics.evaluation.assessment import Assessment, Judged
 from keras_classics.evaluation.comparison import Answers
 from keras_classics.evaluation.metrics import Judgement
 from keras_classics.evaluation.suspects import losses
-from keras_classics.regular import open_regular, read_regular
+from keras_classics.host.regular import open_regular, read_regular
 
 METRICS = "metrics.json"
 HISTORY = "history.csv"

@@ -18,11 +18,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from keras_classics.canvas import canvas
 from keras_classics.data.storage import one_line
 from keras_classics.errors import OutputError
 from keras_classics.explanation.probe import Array
 from keras_classics.heat import HEAT, SIGNED, limit_of, overlay
+from keras_classics.host.canvas import canvas
 
 if TYPE_CHECKING:
     from keras_classics.explanation.explain import ClassExplanation, Explanation

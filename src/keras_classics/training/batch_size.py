@@ -17,7 +17,7 @@ import keras
 
 from keras_classics.data.pixels import MEMORY_BUDGET
 from keras_classics.errors import ClassicsError
-from keras_classics.memory import free_memory
+from keras_classics.host.memory import free_memory
 from keras_classics.training.batch_trial import Spec, Trial
 from keras_classics.training.events import BatchSizeFound, BatchSizeTried
 from keras_classics.training.recipe import Recipe

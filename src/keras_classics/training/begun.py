@@ -20,12 +20,12 @@ from keras_classics.card import CARD, RECORD, Card
 from keras_classics.errors import NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement
+from keras_classics.host.interrupts import Interrupts
+from keras_classics.host.staging import Staging
 from keras_classics.training.checkpoint import Checkpoints, Progress
 from keras_classics.training.fitting import Fitting, feed, fit, settle
 from keras_classics.training.images import Images
-from keras_classics.training.interrupts import Interrupts
 from keras_classics.training.judging import Conclusion, conclude
-from keras_classics.training.output import Staging
 from keras_classics.training.record import Record
 from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
 from keras_classics.errors import DivergedError, NothingLearntError
+from keras_classics.host.interrupts import Interrupts
 from keras_classics.training import batch_norm, speed
 from keras_classics.training.checkpoint import Arrays, Checkpoints, Progress
 from keras_classics.training.events import EpochEnd, Listener, NotSaved, PhaseBegin, Step
 from keras_classics.training.images import Images
-from keras_classics.training.interrupts import Interrupts
 from keras_classics.training.loss import compile_arguments, figures
 from keras_classics.training.optimizer import averaged, optimizer_for
 from keras_classics.training.phases import Phase, phase_at, plan

@@ -15,14 +15,8 @@ from keras_classics.card import Card, Preprocessing
 from keras_classics.data.check.run import quick_check
 from keras_classics.data.formats import not_read
 from keras_classics.errors import NothingLearntError
-from keras_classics.training.batch_size import with_batch_size
-from keras_classics.training.begun import CHECKPOINTS, Begun, Run
-from keras_classics.training.checkpoint import Checkpoints, Progress
-from keras_classics.training.config import TrainConfig
-from keras_classics.training.events import Checked, Listener, Prepared, Resumed
-from keras_classics.training.images import Images, decode_images
-from keras_classics.training.interrupts import Interrupts, handled
-from keras_classics.training.output import (
+from keras_classics.host.interrupts import Interrupts, handled
+from keras_classics.host.staging import (
     Staging,
     check_outside,
     check_space,
@@ -30,6 +24,12 @@ from keras_classics.training.output import (
     staging,
     taken,
 )
+from keras_classics.training.batch_size import with_batch_size
+from keras_classics.training.begun import CHECKPOINTS, Begun, Run
+from keras_classics.training.checkpoint import Checkpoints, Progress
+from keras_classics.training.config import TrainConfig
+from keras_classics.training.events import Checked, Listener, Prepared, Resumed
+from keras_classics.training.images import Images, decode_images
 from keras_classics.training.record import Record, versions
 from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task, computing, task_of

@@ -14,13 +14,13 @@ from keras_classics.data.digits import load_digits_images
 from keras_classics.data.pictures import ArrayPictures, Pictures, StoredPictures
 from keras_classics.data.pixels import MEMORY_BUDGET, decode_all
 from keras_classics.errors import DataError
+from keras_classics.host.staging import check_space
 from keras_classics.training.config import Sizes
 from keras_classics.training.events import Reading
 from keras_classics.training.features import Told
 from keras_classics.training.fitted_head import fit_head_of, put_head
 from keras_classics.training.head import Head
 from keras_classics.training.images import Images, decode_images
-from keras_classics.training.output import check_space
 from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task
 

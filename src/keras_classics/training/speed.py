@@ -16,7 +16,7 @@ import keras
 
 from keras_classics.architectures.analysis import analyse
 from keras_classics.errors import ClassicsError
-from keras_classics.memory import kept
+from keras_classics.host.memory import kept
 from keras_classics.training import kernels
 
 CPU_FACTS = Path("/proc/cpuinfo")  # Linux; elsewhere nothing is known without a dependency

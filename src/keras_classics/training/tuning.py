@@ -24,6 +24,8 @@ from keras_classics.errors import (
     out_of_memory,
 )
 from keras_classics.evaluation.metrics import interval
+from keras_classics.host.interrupts import Interrupts, handled
+from keras_classics.host.staging import Staging, check_outside, free_name, staging, taken
 from keras_classics.training import tuning_files
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.begun import Run
@@ -41,9 +43,7 @@ from keras_classics.training.head_search import (
     try_head,
 )
 from keras_classics.training.images import Images
-from keras_classics.training.interrupts import Interrupts, handled
 from keras_classics.training.judging import command, hardware
-from keras_classics.training.output import Staging, check_outside, free_name, staging, taken
 from keras_classics.training.recipe import Monitor
 from keras_classics.training.record import Record
 from keras_classics.training.release import released

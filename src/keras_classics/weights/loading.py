@@ -18,7 +18,7 @@ import numpy as np
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.surgery import adapt_stem
 from keras_classics.errors import WeightsError
-from keras_classics.regular import why_none
+from keras_classics.host.regular import why_none
 from keras_classics.weights.keras_files import read_keras
 from keras_classics.weights.tensors import Array, Contents, FileLayer, Placement
 from keras_classics.weights.torch_files import TORCH_SUFFIXES, read_torch

@@ -9,7 +9,7 @@ import keras
 
 from keras_classics.architectures.frame import Architecture, Arguments
 from keras_classics.errors import WeightsError
-from keras_classics.regular import why_none
+from keras_classics.host.regular import why_none
 from keras_classics.weights import records
 from keras_classics.weights.download import Progress, fetch
 from keras_classics.weights.loading import load_weights

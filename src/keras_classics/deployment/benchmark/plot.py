@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from keras_classics.canvas import canvas
 from keras_classics.deployment.benchmark.results import Results, Row, is_ours
 from keras_classics.errors import ClassicsError
+from keras_classics.host.canvas import canvas
 
 FORMS = (".svg", ".png", ".pdf")
 INK, SOFT, GRID = "#1b1f24", "#5c6670", "#dde1e6"

@@ -24,7 +24,7 @@ from keras_classics.deployment.serving.places import Place
 from keras_classics.deployment.serving.reload import engine_facts
 from keras_classics.deployment.serving.settings import THREADS, Settings
 from keras_classics.deployment.serving.shelf import Open, open_place
-from keras_classics.streams import forget
+from keras_classics.host.streams import forget
 from keras_classics.web import server as web
 
 _ENDING_SECONDS = 5  # that requests may take beyond their timeout

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from keras_classics.training.interrupts import handled
+from keras_classics.host.interrupts import handled
 
 
 def press():

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from keras_classics import regular
 from keras_classics.architectures import catalog
 from keras_classics.artefact import MANIFEST
 from keras_classics.card import CARD, Card
@@ -21,7 +20,8 @@ from keras_classics.data.pixels import decode_all
 from keras_classics.data.sources import find_images
 from keras_classics.errors import ArtefactError, DataError, ImageError, WeightsError
 from keras_classics.evaluation import saved
-from keras_classics.regular import IrregularFileError, open_regular, read_regular
+from keras_classics.host import regular
+from keras_classics.host.regular import IrregularFileError, open_regular, read_regular
 from keras_classics.verification import verify
 from keras_classics.weights.loading import read_contents
 from pictures import write_pictures

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_classics.units import counted, short
+from keras_classics.host.units import counted, short
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from keras_classics import memory
+from keras_classics.host import memory
 
 
 @pytest.fixture

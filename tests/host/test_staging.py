@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_classics.errors import OutputError
-from keras_classics.training.output import LOCK, check_space, file_stem, free_name, staging, taken
+from keras_classics.host.staging import LOCK, check_space, file_stem, free_name, staging, taken
 
 
 def test_published_only_when_whole(tmp_path):

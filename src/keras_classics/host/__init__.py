@@ -1,0 +1,1 @@
+"""The machine beneath everything: files, memory, signals, streams, and how numbers are written."""
