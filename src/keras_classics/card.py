@@ -16,6 +16,7 @@ from keras_classics.data.fit import CentralCrop, Fit, Interpolation
 from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.temperature import Calibration
+from keras_classics.host.files import write_text
 from keras_classics.host.regular import read_regular
 
 CARD = "artefact.json"
@@ -60,9 +61,7 @@ class Card:
     def write(self, folder: Path) -> None:
         """Write the card into an artefact's folder, atomically."""
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2, allow_nan=False)
-        temporary = folder / f".{CARD}.partial"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / CARD)
+        write_text(folder / CARD, text, "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Card:

@@ -7,12 +7,29 @@ command line prints it and exits with code 2.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 
+def one_line(message: str) -> str:
+    """A message with line breaks and other control characters escaped.
+
+    Names of files may hold them, and bytes that are no text, which not every terminal can print.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+        else char
+        for char in message
+    )
+
+
 class ClassicsError(ValueError):
     """Something that the user can mend: one line that says what and how."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class DataError(ClassicsError):

@@ -20,8 +20,8 @@ from keras_classics.data.check.run import check, quick_check
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import fingerprint
 from keras_classics.data.pixels import decode_all
-from keras_classics.data.storage import Archive, Folder, one_line
-from keras_classics.errors import DataError, ImageError
+from keras_classics.data.storage import Archive, Folder
+from keras_classics.errors import DataError, ImageError, one_line
 from listings import found, make
 from pictures import state, write_pictures
 

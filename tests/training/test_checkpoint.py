@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from keras_classics.errors import ClassicsError
+from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.training.checkpoint import Checkpoints, Progress
 
 
@@ -142,7 +143,7 @@ def test_wherever_writing_is_cut_off_one_that_is_whole_is_left(tmp_path, monkeyp
     again = Checkpoints(folder, every=0)  # the next process goes on and clears up
     again.write(second)
     equal(again.latest(), second)
-    assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
+    assert not [path for path in folder.iterdir() if path.name.startswith(".part-")]
 
 
 def test_one_of_a_later_version_is_told(tmp_path):
@@ -182,7 +183,8 @@ def test_they_come_in_time_and_never_cost_much(tmp_path, monkeypatch):
 def test_a_disk_that_takes_nothing_is_told_as_one(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c", every=0)
     checkpoints.write(progress(1, 1))
-    (tmp_path / "c" / ".000001-000000002.safetensors.part").mkdir()  # in the way of the file
-    with pytest.raises(OSError, match="serializing"):
+    in_the_way = f".part-{os.getpid()}-000001-000000002.safetensors"
+    (tmp_path / "c" / in_the_way).mkdir()
+    with pytest.raises(OutputError, match="serializing"):
         checkpoints.write(progress(1, 2))
     equal(checkpoints.latest(), progress(1, 1))

@@ -153,7 +153,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911  a return for each kind o
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
-    from keras_classics.data.storage import one_line
+    from keras_classics.errors import one_line
 
     if debug:
         traceback.print_exc()

@@ -209,7 +209,7 @@ def _show(
 ) -> None:
     from rich.text import Text
 
-    from keras_classics.data.storage import one_line
+    from keras_classics.errors import one_line
 
     parts = ", ".join(f"{split} {count:,}" for split, count in found.splits.items())
     screen.print(
@@ -263,7 +263,7 @@ def _show_finding(screen: Console, finding: Finding, colour: str, *, show_all: b
 def _show_place(screen: Console, place: Place, sign: str, *, show_all: bool) -> None:
     from rich.text import Text
 
-    from keras_classics.data.storage import one_line
+    from keras_classics.errors import one_line
 
     paths = place.paths if show_all else place.paths[:FIRST_PATHS]
     for i, path in enumerate(paths):

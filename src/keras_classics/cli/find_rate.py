@@ -53,7 +53,7 @@ def find_rate(
 
     from keras_classics.cli.terminal import console, running
     from keras_classics.cli.train import Display
-    from keras_classics.evaluation.saved import write_text
+    from keras_classics.host.files import write_text
     from keras_classics.host.staging import check_file
     from keras_classics.training.config import TrainConfig, batch_size_of
     from keras_classics.training.events import Features, Reading, Step

@@ -132,7 +132,6 @@ def serve(
     with listen(host, port) as listening:  # before the models are opened, which takes longer
         from keras_classics.cli.backend import start
         from keras_classics.cli.terminal import console
-        from keras_classics.data.storage import one_line
         from keras_classics.deployment.serving.opening import Choice
         from keras_classics.deployment.serving.process import (
             Control,
@@ -141,6 +140,7 @@ def serve(
             leave,
             server_for,
         )
+        from keras_classics.errors import one_line
 
         address = address_of(listening, host)
         choice = Choice(engine, precision, _share(threads, workers), start)

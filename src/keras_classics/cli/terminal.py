@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Span, Text
 
-from keras_classics.data.storage import one_line
-from keras_classics.errors import ImageError
+from keras_classics.errors import ImageError, one_line
 from keras_classics.evaluation.metrics import Judgement, interval
 from keras_classics.host.streams import forget
 from keras_classics.weights.records import PublishedWeights

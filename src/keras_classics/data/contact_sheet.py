@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from keras_classics.data.augment import augment, rng_for
 from keras_classics.data.mixing import mix, mixing_rng
 from keras_classics.data.views import view
-from keras_classics.errors import ImageError, OutputError
+from keras_classics.errors import ImageError
+from keras_classics.host.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -146,16 +145,8 @@ def save(sheet: Image.Image, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            sheet.save(file, "PNG")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        reason = error.strerror or error
-        raise OutputError(f"{path}: cannot be written ({reason})") from None
+    with write_atomically(path) as part, part.open("wb") as file:
+        sheet.save(file, "PNG")
 
 
 def _caption(soft: NDArray[np.float32], classes: Sequence[str]) -> str:

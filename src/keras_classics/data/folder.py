@@ -28,7 +28,6 @@ from keras_classics.data.storage import (
     file_mode,
     is_archive,
     named,
-    one_line,
 )
 from keras_classics.data.table import TABLE_SUFFIXES, list_table
 from keras_classics.errors import DataError
@@ -88,7 +87,7 @@ def scan(
     path = named(source)
     mode = file_mode(path)
     if mode is None:
-        raise DataError(one_line(f"{path}: no such folder; check the path"))
+        raise DataError(f"{path}: no such folder; check the path")
     if stat.S_ISREG(mode) and path.suffix.lower() in TABLE_SUFFIXES:
         return list_table(
             path, _storage(named(root) if root else path.parent), classes, group_by=group_by
@@ -96,7 +95,7 @@ def scan(
     storage = _storage(path)
     if root is not None:
         raise DataError(
-            one_line(f"root={root}: is for a table (.csv) of paths, and {path} is none; leave out")
+            f"root={root}: is for a table (.csv) of paths, and {path} is none; leave out"
         )
     listing = _list_folders(storage, classes)
     return listing if group_by is None else by_pattern(listing, group_by)
@@ -105,16 +104,14 @@ def scan(
 def _storage(path: Path) -> Folder | Archive:
     mode = file_mode(path)
     if mode is None:
-        raise DataError(one_line(f"{path}: no such folder; check the path"))
+        raise DataError(f"{path}: no such folder; check the path")
     if stat.S_ISDIR(mode):
         return Folder(path)
     if stat.S_ISREG(mode) and is_archive(path):
         return Archive(path)
     raise DataError(
-        one_line(
-            f"{path}: is {kind_of(mode)}, not a folder; give the folder of the classes, a .zip of "
-            "it, or a .csv of paths and labels"
-        )
+        f"{path}: is {kind_of(mode)}, not a folder; give the folder of the classes, a .zip of "
+        "it, or a .csv of paths and labels"
     )
 
 
@@ -123,9 +120,9 @@ def _list_folders(storage: Folder | Archive, classes: Sequence[str] | None) -> L
     images, ignored = storage.files()
     if not images:
         if unread := not_read(ignored):
-            raise DataError(one_line(f"{root}: contains no images but {unread}"))
+            raise DataError(f"{root}: contains no images but {unread}")
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(one_line(f"{root}: contains no images (looked for {endings}); {_LAYOUT}"))
+        raise DataError(f"{root}: contains no images (looked for {endings}); {_LAYOUT}")
     found = _found(images, frozenset(classes or ()))
     level = _class_level(root, found, frozenset(classes or ()))
     inside = [image for image in found if len(image.folders) > level]
@@ -191,9 +188,7 @@ def _class_level(root: Path, found: Sequence[_Found], known: frozenset[str]) -> 
     """Depth, in the folders of an image, at which the classes stand."""
     deepest = max(len(image.folders) for image in found)
     if deepest == 0:
-        raise DataError(
-            one_line(f"{root}: has {len(found)} images but no class sub-folders; {_LAYOUT}")
-        )
+        raise DataError(f"{root}: has {len(found)} images but no class sub-folders; {_LAYOUT}")
     known = frozenset(map(normal, known))
     for level in range(deepest):
         names = {normal(image.folders[level]) for image in found if len(image.folders) > level}
@@ -209,8 +204,6 @@ def _check_splits(root: Path, inside: Sequence[_Found]) -> None:
     if unsplit and len(unsplit) < len(inside):
         example = next(image for image in inside if image.split is not None)
         raise DataError(
-            one_line(
-                f"{root}: {example.name} is in a split folder but {unsplit[0].name} is in none; "
-                "move one or the other"
-            )
+            f"{root}: {example.name} is in a split folder but {unsplit[0].name} is in none; "
+            "move one or the other"
         )

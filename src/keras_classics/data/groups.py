@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from keras_classics.data.listing import Listing, quoted
-from keras_classics.data.storage import one_line
 from keras_classics.errors import DataError
 
 
@@ -31,9 +30,7 @@ def by_pattern(listing: Listing, pattern: str, *, columns: Sequence[str] = ()) -
     try:
         search = re.compile(pattern).search
     except re.error as error:
-        raise DataError(
-            one_line(f"{begin} is not a regular expression ({error}){hint}; mend it")
-        ) from None
+        raise DataError(f"{begin} is not a regular expression ({error}){hint}; mend it") from None
     shared: dict[str, str] = {}
     items = []
     missing = []
@@ -44,15 +41,11 @@ def by_pattern(listing: Listing, pattern: str, *, columns: Sequence[str] = ()) -
             missing.append(item.name)
         items.append(replace(item, group=shared.setdefault(key, key)))
     if len(missing) == len(items):
-        raise DataError(
-            one_line(f"{begin} is found in no path, such as {missing[0]}{hint}; change it")
-        )
+        raise DataError(f"{begin} is found in no path, such as {missing[0]}{hint}; change it")
     if missing:
         raise DataError(
-            one_line(
-                f"{begin} is not found in {len(missing)} of {len(items)} paths, such as "
-                f"{missing[0]}{hint}; change it so that it is found in all"
-            )
+            f"{begin} is not found in {len(missing)} of {len(items)} paths, such as "
+            f"{missing[0]}{hint}; change it so that it is found in all"
         )
     grouped = replace(listing, items=tuple(items))
     check_several(grouped, pattern)
@@ -64,10 +57,8 @@ def check_several(listing: Listing, group_by: str) -> None:
     groups = {item.group for item in listing.items}
     if len(groups) == 1:
         raise DataError(
-            one_line(
-                f"{listing.source}: group_by={group_by!r} puts all {len(listing.items)} images "
-                f"into one group, {groups.pop()!r}; change it or leave it out"
-            )
+            f"{listing.source}: group_by={group_by!r} puts all {len(listing.items)} images "
+            f"into one group, {groups.pop()!r}; change it or leave it out"
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from keras_classics.data.storage import Archive, Folder, Storage, one_line
+from keras_classics.data.storage import Archive, Folder, Storage
 from keras_classics.errors import DataError
 
 Split = Literal["train", "val", "test"]
@@ -120,9 +120,7 @@ def contents(listing: Listing, digests: Iterable[bytes]) -> str:
 def check_classes(source: Path, names: set[str]) -> None:
     """Raise a DataError for a single class."""
     if len(names) == 1:
-        raise DataError(
-            one_line(f"{source}: has only one class, {names.pop()!r}; add images of another")
-        )
+        raise DataError(f"{source}: has only one class, {names.pop()!r}; add images of another")
 
 
 def check_trained(listing: Listing) -> None:
@@ -132,10 +130,8 @@ def check_trained(listing: Listing) -> None:
         if item.label not in trained:
             name = listing.classes[item.label]
             raise DataError(
-                one_line(
-                    f"{listing.source}: the class {name!r} has images for {item.split} "
-                    f"({item.name}) but none for train; add some or remove the class"
-                )
+                f"{listing.source}: the class {name!r} has images for {item.split} "
+                f"({item.name}) but none for train; add some or remove the class"
             )
 
 
@@ -145,10 +141,8 @@ def check_known(source: Path, names: Iterable[str], known: Sequence[str]) -> Non
     if unknown:
         where = "folder" if source.is_dir() else "class"
         raise DataError(
-            one_line(
-                f"{source}: the model does not know the class {quoted(unknown, most=3)}; "
-                f"it knows {quoted(known, most=10)}; rename or remove the {where}"
-            )
+            f"{source}: the model does not know the class {quoted(unknown, most=3)}; "
+            f"it knows {quoted(known, most=10)}; rename or remove the {where}"
         )
 
 

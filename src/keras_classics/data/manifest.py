@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from keras_classics.data.listing import Listing
-from keras_classics.data.storage import one_line, unreadable
-from keras_classics.errors import DataError, OutputError
+from keras_classics.data.storage import unreadable
+from keras_classics.errors import DataError
+from keras_classics.host.files import write_table
 from keras_classics.host.regular import open_regular
 
 _FIELDS = ("path", "label", "split")
@@ -29,28 +28,14 @@ def write_manifest(listing: Listing, path: Path | str) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Names of files need not be Unicode everywhere; this keeps their bytes.
-        with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            # csv ends a line at a carriage return that it reads, but need not quote one it writes.
-            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-            groups = any(item.group for item in listing.items)
-            rows.writerow((*_FIELDS, _GROUP) if groups else _FIELDS)
-            for item in listing.items:
-                row = [item.name, listing.classes[item.label], item.split or ""]
-                if groups:
-                    row.append(item.group or "")
-                (quoted if any("\r" in field for field in row) else rows).writerow(row)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(
-            one_line(f"{path}: cannot be written ({error.strerror or error})")
-        ) from None
+    groups = any(item.group for item in listing.items)
+    rows = (
+        (item.name, listing.classes[item.label], item.split or "", item.group or "")
+        for item in listing.items
+    )
+    columns = 4 if groups else 3
+    fields = (*_FIELDS, _GROUP)[:columns]
+    write_table(Path(path), fields, (row[:columns] for row in rows))
 
 
 def read_manifest(path: Path | str) -> tuple[dict[str, str], ...]:
@@ -70,13 +55,11 @@ def read_manifest(path: Path | str) -> tuple[dict[str, str], ...]:
     except OSError as error:
         raise unreadable(path, error) from None
     except csv.Error as error:
-        raise DataError(one_line(f"{path}: is not a manifest ({error})")) from None
+        raise DataError(f"{path}: is not a manifest ({error})") from None
     if fields not in (_FIELDS, (*_FIELDS, _GROUP)):
         fields_text = ",".join(_FIELDS)
-        raise DataError(
-            one_line(f"{path}: is not a manifest; its first line must be {fields_text}")
-        )
+        raise DataError(f"{path}: is not a manifest; its first line must be {fields_text}")
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise DataError(one_line(f"{path}: row {line} does not have {len(fields)} fields"))
+            raise DataError(f"{path}: row {line} does not have {len(fields)} fields")
     return rows

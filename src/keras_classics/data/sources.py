@@ -18,7 +18,6 @@ from keras_classics.data.storage import (
     file_mode,
     is_image_name,
     named,
-    one_line,
 )
 from keras_classics.errors import DataError
 
@@ -106,7 +105,7 @@ class _Given:
         """What to raise where there is no image."""
         unread = not_read(self.names())
         problem = f"{self.problem} but {unread}" if unread else self.problem
-        return self.refused or DataError(one_line(f"{self.name}: {problem}."))
+        return self.refused or DataError(f"{self.name}: {problem}.")
 
     def names(self) -> Iterator[str]:
         """All files of a storage, or that a pattern matches, images or not."""

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.listing import Item, Listing, Split
-from keras_classics.data.storage import one_line
 from keras_classics.errors import DataError
 
 Names = Sequence[Sequence[str]]
@@ -107,18 +106,14 @@ def _check_pool(listing: Listing, pool: Sequence[Item], *, whole: bool) -> None:
     for label in sorted({item.label for item in listing.items}):
         if not counts[label]:
             raise DataError(
-                one_line(
-                    f"{listing.source}: the class {listing.classes[label]!r} has no images for "
-                    "train; add some or remove the class"
-                )
+                f"{listing.source}: the class {listing.classes[label]!r} has no images for "
+                "train; add some or remove the class"
             )
         if whole and counts[label] == 1:
             single = next(item for item in pool if item.label == label)
             raise DataError(
-                one_line(
-                    f"{listing.source}: the class {listing.classes[label]!r} has a single image "
-                    f"({single.name}); add images or remove the folder"
-                )
+                f"{listing.source}: the class {listing.classes[label]!r} has a single image "
+                f"({single.name}); add images or remove the folder"
             )
 
 
@@ -137,11 +132,9 @@ def _check_clusters(listing: Listing, pool: Sequence[Item], clusters: Sequence[_
             else (f"({items[0].name} and its copies)")
         )
         raise DataError(
-            one_line(
-                f"{listing.source}: the class {listing.classes[label]!r} has a single {what} "
-                f"{which} of {len(items)} images, but is to be learnt and tested; add others or "
-                "remove the class"
-            )
+            f"{listing.source}: the class {listing.classes[label]!r} has a single {what} "
+            f"{which} of {len(items)} images, but is to be learnt and tested; add others or "
+            "remove the class"
         )
 
 
@@ -272,10 +265,8 @@ def _drawn(
                 drawn[best] = split
             elif split == "test":
                 raise DataError(
-                    one_line(
-                        f"{listing.source}: the groups cannot be divided so that the class "
-                        f"{listing.classes[label]!r} is in both train and test; make smaller groups"
-                    )
+                    f"{listing.source}: the groups cannot be divided so that the class "
+                    f"{listing.classes[label]!r} is in both train and test; make smaller groups"
                 )
     return {
         name: drawn.get(place, "train")

@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 import threading
-import unicodedata
 import weakref
 import zipfile
 import zlib
@@ -173,7 +172,7 @@ class Archive:
             raise unreadable(place, error) from None
         except Exception as error:  # zipfile raises nearly any type on a damaged directory
             raise DataError(
-                one_line(f"{place}: is not a zip archive, or a torn one ({error}); make it anew")
+                f"{place}: is not a zip archive, or a torn one ({error}); make it anew"
             ) from None
         self._made: set[str] = set()
         # The last of two files of one name is the one that unpacking would leave.
@@ -294,14 +293,12 @@ class Archive:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or (len(name) > 1 and name[1] == ":"):
             raise DataError(
-                one_line(
-                    f"{self.place}: holds the name {info.filename!r}, which leads out of the "
-                    "archive; make it anew"
-                )
+                f"{self.place}: holds the name {info.filename!r}, which leads out of the "
+                "archive; make it anew"
             )
         if info.flag_bits & _ENCRYPTED:
             raise DataError(
-                one_line(f"{self.place}: {name} is encrypted; unpack the archive and name a folder")
+                f"{self.place}: {name} is encrypted; unpack the archive and name a folder"
             )
         return "/".join(part for part in parts if part not in ("", "."))
 
@@ -311,7 +308,7 @@ class Archive:
         ends = by_place[:, 0] + _LOCAL_HEADER.size + by_place[:, 1]
         if (ends[:-1] > by_place[1:, 0]).any():
             raise DataError(
-                one_line(f"{self.place}: a bomb: files of the archive share their bytes; not read")
+                f"{self.place}: a bomb: files of the archive share their bytes; not read"
             )
 
 
@@ -358,23 +355,10 @@ def is_archive(path: Path) -> bool:
         raise unreadable(path, error) from None
 
 
-def one_line(message: str) -> str:
-    """A message with line breaks and other control characters escaped.
-
-    Names of files may hold them, and bytes that are no text, which not every terminal can print.
-    """
-    return "".join(
-        char.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
-        else char
-        for char in message
-    )
-
-
 def unreadable(path: Path, error: OSError | ValueError, advice: str = "") -> DataError:
     """What to raise where the system refuses to read."""
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return DataError(one_line(f"{path}: cannot be read ({reason}){advice}"))
+    return DataError(f"{path}: cannot be read ({reason}){advice}")
 
 
 def _hidden(name: str) -> bool:

@@ -20,7 +20,7 @@ from keras_classics.data.listing import (
     normal,
     quoted,
 )
-from keras_classics.data.storage import Archive, Folder, one_line, unreadable
+from keras_classics.data.storage import Archive, Folder, unreadable
 from keras_classics.errors import DataError
 from keras_classics.host.regular import read_regular
 
@@ -83,7 +83,7 @@ def list_table(
         )
         _check_same(path, name, row, rows.setdefault(name, row))
     if not rows:
-        raise DataError(one_line(f"{path}: has no rows below the names of the columns; add some"))
+        raise DataError(f"{path}: has no rows below the names of the columns; add some")
     _check_there(path, storage, rows)
     listing = _listing(path, storage, rows, classes)
     if group_by is None:
@@ -110,11 +110,9 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     try:
         columns = next(reader, [])
     except csv.Error as error:
-        raise DataError(one_line(f"{path}: is not a table ({error}); mend line 1")) from None
+        raise DataError(f"{path}: is not a table ({error}); mend line 1") from None
     if not any(name.strip() for name in columns):
-        raise DataError(
-            one_line(f"{path}: is empty, or no text; its first line must name the columns")
-        )
+        raise DataError(f"{path}: is empty, or no text; its first line must name the columns")
     return columns, _rows(path, reader, columns)
 
 
@@ -128,16 +126,12 @@ def _rows(
                 continue
             if len(fields) != len(columns):
                 raise DataError(
-                    one_line(
-                        f"{path}: row {line} has {len(fields)} fields, but the first line names "
-                        f"{len(columns)} columns; mend it"
-                    )
+                    f"{path}: row {line} has {len(fields)} fields, but the first line names "
+                    f"{len(columns)} columns; mend it"
                 )
             yield line, dict(zip(columns, fields, strict=True))
     except csv.Error as error:
-        raise DataError(
-            one_line(f"{path}: is not a table ({error}); mend row {line + 1}")
-        ) from None
+        raise DataError(f"{path}: is not a table ({error}); mend row {line + 1}") from None
 
 
 def _column(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
@@ -147,19 +141,15 @@ def _column(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:
         if name in plain:
             return plain[name]
     raise DataError(
-        one_line(
-            f"{path}: has no column {', '.join(names[:-1])} or {names[-1]}, but "
-            f"{quoted(list(columns), most=10)}; rename one"
-        )
+        f"{path}: has no column {', '.join(names[:-1])} or {names[-1]}, but "
+        f"{quoted(list(columns), most=10)}; rename one"
     )
 
 
 def _filled(path: Path, line: int, fields: Mapping[str, str], column: str) -> str:
     value = fields[column].strip()
     if not value:
-        raise DataError(
-            one_line(f"{path}: row {line} has nothing in the column {column!r}; fill it in")
-        )
+        raise DataError(f"{path}: row {line} has nothing in the column {column!r}; fill it in")
     return value
 
 
@@ -176,10 +166,8 @@ def _name(field: str, whole: str, storage: Folder | Archive) -> str:
 def _split_of(path: Path, line: int, field: str) -> str:
     if field and field.casefold() not in SPLIT_NAMES:
         raise DataError(
-            one_line(
-                f"{path}: row {line} has the split {field!r}; one of train, val, test is needed, "
-                "or nothing in all rows"
-            )
+            f"{path}: row {line} has the split {field!r}; one of train, val, test is needed, "
+            "or nothing in all rows"
         )
     return field.casefold()
 
@@ -193,10 +181,8 @@ def _check_same(path: Path, name: str, row: _Row, before: _Row) -> None:
     ):
         if one != two:
             raise DataError(
-                one_line(
-                    f"{path}: rows {before.line} and {row.line} give {name} two {what}, {one!r} "
-                    f"and {two!r}; remove one"
-                )
+                f"{path}: rows {before.line} and {row.line} give {name} two {what}, {one!r} "
+                f"and {two!r}; remove one"
             )
 
 
@@ -204,11 +190,9 @@ def _check_there(path: Path, storage: Folder | Archive, rows: Mapping[str, _Row]
     missing = [name for name in rows if storage.size(name) is None]
     if missing:
         raise DataError(
-            one_line(
-                f"{path}: {len(missing)} of {len(rows)} files are not in {storage.place}, first "
-                f"{missing[0]} of row {rows[missing[0]].line}; paths are relative to the folder of "
-                "the table, or to that which --root names"
-            )
+            f"{path}: {len(missing)} of {len(rows)} files are not in {storage.place}, first "
+            f"{missing[0]} of row {rows[missing[0]].line}; paths are relative to the folder of "
+            "the table, or to that which --root names"
         )
 
 
@@ -248,8 +232,5 @@ def _check_splits(path: Path, rows: Mapping[str, _Row]) -> None:
     unsplit = [row.line for row in rows.values() if not row.split]
     if split and unsplit:
         raise DataError(
-            one_line(
-                f"{path}: row {split[0]} has a split but row {unsplit[0]} has none; fill in all or "
-                "none"
-            )
+            f"{path}: row {split[0]} has a split but row {unsplit[0]} has none; fill in all or none"
         )

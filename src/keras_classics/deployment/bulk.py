@@ -16,12 +16,11 @@ from pathlib import Path
 
 from keras_classics.data.image_list import ImageList
 from keras_classics.data.sources import Paths, Source
-from keras_classics.data.storage import one_line
 from keras_classics.deployment.engine import Engine
 from keras_classics.deployment.engines import Deployment
 from keras_classics.deployment.partial import Asked, Job, Partial, folder_of, partial
 from keras_classics.deployment.rows import Rows, rows_for
-from keras_classics.errors import DataError, ImageError, OutputError
+from keras_classics.errors import DataError, ImageError, OutputError, one_line
 from keras_classics.host.interrupts import handled
 from keras_classics.host.staging import check_file
 from keras_classics.prediction import Prediction, Predictions, predicted

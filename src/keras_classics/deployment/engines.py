@@ -15,7 +15,6 @@ from filelock import FileLock
 from keras_classics import __version__
 from keras_classics.card import CARD, MODEL, check_artefact
 from keras_classics.data.fit import CentralCrop
-from keras_classics.data.storage import one_line
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import (
     ENGINES,
@@ -276,10 +275,8 @@ class Deployment:
                     found = place, read_export(place)
         except OSError as error:
             raise OutputError(
-                one_line(
-                    f"{place}: cannot be written ({error.strerror or error}); "
-                    "KERAS_CLASSICS_HOME may name another folder for what is kept."
-                )
+                f"{place}: cannot be written ({error.strerror or error}); "
+                "KERAS_CLASSICS_HOME may name another folder for what is kept."
             ) from None
         return found
 

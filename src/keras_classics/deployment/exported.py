@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from keras_classics.card import Card
 from keras_classics.deployment.engine import PRECISIONS, Precision
 from keras_classics.errors import ClassicsError
+from keras_classics.host.files import write_text
 
 TargetName = Literal["openvino", "onnx", "litert", "saved_model", "torch_export"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
@@ -99,7 +100,7 @@ class Export:
         """Write `export.json` into a folder that holds the model files."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
         text = json.dumps(values, indent=2, allow_nan=False)
-        (folder / EXPORT).write_text(text + "\n", encoding="utf-8")
+        write_text(folder / EXPORT, text, "\n")
 
 
 def read_export(folder: str | Path, *, verify: bool = True) -> Export:

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-from keras_classics.data.storage import one_line
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import PRECISIONS, Precision
 from keras_classics.deployment.exported import INPUTS, ExportError, Input, TargetName
@@ -195,7 +194,7 @@ def _in_another_process(asked: Request, folder: Path, place: Path, tell: Tell) -
 def _refused(reason: str, at: str, folder: Path, place: Path) -> ClassicsError:
     """What a file system said of a file, in the terms of who asked for the export."""
     if at and not Path(at).is_relative_to(folder):
-        return ExportError(one_line(f"{at}: {reason}."))
+        return ExportError(f"{at}: {reason}.")
     return OutputError(f"{place}: cannot be written ({reason}).")
 
 

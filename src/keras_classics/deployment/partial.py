@@ -19,9 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from keras_classics.data.image_list import ImageList
-from keras_classics.data.storage import one_line
 from keras_classics.deployment.engine import EngineName, Precision
-from keras_classics.errors import OutputError
+from keras_classics.errors import OutputError, one_line
 
 FORMAT = 1
 

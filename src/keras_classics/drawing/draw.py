@@ -17,7 +17,8 @@ from keras_classics.drawing.scene import Scene, Words, text_width
 from keras_classics.drawing.svg import to_svg
 from keras_classics.drawing.theme import THEMES, Theme
 from keras_classics.drawing.words import shape_of
-from keras_classics.errors import ClassicsError, OutputError
+from keras_classics.errors import ClassicsError
+from keras_classics.host.files import write_bytes
 from keras_classics.host.units import short
 
 MARGIN = 20.0
@@ -58,13 +59,7 @@ class Drawing:
         file = Path(path)
         form = check_format(file)
         content = {".svg": lambda: self.svg().encode(), ".png": self.png, ".pdf": self.pdf}[form]()
-        temporary = file.with_name(f".{file.name}.partial")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(file)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{file}: cannot be written: {error.strerror}.") from error
+        write_bytes(file, content)
         return file
 
 

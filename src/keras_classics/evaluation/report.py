@@ -18,8 +18,9 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from keras_classics.errors import WeightsError
-from keras_classics.evaluation import charts, saved
+from keras_classics.evaluation import charts
 from keras_classics.heat import decoded, overlay
+from keras_classics.host.files import write_text
 from keras_classics.weights import records
 
 REPORT = "report.html"
@@ -57,7 +58,7 @@ def write_report(
         OutputError: If it cannot be written.
     """
     path = folder / REPORT
-    saved.write_text(path, render(content, about, thumbnails=thumbnails))
+    write_text(path, render(content, about, thumbnails=thumbnails))
     return path
 
 

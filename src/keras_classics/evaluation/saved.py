@@ -5,19 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_classics.errors import ArtefactError, OutputError
+from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.assessment import Assessment, Judged
 from keras_classics.evaluation.comparison import Answers
 from keras_classics.evaluation.metrics import Judgement
 from keras_classics.evaluation.suspects import losses
+from keras_classics.host.files import write_table, write_text
 from keras_classics.host.regular import open_regular, read_regular
 
 METRICS = "metrics.json"
@@ -59,7 +58,7 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Write `history.csv`: a row an epoch."""
     fields = list(dict.fromkeys(key for epoch in history for key in epoch if key != "epoch"))
     rows = ([i, *(epoch.get(key, "") for key in fields)] for i, epoch in enumerate(history, 1))
-    _write_rows(folder / HISTORY, ("epoch", *fields), rows)
+    write_table(folder / HISTORY, ("epoch", *fields), rows)
 
 
 def write_assessment(folder: Path, assessment: Assessment, parts: Mapping[str, Judged]) -> None:
@@ -71,12 +70,12 @@ def write_assessment(folder: Path, assessment: Assessment, parts: Mapping[str, J
         parts: What it was made of.
     """
     names = [figures.name for figures in assessment.judgement.classes]
-    _write_rows(
+    write_table(
         folder / CLASSES,
         ("class", "train_images", "held_out_images", *_bounds("precision", "recall", "f1")),
         _class_rows(assessment.judgement, assessment.content["train_images"]),
     )
-    _write_rows(
+    write_table(
         folder / CONFUSION,
         ("is \\ was called", *names),
         ([name, *row] for name, row in zip(names, assessment.judgement.confusion, strict=True)),
@@ -84,7 +83,7 @@ def write_assessment(folder: Path, assessment: Assessment, parts: Mapping[str, J
     judged = {name: part for name, part in parts.items() if part.probabilities is not None}
     values = sum(len(part.labels) for part in judged.values()) * len(names)
     columns = [f"p:{name}" for name in names] if values <= MOST_VALUES else []
-    _write_rows(
+    write_table(
         folder / PREDICTIONS,
         (*FIELDS, *columns),
         _prediction_rows(assessment, judged, names, whole=bool(columns)),
@@ -120,48 +119,6 @@ def read_answers(folder: Path) -> Answers:
         ) from None
     except (OSError, csv.Error, KeyError, TypeError) as error:
         raise ArtefactError(f"{path}: not the predictions of a run, or torn ones.") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears complete or not at all.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    _write(path, [text])
-
-
-def _write(path: Path, chunks: Iterable[str]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Names of files need not be Unicode everywhere; this keeps their bytes.
-        with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            for chunk in chunks:
-                file.write(chunk)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
-
-
-class _Echo:
-    """A file for the csv module that hands every line back."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _write_rows(path: Path, fields: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    plain = csv.writer(_Echo(), lineterminator="\n")
-    # csv ends a line at a carriage return that it reads, but need not quote one it writes.
-    quoted = csv.writer(_Echo(), lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def line(row: Sequence[object]) -> str:
-        writer = quoted if any("\r" in str(value) for value in row) else plain
-        return str(writer.writerow(row))
-
-    _write(path, (line(row) for row in (fields, *rows)))
 
 
 def _bounds(*names: str) -> list[str]:

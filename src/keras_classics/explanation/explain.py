@@ -20,7 +20,6 @@ from keras_classics.data.fit import fit_bytes
 from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.sources import Source, find_images
 from keras_classics.errors import ClassicsError, nearest
-from keras_classics.evaluation.saved import write_text
 from keras_classics.explanation.faithfulness import (
     STEPS,
     Curve,
@@ -30,7 +29,7 @@ from keras_classics.explanation.faithfulness import (
     insertion,
     sanity,
 )
-from keras_classics.explanation.figure import draw, write_bytes
+from keras_classics.explanation.figure import draw
 from keras_classics.explanation.methods import (
     Method,
     Settings,
@@ -40,6 +39,7 @@ from keras_classics.explanation.methods import (
 )
 from keras_classics.explanation.probe import Array, Probe
 from keras_classics.heat import encoded
+from keras_classics.host.files import write_bytes, write_text
 
 FORMAT = 1  # of the JSON
 SHOWN = 5  # classes whose probabilities are given

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from keras_classics.data.storage import one_line
-from keras_classics.errors import OutputError
+from keras_classics.errors import one_line
 from keras_classics.explanation.probe import Array
 from keras_classics.heat import HEAT, SIGNED, limit_of, overlay
 from keras_classics.host.canvas import canvas
@@ -178,22 +174,6 @@ class _Page:
         bottom = self.height - MARGIN - room.head - rows - room.above - room.panel
         sides = width / self.width, room.panel / self.height
         return self.figure.add_axes((left / self.width, bottom / self.height, *sides))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
 def _picture(axes: Any, explanation: Explanation) -> None:

@@ -24,7 +24,7 @@ from keras_classics.data.preprocess import preprocess
 from keras_classics.data.sources import Source
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.explain import FORMAT, only, probe_of, versions, write_json
-from keras_classics.explanation.figure import Scale, Tile, draw_tiles, scale_of, write_bytes
+from keras_classics.explanation.figure import Scale, Tile, draw_tiles, scale_of
 from keras_classics.explanation.maps import (
     colours,
     convolution,
@@ -37,6 +37,7 @@ from keras_classics.explanation.methods import METHODS, Offer, default_layer, fi
 from keras_classics.explanation.probe import Array, Probe
 from keras_classics.explanation.visualisation import STEPS, visualise
 from keras_classics.heat import encoded
+from keras_classics.host.files import write_bytes
 
 Picture = npt.NDArray[np.uint8]
 

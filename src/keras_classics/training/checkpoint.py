@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from keras_classics.errors import ClassicsError
+from keras_classics.host.files import write_atomically, write_text
 
 FORMAT = 1
 KEPT = 2  # the last one, and the one before it in case the last is damaged
@@ -78,7 +78,7 @@ class Checkpoints:
         """Write one, and remove those that are not needed any more.
 
         Raises:
-            OSError: If it cannot be written; those before are still there.
+            OSError, OutputError: If it cannot be written; those before are still there.
         """
         began = time.monotonic()
         self.folder.mkdir(exist_ok=True)
@@ -101,10 +101,8 @@ class Checkpoints:
                 for file in (f"{name}.safetensors", *([best] if progress.best else []))
             },
         }
-        part = self.folder / f".{name}.json.part"
-        part.write_text(json.dumps(description, allow_nan=False), encoding="utf-8")
-        _to_disk(part)
-        part.replace(self.folder / f"{name}.json")
+        text = json.dumps(description, allow_nan=False)
+        write_text(self.folder / f"{name}.json", text, durable=True)
         self._tidy()
         self._last = time.monotonic()
         self._cost = self._last - began
@@ -142,15 +140,13 @@ class Checkpoints:
         )
 
     def _place(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        part = self.folder / f".{name}.part"
         # A view of a part of an array would be written with what lies beside it.
         whole = {key: np.asarray(value, order="C") for key, value in arrays.items()}
-        try:
-            save_file(whole, part)
-        except SafetensorError as error:  # such as a full disk
-            raise OSError(str(error)) from error
-        _to_disk(part)
-        part.replace(self.folder / name)
+        with write_atomically(self.folder / name, durable=True) as part:
+            try:
+                save_file(whole, part)
+            except SafetensorError as error:  # such as a full disk
+                raise OSError(str(error)) from error
 
     def _tidy(self) -> None:
         """Remove all but the last ones, and what a writer that was killed left."""
@@ -167,9 +163,3 @@ class Checkpoints:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """See to it that what a rename will publish survives a power cut."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.data.batches import Batches, FollowEpochs
-from keras_classics.errors import DivergedError, NothingLearntError
+from keras_classics.errors import DivergedError, NothingLearntError, OutputError
 from keras_classics.host.interrupts import Interrupts
 from keras_classics.training import batch_norm, speed
 from keras_classics.training.checkpoint import Arrays, Checkpoints, Progress
@@ -235,8 +235,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         )
         try:
             self.checkpoints.write(progress)
-        except OSError as error:
-            self.tell(NotSaved(error.strerror or str(error)))
+        except (OSError, OutputError) as error:
+            self.tell(NotSaved(str(error).rstrip(".")))
 
     def _rate(self) -> float:
         return self._seen / self._spent if self._spent else 0.0

@@ -16,6 +16,7 @@ import keras
 
 from keras_classics.card import CARD, RECORD
 from keras_classics.errors import ClassicsError
+from keras_classics.host.files import write_text
 from keras_classics.training import recipes
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.recipe import Recipe
@@ -69,10 +70,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """Write it into the folder of the run."""
         values = {"format": FORMAT, **dataclasses.asdict(self)}
-        text = json.dumps(values, indent=2, default=os.fspath)
-        part = folder / f".{RECORD}.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(folder / RECORD)
+        write_text(folder / RECORD, json.dumps(values, indent=2, default=os.fspath), "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Record:

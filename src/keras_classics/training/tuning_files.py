@@ -17,7 +17,7 @@ from markupsafe import Markup
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError
 from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
-from keras_classics.evaluation.saved import write_text
+from keras_classics.host.files import write_text
 from keras_classics.training import recipes
 from keras_classics.training.head_search import HeadTrial
 from keras_classics.training.recipe import Monitor, Recipe

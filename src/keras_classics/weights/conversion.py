@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from keras_classics.architectures import frame
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
 from keras_classics.errors import ClassicsError, OutputError, WeightsError
+from keras_classics.host.files import write_atomically
 from keras_classics.weights.keras_files import KERAS_SUFFIXES, write_keras
 from keras_classics.weights.loading import load_weights, read_contents
 from keras_classics.weights.tensors import Array, Placement
@@ -103,22 +103,19 @@ def convert(
     written: tuple[Placement, ...] = ()
     if target.suffix in TORCH_SUFFIXES:
         tensors, written = state_dict(model, architecture, layout)
-    _, _, ending = target.name.partition(".")
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}.{ending}")
     try:
-        if tensors:
-            write_torch(tensors, partial)
-        else:
-            write_keras(model, partial)
-        _compare(model, partial, architecture)
-        partial.replace(target)
+        with write_atomically(target) as part:
+            if tensors:
+                write_torch(tensors, part)
+            else:
+                write_keras(model, part)
+            if not _same(model, part, architecture):
+                raise OutputError(f"{target}: verification failed; check the disk.")
     except ClassicsError:
         raise
     except Exception as error:  # h5py, torch and safetensors each have errors of their own
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())
         raise OutputError(f"{target}: cannot be written ({reason}).") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return Conversion(target, model, _passages(loaded, written))
 
 
@@ -186,21 +183,15 @@ def _side_of(architecture: Architecture, windows: Mapping[str, tuple[int, ...]])
     return architecture.default_size
 
 
-def _compare(model: keras.Model, path: Path, architecture: Architecture) -> None:
-    """Read a written file again.
-
-    Raises:
-        OutputError: If it does not hold the model's weights, bit for bit.
-    """
+def _same(model: keras.Model, path: Path, architecture: Architecture) -> bool:
+    """Whether a file that was written holds the model's weights, bit for bit."""
     targets: Mapping[str, Any] = {layer.name: layer for layer in model.layers if layer.weights}
     contents = read_contents(path, targets, architecture)
-    same = len(contents.layers) == len(targets) and all(
+    return len(contents.layers) == len(targets) and all(
         np.array_equal(tensor.value, keras.ops.convert_to_numpy(weight))
         for layer in contents.layers
         for tensor, weight in zip(layer.tensors, targets[layer.name].weights, strict=True)
     )
-    if not same:
-        raise OutputError(f"{path.name}: what was written is not what was read; is the disk sound?")
 
 
 def _passages(loaded: tuple[Placement, ...], written: tuple[Placement, ...]) -> tuple[Passage, ...]:
