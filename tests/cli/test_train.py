@@ -36,6 +36,7 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     data = write_pictures(tmp_path / "data", each=8, classes=("circle", "cross"))
     arguments = ["train", str(data), "--network", "vgg16", "--epochs", "3"]
     transfer = ["--weights", str(artefact), "--unfreeze", "stage", "--batch-norm", "train"]
+    transfer += ["--monitor", "val_loss"]  # by accuracy, this head could not be beaten
     assert app.run([*arguments, *transfer, "--out", str(tmp_path / "out")]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert f"begins with trained weights {artefact} (as asked for)" in lines
@@ -142,7 +143,7 @@ def test_a_batch_size_found_by_trying_is_said(capsys, tmp_path, monkeypatch):
     assert (
         "batches of 8 found by trying; learning rate 0.00025, scaled from 0.0005 for 32" in output
     )
-    assert "1 epochs, batches of 8" in output
+    assert "1 epoch, batches of 8" in output
 
 
 def test_a_batch_size_that_is_none_is_one_line(capsys, shapes):
@@ -176,7 +177,7 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
         arguments = [*TINY, "--epochs", "2", "--tensorboard", str(tmp_path / "board")]
         assert app.run(["train", str(shapes), *arguments, "--out", str(out)]) == 130
     output = capsys.readouterr().out.replace("\n", "")
-    assert "the best of 1 epochs is saved, not judged" in output
+    assert "the best of 1 epoch is saved, not judged" in output
     assert f"go on with: classics train --resume {out}" in output
     assert list((tmp_path / "board").iterdir())
 
@@ -202,11 +203,11 @@ def test_a_recipe_and_its_changes_are_seen_and_saved(capsys, shapes, tmp_path, m
     words = ["--recipe", str(mine), "--set", "optimizer.name=sgd", "--set", "schedule.warm_up=0"]
     options = ["--balance", "sampling", "--monitor", "val_loss", "--patience", "3"]
     assert app.run(["train", str(shapes), *TINY, *words, *options, "--out", str(out)]) == 0
-    assert "mine.toml: 1 epochs, batches of 8" in capsys.readouterr().out.replace("\n", "")
+    assert "mine.toml: 1 epoch, batches of 8" in capsys.readouterr().out.replace("\n", "")
     recipe = load(out).card.recipe
     assert recipe["optimizer"]["name"] == "sgd"
     assert recipe["loss"]["label_smoothing"] == 0.1
-    assert recipe["selection"] == {"monitor": "val_loss", "patience": 3}
+    assert recipe["selection"] == {"monitor": "val_loss", "patience": 3, "least_loss": 0.0}
     assert recipe["balance"] == "sampling"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import resource
 import signal
@@ -25,7 +26,8 @@ from keras_classics.training.run import resume, train
 from pictures import CLASSES, write_pictures
 from training.test_resume import weights_of
 
-SMALL = {"network": "vgg16", "size": 32, "seed": 3}
+# By accuracy these heads could not be beaten, and nothing would be fine-tuned.
+SMALL = {"network": "vgg16", "size": 32, "seed": 3, "monitor": "val_loss"}
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +144,49 @@ def test_the_report_shows_both_and_the_better_one_on_validation_is_kept(whole):
 def test_a_network_is_better_if_it_is_so_by_more_than_a_standard_error(
     monitor, before, after, better
 ):
-    labels = np.array([0, 1, 0, 1, 0, 1, 0])
-
-    def contender(right):
-        called = np.where(np.array(list(right)) == "1", labels, 1 - labels)
-        probabilities = np.where(np.eye(2)[called] == 1, 0.9, 0.1)
-        judged = Judged(paths=[""] * 7, labels=labels, probabilities=probabilities)
-        card = SimpleNamespace(class_names=("a", "b"))
-        return transfer.Contender(SimpleNamespace(card=card), {"val": judged}, 0.0)
-
     assert contender(after).is_better_than(contender(before), monitor) is better
+
+
+@pytest.mark.parametrize("before", ["1111111", "1101111", "1101110", "0000000"])
+def test_a_head_that_cannot_be_beaten_is_one_that_no_answers_beat(before):
+    head = contender(before)
+    beaten = any(
+        contender("".join(after)).is_better_than(head, "val_accuracy")
+        for after in itertools.product("01", repeat=7)
+    )
+    assert head.cannot_be_beaten("val_accuracy") is head.cannot_be_beaten("val_f1") is not beaten
+    assert not head.cannot_be_beaten("val_loss")
+
+
+def contender(right):
+    """A network that predicts the images right where there is a 1."""
+    labels = np.array([0, 1, 0, 1, 0, 1, 0])
+    predicted = np.where(np.array(list(right)) == "1", labels, 1 - labels)
+    probabilities = np.where(np.eye(2)[predicted] == 1, 0.9, 0.1)
+    judged = Judged(paths=[""] * 7, labels=labels, probabilities=probabilities)
+    card = SimpleNamespace(class_names=("a", "b"))
+    return transfer.Contender(SimpleNamespace(card=card), {"val": judged}, 0.0)
+
+
+def test_where_the_head_cannot_be_beaten_nothing_is_fine_tuned(config):
+    events = []
+    run = train(dataclasses.replace(config, monitor="val_accuracy"), events.append)
+    head = next(event for event in events if isinstance(event, HeadFitted))
+    assert round((1 - head.accuracy) * head.images) < 2
+    assert head.epochs == head.wanted == 0
+    assert not any(isinstance(event, Step) for event in events)
+    told = run.transfer
+    assert (told["kept"], told["fine_tuned"]) == ("head", None)
+    assert told["why"] == "no network can be clearly better on the validation images"
+    assert run.judgement is not None
+    assert not (run.artefact / "run.json").exists()  # the run is finished
+
+
+def test_training_ends_when_the_training_images_are_learned(config):
+    line = ("selection.least_loss=100",)
+    run = train(dataclasses.replace(config, epochs=9, changes=line))
+    assert (run.epochs, run.stopped) == (1, "training loss below 100")
+    assert run.transfer["fine_tuned"]["epochs"] == 1
 
 
 def test_fine_tuning_that_spoils_the_network_leaves_the_head(config):

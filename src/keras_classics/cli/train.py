@@ -162,7 +162,7 @@ def train(
             "count. A lower --learning-rate would go on.[/]"
         )
     if run.stopped:
-        screen.print(f"stopped after epoch {run.epochs}: no better one came")
+        screen.print(f"stopped after epoch {run.epochs}: {run.stopped}")
     if run.judgement:
         show_judgement(screen, run.judgement, "held-out images")
         show_contenders(screen, run)

@@ -49,7 +49,7 @@ class Run:
     seconds: float  # of this process
     interrupted: bool  # by Ctrl-C; it can be gone on with
     diverged: bool  # stopped, because the loss was no number any more
-    stopped: bool  # early, because no better epoch came
+    stopped: str  # why early; empty if it did not
     moved: str | None  # why the artefact is not where it was asked for; None if it is
     # With trained weights: the head's figures beside those of the fine-tuned network.
     transfer: Mapping[str, Any] | None = None

@@ -39,7 +39,7 @@ class Fitting:
     best_epoch: int
     interrupted: bool = False
     diverged: bool = False  # the loss was no number any more
-    stopped: bool = False  # no better epoch came for as long as the recipe waits
+    stopped: str = ""  # why before the last epoch of the recipe, as the recipe wants it
     late: bool = False  # the time that the run may take was over
 
 
@@ -137,10 +137,15 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         return len(self.fitting.history)
 
     @property
-    def enough(self) -> bool:
-        """Whether a better epoch has been waited for as long as the recipe wants."""
+    def enough(self) -> str:
+        """Why the recipe wants no more epochs; empty where it does."""
+        selection, history = self.recipe.selection, self.fitting.history
+        if not self.last_phase or not history:
+            return ""
+        if history[-1]["loss"] < selection.least_loss:
+            return f"training loss below {selection.least_loss:g}"
         waited = self.epochs - max(self.fitting.best_epoch, self.since)
-        return self.last_phase and 0 < self.recipe.selection.patience <= waited
+        return f"no improvement for {waited} epochs" if 0 < selection.patience <= waited else ""
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         self._built = False  # the first step of a phase is built before it is taken
@@ -217,7 +222,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self.fitting.late = (
             self.epochs < self.recipe.epochs and 2 * now - self._epoch_began > self.deadline
         )
-        self.model.stop_training = self.enough or self.fitting.late
+        self.model.stop_training = bool(self.enough) or self.fitting.late
         if self.checkpoints and self.checkpoints.due():
             self._checkpoint(0)
 
@@ -236,7 +241,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         try:
             self.checkpoints.write(progress)
         except (OSError, OutputError) as error:
-            self.tell(NotSaved(str(error).rstrip(".")))
+            cause = error.__cause__ or error  # without the name, which is another each time
+            self.tell(NotSaved(getattr(cause, "strerror", None) or str(cause)))
 
     def _rate(self) -> float:
         return self._seen / self._spent if self._spent else 0.0
@@ -309,7 +315,7 @@ def fit(
             progress = Progress()
             if fitting.diverged or fitting.late or watch.enough:
                 break
-        fitting.stopped = watch.enough and watch.epochs < recipe.epochs
+        fitting.stopped = watch.enough if watch.epochs < recipe.epochs else ""
     except KeyboardInterrupt:
         fitting.interrupted = True
     except TimeIsUpError:

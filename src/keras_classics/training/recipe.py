@@ -86,6 +86,7 @@ class Selection:
 
     monitor: Monitor = "val_accuracy"
     patience: Annotated[int, Field(ge=0)] = 0  # epochs without a better one; 0: all are trained
+    least_loss: Annotated[float, Field(ge=0)] = 0.0  # training loss below which training stops
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -66,6 +66,13 @@ class Contender:
         convincing = gain.sum() > 0 and gain.sum() ** 2 > np.square(gain).sum()
         return bool(convincing) and self.rank(monitor) > other.rank(monitor)
 
+    def cannot_be_beaten(self, monitor: Monitor) -> bool:
+        """Whether no network is better than this one by more than one standard error.
+
+        One image that it misclassifies is none to prefer another by.
+        """
+        return monitor != "val_loss" and bool((1 - self._scores(monitor)).sum() < 2)
+
     def _scores(self, monitor: Monitor) -> npt.NDArray[np.float64]:
         """Of each validation image: whether it is right, or its log-likelihood."""
         probabilities, labels = self.validation
@@ -150,6 +157,8 @@ def from_trained_weights(begun: Begun) -> Run:
     wanted, why = _wanted(begun)
     try:
         head, regularisation = _head(begun, clock, wanted)
+        if wanted and head.cannot_be_beaten(begun.task.recipe.selection.monitor):
+            wanted, why = 0, "no network can be clearly better on the validation images"
         epochs = clock.fitting(wanted) if begun.record.planned is None else begun.record.planned
         begun.task.tell(_head_fitted(head, regularisation, clock, epochs=epochs, wanted=wanted))
         if wanted and not epochs:
