@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 
 RANDOM = ("--weights", "none")
 RUNS = (  # of the folder

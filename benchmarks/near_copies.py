@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from keras_classics.data.check.copies import NEAR, perceptual_hash
+from keras_classics.data.copies import NEAR, perceptual_hash
 
 
 def cropped(image: Image.Image, part: float) -> Image.Image:

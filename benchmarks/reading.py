@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from keras_classics.data.check.copies import equal_groups, near_groups
 from keras_classics.data.check.run import same_files
+from keras_classics.data.copies import equal_groups, near_groups
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Listing, fingerprint
 from keras_classics.data.pixels import decode_all

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Listing
 from keras_classics.training.config import TrainConfig

@@ -279,7 +279,7 @@ def train_keras(job: Job) -> int:
 
 def divide(job: Job, data: str) -> int:
     """Fill the folder with copies of the pictures of all parts; the number of those held out."""
-    from keras_classics.data.check.copies import equal_groups  # noqa: PLC0415
+    from keras_classics.data.copies import equal_groups  # noqa: PLC0415
     from keras_classics.data.folder import scan  # noqa: PLC0415
     from keras_classics.data.pixels import decode_all  # noqa: PLC0415
     from keras_classics.data.splits import assign_splits  # noqa: PLC0415

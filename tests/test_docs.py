@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 
 from keras_classics import RECORDS, ResNet50, build, networks
-from keras_classics.card import MODEL, Card, Preprocessing
+from keras_classics.classifier.card import MODEL, Card, Preprocessing
 from keras_classics.cli.app import app
 from keras_classics.training.recipe import Recipe, Transfer
 

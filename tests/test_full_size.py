@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from deployment.guide import write_photo
-from keras_classics.artefact import load
+from keras_classics.classifier.artefact import load
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.data.folder import scan
 from keras_classics.data.pictures import FilePictures, StoredPictures

@@ -10,7 +10,7 @@ import pytest
 
 from keras_classics import build, load
 from keras_classics.architectures import catalog
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.deployment.conversion import convert as export
 from keras_classics.deployment.exporting import Request
 from keras_classics.explanation.explain import probe_of

@@ -36,11 +36,11 @@ from sklearn.datasets import load_sample_image
 from keras_classics import CATALOG, RECORDS, Analysis, analyse
 from keras_classics.architectures import frame
 from keras_classics.architectures.analysis import Cost
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
+from keras_classics.classifier.published import published
 from keras_classics.data.fit import fit_image
 from keras_classics.drawing import draw
 from keras_classics.evaluation.charts import Chart, Dot, Line, percent, ticks
-from keras_classics.pretrained import published
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -29,15 +29,15 @@ from keras_classics.architectures.surgery import fold_gamma as fold_gamma
 from keras_classics.architectures.surgery import with_classes as with_classes
 from keras_classics.architectures.vgg import vgg16_sequential as vgg16_sequential
 from keras_classics.architectures.vgg import vgg_block as vgg_block
-from keras_classics.artefact import Classifier as Classifier
-from keras_classics.artefact import load as load
+from keras_classics.classifier.artefact import Classifier as Classifier
+from keras_classics.classifier.artefact import load as load
 from keras_classics.deployment.bulk import predict as predict
 from keras_classics.deployment.bulk import predict_to as predict_to
 from keras_classics.deployment.engines import Deployment as Deployment
 from keras_classics.deployment.engines import open_engine as open_engine
 from keras_classics.errors import ClassicsError as ClassicsError
 from keras_classics.networks import build as build
-from keras_classics.pretrained import published as published
+from keras_classics.classifier.published import published as published
 from keras_classics.weights.labels import decode_predictions as decode_predictions
 from keras_classics.weights.records import RECORDS as RECORDS
 

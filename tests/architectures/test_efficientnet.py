@@ -12,8 +12,8 @@ from keras import applications
 import keras_classics
 from keras_classics import CATALOG, analyse, block_tree, build
 from keras_classics.architectures.efficientnet import DEVIATION, MEAN, letters, mbconv
-from keras_classics.data.preprocess import preprocess
 from keras_classics.weights import golden
+from keras_classics.weights.preprocess import preprocess
 from weights.references import outputs, packaged_network, save, torch_network
 from zoo import one_each, slow
 

@@ -118,7 +118,7 @@ NAMED = {
 TOLD = {
     "architectures/layers.py", "architectures/stages.py", "architectures/surgery.py",
     "explanation/methods.py", "explanation/probe.py", "explanation/program.py",
-    "explorer/inference.py", "explorer/models.py", "networks.py", "pretrained.py",
+    "explorer/inference.py", "explorer/models.py", "networks.py", "classifier/published.py",
     "training/optimizer.py", "training/speed.py", "weights/keras_files.py",
 }  # fmt: skip
 

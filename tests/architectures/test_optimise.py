@@ -19,7 +19,7 @@ from keras_classics.architectures.optimise import (
     without_dropout,
 )
 from keras_classics.architectures.rebuild import graph_of
-from keras_classics.data.preprocess import Mode, as_scaling, preprocess
+from keras_classics.weights.preprocess import Mode, as_scaling, preprocess
 
 SMALL = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
 OFTEN = ("vgg16", "resnet50_d", "inception_v3", "mobilenet_v2")  # of each kind one

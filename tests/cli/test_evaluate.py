@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from keras_classics import load
+from keras_classics.classifier.published import published
 from keras_classics.cli import app
-from keras_classics.pretrained import published
 from keras_classics.weights import records
 from keras_classics.weights.download import RemoteFile
 

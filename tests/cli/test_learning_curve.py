@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.cli import app
 from keras_classics.evaluation.learning_curve import Point, fit_curve
 from keras_classics.evaluation.saved import write_metrics

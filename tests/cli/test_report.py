@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from keras_classics import build
-from keras_classics.artefact import write_artefact
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import write_artefact
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.cli import app
 from keras_classics.data.folder import scan
 from keras_classics.data.splits import assign_splits

@@ -17,9 +17,9 @@ from keras_classics.data.batches import Batches, FollowEpochs
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.data.mixing import Mixing, mix, mixing_rng
 from keras_classics.data.pictures import FilePictures
-from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.views import view
 from keras_classics.errors import ImageError
+from keras_classics.weights.preprocess import Mode, preprocess
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from keras_classics.data.check import copies
-from keras_classics.data.check.copies import NEAR, near_groups, perceptual_hash
+from keras_classics.data import copies
 from keras_classics.data.check.findings import RULES
 from keras_classics.data.check.run import FOLDER_SIZE, check, quick_check
+from keras_classics.data.copies import NEAR, near_groups, perceptual_hash
 from keras_classics.data.decode import read_image
 from keras_classics.data.folder import scan
 from keras_classics.data.pixels import MEMORY_BUDGET, decode_all

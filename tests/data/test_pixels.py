@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_classics.data import pixels
-from keras_classics.data.check.copies import equal_groups, perceptual_hash
+from keras_classics.data.copies import equal_groups, perceptual_hash
 from keras_classics.data.decode import decoded
 from keras_classics.data.fit import load_image
 from keras_classics.data.listing import Item

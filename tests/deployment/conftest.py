@@ -14,8 +14,8 @@ def untrained(shapes, tmp_path_factory):
 
         import conftest
         from keras_classics import build
-        from keras_classics.artefact import folder_id, write_artefact
-        from keras_classics.card import Card, Preprocessing
+        from keras_classics.classifier.artefact import folder_id, write_artefact
+        from keras_classics.classifier.card import Card, Preprocessing
         from keras_classics.data.folder import scan
         from keras_classics.data.listing import fingerprint
         from keras_classics.data.splits import assign_splits
@@ -56,7 +56,7 @@ def _spread(model, folder, size, fit, mode):
     import numpy as np
 
     from keras_classics.data.fit import load_image
-    from keras_classics.data.preprocess import preprocess
+    from keras_classics.weights.preprocess import preprocess
 
     paths = sorted(folder.rglob("*.png"))[::4]
     images = np.stack([load_image(path, (size, size), fit) for path in paths])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.deployment.engine import Engine
 from keras_classics.deployment.engines import Deployment
 

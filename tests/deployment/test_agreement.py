@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_classics.artefact import load
+from keras_classics.classifier.artefact import load
 from keras_classics.deployment import agreement
 from keras_classics.deployment.agreement import compare, expected
 from keras_classics.deployment.exported import ExportError

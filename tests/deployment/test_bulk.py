@@ -754,7 +754,7 @@ def test_it_decodes_while_the_network_runs(tmp_path, monkeypatch):
             both.wait()
         return fit.fit_bytes(data, path, *shape)
 
-    monkeypatch.setattr("keras_classics.prediction.fit_bytes", fit_bytes)
+    monkeypatch.setattr("keras_classics.classifier.prediction.fit_bytes", fit_bytes)
     ENGINE[:] = [Meeting()]
     assert len(predict(Opened(), folder, Options(batch_size=4, threads=1))) == 16
 

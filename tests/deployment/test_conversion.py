@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from keras_classics.artefact import Classifier, load
+from keras_classics.classifier.artefact import Classifier, load
 from keras_classics.data.fit import CentralCrop, Interpolation, fit_image
 from keras_classics.deployment import conversion
 from keras_classics.deployment.exported import EXPORT, ExportError, read_export
@@ -24,7 +24,7 @@ def moved(artefact, tmp_path):
     """The artefact, made of pictures that are no longer where they were."""
     import shutil
 
-    from keras_classics.card import Card
+    from keras_classics.classifier.card import Card
 
     folder = tmp_path / "moved"
     shutil.copytree(artefact, folder)

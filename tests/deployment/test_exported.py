@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.deployment.exported import (
     EXPORT,
     Agreement,

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from deployment.guide import BLOCKS, GUIDE, defined, write_photo
-from keras_classics.artefact import load
+from keras_classics.classifier.artefact import load
 from keras_classics.data.decode import read_image
 from keras_classics.data.fit import CentralCrop, fit_image
-from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.deployment.exported import TARGETS
 from keras_classics.deployment.targets import TARGETS as KNOWN
 from keras_classics.evaluation.temperature import with_temperature
+from keras_classics.weights.preprocess import Mode, preprocess
 
 RUN = """
 import sys

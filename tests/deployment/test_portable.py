@@ -10,11 +10,11 @@ from keras import layers
 
 from graphs import assert_close
 from keras_classics import CATALOG, Classifier, build
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.data.fit import CentralCrop, fit_image
-from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.portable import portable
+from keras_classics.weights.preprocess import Mode, preprocess
 
 CLASSES = ("a", "b", "c", "d", "e")
 RULES = [

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_classics.artefact import Classifier, load
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier, load
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.data.digits import load_digits_images
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.deployment import samples

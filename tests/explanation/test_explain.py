@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from keras_classics import build, load
-from keras_classics.artefact import Classifier
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.errors import ClassicsError, DataError, ImageError, OutputError
 from keras_classics.explanation import figure
 from keras_classics.explanation.cam import cam

@@ -8,7 +8,6 @@ from keras import layers
 from keras_classics import ResNet50, load
 from keras_classics.cli.explain import _verdict
 from keras_classics.data.fit import load_image
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.cam import cam
 from keras_classics.explanation.faithfulness import (
@@ -21,6 +20,7 @@ from keras_classics.explanation.faithfulness import (
 )
 from keras_classics.explanation.figure import _alike
 from keras_classics.explanation.probe import Probe
+from keras_classics.weights.preprocess import preprocess
 
 SIZE = 16
 SPOT = (slice(4, 8), slice(10, 14))  # where the truth is

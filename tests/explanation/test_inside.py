@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from keras_classics import load
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError, OutputError
 from keras_classics.explanation import figure
 from keras_classics.explanation.explain import probe_of
 from keras_classics.explanation.inside import OFFERS, VIEWS, Choice, look
 from keras_classics.explanation.maps import feature_maps
 from keras_classics.explanation.methods import METHODS
+from keras_classics.weights.preprocess import preprocess
 
 
 @pytest.fixture(scope="module")

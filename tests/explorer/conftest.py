@@ -111,8 +111,8 @@ def pixels():
 def picture_of(held):
     """A picture as a model reads it, (1, h, w, 3), computed without the server."""
     from keras_classics.data.fit import fit_bytes
-    from keras_classics.data.preprocess import preprocess
     from keras_classics.explorer.samples import samples
+    from keras_classics.weights.preprocess import preprocess
 
     known = {sample.id: sample for sample in samples(held)}
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from keras_classics import load
-from keras_classics.data.preprocess import preprocess
 from keras_classics.explanation.cam import cam
 from keras_classics.explanation.faithfulness import deletion, insertion, randomised
 from keras_classics.explanation.maps import filters
@@ -16,6 +15,7 @@ from keras_classics.explorer import schema
 from keras_classics.explorer.inference import Inference
 from keras_classics.explorer.models import open_model
 from keras_classics.explorer.samples import samples
+from keras_classics.weights.preprocess import preprocess
 
 
 def asked(one, picture="flower", **more):

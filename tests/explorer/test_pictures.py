@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from keras_classics.data.fit import CentralCrop, fit_bytes
-from keras_classics.data.uploads import UploadError
 from keras_classics.explorer import pictures as module
 from keras_classics.explorer.pictures import Pictures, read_picture
+from keras_classics.web.uploads import UploadError
 
 
 def encoded(form, image=None, **options):
@@ -192,7 +192,7 @@ def test_a_name_that_is_no_text(server):
 def test_a_published_protocol_sees_the_whole_picture():
     """No upload is stored smaller than it is: accuracies are measured on what the file holds."""
     picture = read_picture(encoded("JPEG", noise(600, 900)), "x.jpg")
-    from keras_classics.card import Preprocessing
+    from keras_classics.classifier.card import Preprocessing
 
     shape = Preprocessing((224, 224), CentralCrop(256, "opencv-cubic"), "caffe")
     expected = fit_bytes(picture.data, Path("x"), shape.size, shape.fit)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from keras_classics.artefact import MANIFEST
+from keras_classics.classifier.artefact import MANIFEST
 from keras_classics.data.manifest import read_manifest
 from keras_classics.errors import ClassicsError
 from keras_classics.explorer.models import open_model

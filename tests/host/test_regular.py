@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from keras_classics.architectures import catalog
-from keras_classics.artefact import MANIFEST
-from keras_classics.card import CARD, Card
+from keras_classics.classifier.artefact import MANIFEST
+from keras_classics.classifier.card import CARD, Card
 from keras_classics.cli import app
 from keras_classics.data import decode, storage
 from keras_classics.data.folder import scan
@@ -22,8 +22,8 @@ from keras_classics.errors import ArtefactError, DataError, ImageError, WeightsE
 from keras_classics.evaluation import saved
 from keras_classics.host import regular
 from keras_classics.host.regular import IrregularFileError, open_regular, read_regular
-from keras_classics.verification import verify
 from keras_classics.weights.loading import read_contents
+from keras_classics.weights.verification import verify
 from pictures import write_pictures
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")

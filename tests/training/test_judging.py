@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keras_classics import build, load
-from keras_classics.artefact import folder_id, write_artefact
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import folder_id, write_artefact
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.data.fit import CentralCrop, fit_bytes
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import fingerprint

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_classics import load
-from keras_classics.card import FEATURES, MANIFEST, Card, Preprocessing
+from keras_classics.classifier.card import FEATURES, MANIFEST, Card, Preprocessing
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_classics import load
-from keras_classics.card import FEATURES
+from keras_classics.classifier.card import FEATURES
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pictures import StoredPictures
 from keras_classics.errors import ClassicsError, DataError, NothingLearntError, OutputError

@@ -13,12 +13,12 @@ import pytest
 from safetensors import numpy as safetensors
 
 from keras_classics import CATALOG, build
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
 from keras_classics.weights import layouts, torch_files
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.layouts import Layout, all_layouts, layouts_of
 from keras_classics.weights.loading import load_weights
+from keras_classics.weights.preprocess import preprocess
 from keras_classics.weights.records import RECORDS
 from keras_classics.weights.torch_files import read_state_dict, state_dict
 from weights.references import outputs, packaged_network, save, torch_module, torch_network

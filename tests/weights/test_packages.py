@@ -14,13 +14,13 @@ import pytest
 
 from keras_classics import build
 from keras_classics.architectures.catalog import find as architecture
+from keras_classics.classifier.published import locate
 from keras_classics.cli import app
 from keras_classics.errors import WeightsError
-from keras_classics.pretrained import locate
-from keras_classics.verification import verify
 from keras_classics.weights import download, records
 from keras_classics.weights.download import PackagedFile, RemoteFile, cached, fetch
 from keras_classics.weights.records import RECORDS, recognise
+from keras_classics.weights.verification import verify
 from weights.references import outputs, save, torch_network  # noqa: F401
 
 CONTENT = bytes(range(256)) * 20

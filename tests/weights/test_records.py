@@ -158,7 +158,7 @@ def test_inputs_of_torchvisions_inception_are_those_of_tf():
     import numpy as np
     import torch
 
-    from keras_classics.data.preprocess import preprocess
+    from keras_classics.weights.preprocess import preprocess
 
     models = torch_module("torchvision.models")
     pixels = np.random.default_rng(0).integers(0, 256, (1, 9, 9, 3)).astype("uint8")

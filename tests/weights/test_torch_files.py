@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from keras_classics import CATALOG, build, without_auxiliary
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.loading import COUNTER, LEFT_OUT, load_weights
+from keras_classics.weights.preprocess import preprocess
 from keras_classics.weights.torch_files import read_state_dict, state_dict, write_torch
 from weights.references import (
     narrow_vgg16,

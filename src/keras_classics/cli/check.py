@@ -157,9 +157,9 @@ class _Run:
             return None
         from collections import Counter
 
-        from keras_classics.data.check.steps import measure_steps, peak_bytes
         from keras_classics.data.splits import assign_splits
         from keras_classics.training.features import measure_rate
+        from keras_classics.training.steps import measure_steps, peak_bytes
         from keras_classics.training.transfer import BUILDING, ENDING, epoch_seconds
 
         task = self.task

@@ -47,8 +47,8 @@ def convert(
     from keras_classics.cli.backend import start
 
     start()
+    from keras_classics.classifier.published import locate
     from keras_classics.cli.weights import downloading
-    from keras_classics.pretrained import locate
     from keras_classics.weights.conversion import convert as convert_file
 
     with downloading(source) as progress:

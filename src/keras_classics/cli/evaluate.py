@@ -44,7 +44,8 @@ def evaluate(
     start()
     import json
 
-    from keras_classics.artefact import load
+    from keras_classics.classifier.artefact import load
+    from keras_classics.classifier.published import published_record
     from keras_classics.cli.terminal import (
         console,
         counting,
@@ -56,7 +57,6 @@ def evaluate(
     from keras_classics.cli.weights import classifier_of
     from keras_classics.data.sources import left_out
     from keras_classics.errors import ClassicsError
-    from keras_classics.pretrained import published_record
 
     if len(places) != (1 if weights else 2):
         raise ClassicsError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from keras_classics.artefact import Classifier
+    from keras_classics.classifier.artefact import Classifier
     from keras_classics.data.sources import Source
     from keras_classics.explanation.explain import Explanation
     from keras_classics.explanation.faithfulness import Sanity
@@ -142,7 +142,7 @@ def explain(
     from keras_classics.cli.backend import start
 
     start()
-    from keras_classics.artefact import load
+    from keras_classics.classifier.artefact import load
     from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
     from keras_classics.cli.weights import classifier_of, model_and_images, say_installed
     from keras_classics.data.sources import find_images, left_out

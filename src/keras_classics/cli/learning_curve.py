@@ -34,7 +34,7 @@ def learning_curve(
 
     from rich.markup import escape
 
-    from keras_classics.card import CARD
+    from keras_classics.classifier.card import CARD
     from keras_classics.cli.terminal import console, new_table, show_table
     from keras_classics.errors import ClassicsError
     from keras_classics.evaluation.learning_curve import FRACTIONS

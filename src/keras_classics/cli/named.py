@@ -24,7 +24,7 @@ def named(
     import keras
 
     from keras_classics.architectures import catalog, frame
-    from keras_classics.artefact import load
+    from keras_classics.classifier.artefact import load
     from keras_classics.errors import ClassicsError
     from keras_classics.host.regular import why_none
 

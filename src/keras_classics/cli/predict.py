@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from keras_classics.classifier.prediction import Predictions
     from keras_classics.deployment.bulk import Options
     from keras_classics.deployment.engine import Engine
     from keras_classics.deployment.engines import Deployment
     from keras_classics.errors import ImageError
-    from keras_classics.prediction import Predictions
 
     Tell = Callable[[Engine], None]
 

@@ -38,8 +38,8 @@ def report(
 
     from rich.markup import escape
 
-    from keras_classics.artefact import load
-    from keras_classics.card import Card
+    from keras_classics.classifier.artefact import load
+    from keras_classics.classifier.card import Card
     from keras_classics.cli.terminal import console, counting
     from keras_classics.errors import ClassicsError
     from keras_classics.evaluation.report import paths_of, write_report

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from keras_classics.verification import Verification
+    from keras_classics.weights.verification import Verification
 
 
 def verify(
@@ -32,10 +32,10 @@ def verify(
     from keras_classics.cli.backend import start
 
     start()
+    from keras_classics.classifier.published import locate
     from keras_classics.cli.terminal import console
     from keras_classics.cli.weights import downloading
-    from keras_classics.pretrained import locate
-    from keras_classics.verification import verify as verify_file
+    from keras_classics.weights.verification import verify as verify_file
 
     with downloading(weights) as progress:
         found = locate(weights, network=network, width=width, progress=progress)

@@ -14,7 +14,7 @@ from keras_classics.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from keras_classics.artefact import Classifier
+    from keras_classics.classifier.artefact import Classifier
     from keras_classics.weights.records import PublishedWeights
 
 
@@ -166,7 +166,7 @@ def say_installed() -> None:
 
 def _is_model(place: str) -> bool:
     """Whether it is the folder of an artefact or export, or what is left of one."""
-    from keras_classics.card import CARD, MODEL, RECORD
+    from keras_classics.classifier.card import CARD, MODEL, RECORD
     from keras_classics.deployment.exported import EXPORT
 
     return any((Path(place) / name).is_file() for name in (CARD, MODEL, RECORD, EXPORT))
@@ -186,8 +186,8 @@ def _is_images(place: str) -> bool:
 
 def classifier_of(weights: str) -> Classifier:
     """Published weights as a classifier, downloaded before our eyes if need be."""
+    from keras_classics.classifier.published import published, published_record
     from keras_classics.cli.terminal import console
-    from keras_classics.pretrained import published, published_record
     from keras_classics.weights.download import fetch as fetch_file
     from keras_classics.weights.records import RECORDS
 

@@ -15,8 +15,8 @@ from keras_classics.data.lookahead import CHUNK, LookAhead, Work
 from keras_classics.data.mixing import mix, mixing_rng
 from keras_classics.data.pictures import ArrayPictures
 from keras_classics.data.pixels import processors
-from keras_classics.data.preprocess import preprocess
 from keras_classics.data.views import view
+from keras_classics.weights.preprocess import preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from keras_classics.data.fit import CentralCrop, Fit
     from keras_classics.data.mixing import Mixing
     from keras_classics.data.pictures import Pictures
-    from keras_classics.data.preprocess import Mode
+    from keras_classics.weights.preprocess import Mode
 
     Targets = NDArray[np.float32] | tuple[NDArray[np.float32], ...]
     Batch = tuple[NDArray[np.float32], Targets] | tuple[NDArray[np.float32], Targets, Targets]

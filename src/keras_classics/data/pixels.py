@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_classics.data.check.copies import HASH_BYTES, perceptual_hash
+from keras_classics.data.copies import HASH_BYTES, perceptual_hash
 from keras_classics.data.decode import decoded
 from keras_classics.data.fit import fit_image
 from keras_classics.errors import DataError, ImageError

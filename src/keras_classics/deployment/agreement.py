@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.deployment.engine import Precision
 from keras_classics.deployment.exported import Agreement, ExportError, Input
 from keras_classics.deployment.samples import Picture, Sample, fitted

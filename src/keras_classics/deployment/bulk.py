@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from keras_classics.classifier.prediction import Prediction, Predictions, predicted
 from keras_classics.data.image_list import ImageList
 from keras_classics.data.sources import Paths, Source
 from keras_classics.deployment.engine import Engine
@@ -23,7 +24,6 @@ from keras_classics.deployment.rows import Rows, rows_for
 from keras_classics.errors import DataError, ImageError, OutputError, one_line
 from keras_classics.host.interrupts import handled
 from keras_classics.host.staging import check_file
-from keras_classics.prediction import Prediction, Predictions, predicted
 
 COMMIT_EVERY = 1.0  # seconds of work that a kill costs
 

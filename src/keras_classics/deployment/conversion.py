@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.precision import numbers
-from keras_classics.artefact import Classifier, load
-from keras_classics.card import CARD, MODEL
+from keras_classics.classifier.artefact import Classifier, load
+from keras_classics.classifier.card import CARD, MODEL
+from keras_classics.classifier.published import published
 from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.agreement import LIMITS, compare, expected
@@ -45,7 +46,6 @@ from keras_classics.deployment.samples import (
 )
 from keras_classics.deployment.targets import TARGETS, Run, Writer, writer
 from keras_classics.errors import ClassicsError
-from keras_classics.pretrained import published
 
 COMPARED = {"f32": 200, "bf16": 1000, "int8": 1000}  # pictures at most
 VALIDATION_PICTURES = 300

@@ -9,7 +9,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 from keras_classics.data.arrays import as_pictures
 
 EngineName = Literal["keras", "openvino", "onnxruntime"]

@@ -13,7 +13,7 @@ from typing import cast, get_args
 from filelock import FileLock
 
 from keras_classics import __version__
-from keras_classics.card import CARD, MODEL, check_artefact
+from keras_classics.classifier.card import CARD, MODEL, check_artefact
 from keras_classics.data.fit import CentralCrop
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.engine import (
@@ -196,9 +196,9 @@ class Deployment:
         if self.before_keras:
             self.before_keras()
         # Here, as the other engines do without Keras.
-        from keras_classics.artefact import load  # noqa: PLC0415
+        from keras_classics.classifier.artefact import load  # noqa: PLC0415
+        from keras_classics.classifier.published import published  # noqa: PLC0415
         from keras_classics.deployment.keras_engine import KerasEngine  # noqa: PLC0415
-        from keras_classics.pretrained import published  # noqa: PLC0415
 
         return KerasEngine(published(self.source) if self.path is None else load(self.path))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 from keras_classics.deployment.engine import PRECISIONS, Precision
 from keras_classics.errors import ClassicsError
 from keras_classics.host.files import write_text

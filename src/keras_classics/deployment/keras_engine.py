@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.deployment.engine import Engine
 
 

@@ -11,10 +11,10 @@ import keras
 from keras import KerasTensor, ops
 
 from keras_classics.architectures.optimise import fold_scaling, for_inference
-from keras_classics.artefact import Classifier
-from keras_classics.data.preprocess import as_scaling
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.deployment.resizing import Resize
 from keras_classics.evaluation.temperature import TINY
+from keras_classics.weights.preprocess import as_scaling
 
 InputKind = Literal["image", "fitted", "raw"]
 INPUT_KINDS: tuple[InputKind, ...] = get_args(InputKind)

@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from keras_classics.classifier.prediction import Prediction
 from keras_classics.deployment import runtimes
 from keras_classics.errors import ClassicsError, ImageError
-from keras_classics.prediction import Prediction
 
 ROW_GROUP = 2**14  # rows of a Parquet file that are held at a time
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits, load_sample_images
 
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.data.decode import decode_image
 from keras_classics.data.fit import fit_image
 from keras_classics.data.folder import scan

@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.data.fit import fit_bytes
-from keras_classics.data.preprocess import Mode, preprocess
 from keras_classics.data.sources import Source, find_images
 from keras_classics.errors import ClassicsError, nearest
 from keras_classics.explanation.faithfulness import (
@@ -40,6 +39,7 @@ from keras_classics.explanation.methods import (
 from keras_classics.explanation.probe import Array, Probe
 from keras_classics.heat import encoded
 from keras_classics.host.files import write_bytes, write_text
+from keras_classics.weights.preprocess import Mode, preprocess
 
 FORMAT = 1  # of the JSON
 SHOWN = 5  # classes whose probabilities are given

@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.frame import whole
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.data.fit import fit_bytes
-from keras_classics.data.preprocess import preprocess
 from keras_classics.data.sources import Source
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.explain import FORMAT, only, probe_of, versions, write_json
@@ -38,6 +37,7 @@ from keras_classics.explanation.probe import Array, Probe
 from keras_classics.explanation.visualisation import STEPS, visualise
 from keras_classics.heat import encoded
 from keras_classics.host.files import write_bytes
+from keras_classics.weights.preprocess import preprocess
 
 Picture = npt.NDArray[np.uint8]
 

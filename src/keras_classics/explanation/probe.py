@@ -429,7 +429,7 @@ class Probe:
         if images.dtype.kind != "f" and "float" in str(self.model.inputs[0].dtype):
             raise ClassicsError(
                 f"images: {images.dtype} numbers, as of pixels; {self.model.name!r} reads floats, "
-                "which keras_classics.data.preprocess.preprocess makes of them."
+                "which keras_classics.weights.preprocess.preprocess makes of them."
             )
         read = np.array(images, np.float32)
         if not np.isfinite(read).all():

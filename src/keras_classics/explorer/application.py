@@ -25,7 +25,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from keras_classics.architectures.catalog import CATALOG
-from keras_classics.data.uploads import UploadError, too_many_bytes
 from keras_classics.drawing import Drawing, draw, stylesheet
 from keras_classics.errors import ClassicsError, out_of_memory
 from keras_classics.explorer import schema
@@ -46,6 +45,7 @@ from keras_classics.explorer.pictures import (
 from keras_classics.explorer.sprites import png
 from keras_classics.web.bodies import body
 from keras_classics.web.security import DRAWING_POLICY, Guard
+from keras_classics.web.uploads import UploadError, too_many_bytes
 
 BODY_SECONDS = 20.0  # for a body to arrive
 MOST_WAITING = 16  # questions in line; more are sent away

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError
 from keras_classics.explanation.explain import settings_for
 from keras_classics.explanation.faithfulness import Curve, deletion, insertion, randomised
@@ -29,6 +28,7 @@ from keras_classics.explorer.memory import Memory
 from keras_classics.explorer.models import Held
 from keras_classics.explorer.pictures import Picture, Pixels
 from keras_classics.explorer.sprites import text, tiled, to_gray
+from keras_classics.weights.preprocess import preprocess
 
 TOP = 5
 ACTIVATIONS = 512 * 1024**2  # bytes; one picture through a full ResNet50 gives 150 MB

@@ -13,12 +13,12 @@ import keras
 from keras_classics.architectures import catalog, frame
 from keras_classics.architectures.analysis import Analysis, analyse
 from keras_classics.architectures.frame import Architecture
-from keras_classics.artefact import Classifier, load
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier, load
+from keras_classics.classifier.card import Card, Preprocessing
+from keras_classics.classifier.published import published, published_record
 from keras_classics.errors import ArtefactError, ClassicsError
 from keras_classics.explanation.probe import Probe
 from keras_classics.explorer import schema
-from keras_classics.pretrained import published, published_record
 from keras_classics.weights import records
 
 MOST_MODELS = 4  # a VGG16 holds half a gigabyte, and as much again with its control

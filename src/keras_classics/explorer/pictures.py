@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.card import Preprocessing
+from keras_classics.classifier.card import Preprocessing
 from keras_classics.data.decode import decode_image, decoded, several
 from keras_classics.data.fit import fit_bytes
-from keras_classics.data.uploads import UploadError, check_upload
 from keras_classics.errors import ImageError
 from keras_classics.explorer import schema
 from keras_classics.explorer.memory import Memory
+from keras_classics.web.uploads import UploadError, check_upload
 
 UPLOAD_BYTES = 20 * 1024**2
 UPLOAD_PIXELS = 50_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_classics.artefact import folder_id
-from keras_classics.card import MANIFEST
+from keras_classics.classifier.artefact import folder_id
+from keras_classics.classifier.card import MANIFEST
 from keras_classics.data.digits import load_digits_images
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.sources import Source, find_images

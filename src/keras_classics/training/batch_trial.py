@@ -24,7 +24,6 @@ import psutil
 
 from keras_classics.architectures import catalog
 from keras_classics.data.batches import Batches
-from keras_classics.data.preprocess import Mode
 from keras_classics.training import recipes, speed
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.fitting import compile_for
@@ -33,6 +32,7 @@ from keras_classics.training.phases import plan
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import Shape, start_network
 from keras_classics.training.task import computing
+from keras_classics.weights.preprocess import Mode
 
 WARM_UP = 2  # steps that are not timed: they trace and compile
 STEPS = 9

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier, splits_of, write_artefact
-from keras_classics.card import CARD, RECORD, Card
+from keras_classics.classifier.artefact import Classifier, splits_of, write_artefact
+from keras_classics.classifier.card import CARD, RECORD, Card
 from keras_classics.errors import NothingLearntError, OutputError
 from keras_classics.evaluation.assessment import Judged
 from keras_classics.evaluation.metrics import Judgement

@@ -15,10 +15,10 @@ from pydantic import ConfigDict, TypeAdapter
 from keras_classics.architectures.frame import Architecture
 from keras_classics.data.check.run import FOLDER_SIZE
 from keras_classics.data.fit import CentralCrop, Fit
-from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
 from keras_classics.training.recipe import Balance, BatchNorm, Monitor, Recipe, Transfer, Unfreeze
+from keras_classics.weights.preprocess import Mode
 
 if TYPE_CHECKING:
     from keras_classics.training.origin import Origin

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.optimise import for_inference
 from keras_classics.architectures.precision import numbers
-from keras_classics.card import FEATURES, RECORD
-from keras_classics.data.check.steps import typical
-from keras_classics.data.preprocess import preprocess
+from keras_classics.classifier.card import FEATURES, RECORD
 from keras_classics.errors import OutputError
 from keras_classics.forward import filled, forward_of
 from keras_classics.networks import build
 from keras_classics.training.images import Images
+from keras_classics.training.steps import typical
+from keras_classics.weights.preprocess import preprocess
 
 BATCH = 32
 EQUAL = 1e-4  # of the largest feature: what folding may change by rounding

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.class_weight import compute_class_weight
 
-from keras_classics.card import FEATURES, MANIFEST, Card
+from keras_classics.classifier.card import FEATURES, MANIFEST, Card
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.splits import limited
 from keras_classics.evaluation import report, saved

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.data.check.copies import equal_groups, near_groups
+from keras_classics.data.copies import equal_groups, near_groups
 from keras_classics.data.digits import load_digits_images
 from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.data.folder import scan

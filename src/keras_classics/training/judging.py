@@ -17,12 +17,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier
-from keras_classics.card import MANIFEST, Card
+from keras_classics.classifier.artefact import Classifier
+from keras_classics.classifier.card import MANIFEST, Card
 from keras_classics.data.folder import scan
 from keras_classics.data.manifest import read_manifest
 from keras_classics.data.pixels import decode_all, processors
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ArtefactError, ClassicsError, DataError
 from keras_classics.evaluation import report, saved
 from keras_classics.evaluation.assessment import Assessment, Judged, assess
@@ -33,6 +32,7 @@ from keras_classics.explanation.methods import METHODS, attribute, default_layer
 from keras_classics.explanation.probe import Probe
 from keras_classics.heat import encoded
 from keras_classics.training.config import TrainConfig
+from keras_classics.weights.preprocess import preprocess
 
 Progress = Callable[[int, int], None]
 

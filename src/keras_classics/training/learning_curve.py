@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_classics.card import MANIFEST, Card
+from keras_classics.classifier.card import MANIFEST, Card
 from keras_classics.data.manifest import read_manifest
 from keras_classics.errors import ArtefactError, ClassicsError, NothingLearntError
 from keras_classics.evaluation import report, saved

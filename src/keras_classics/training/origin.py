@@ -8,13 +8,13 @@ from pathlib import Path
 
 from keras_classics.architectures import DEFAULT, TRAINED
 from keras_classics.architectures.frame import Architecture
-from keras_classics.card import MODEL, Card
-from keras_classics.data.preprocess import Mode
+from keras_classics.classifier.card import MODEL, Card
 from keras_classics.errors import ClassicsError, WeightsError
 from keras_classics.training import recipes
 from keras_classics.training.config import RANDOM, TrainConfig
 from keras_classics.weights import records
 from keras_classics.weights.download import fetch
+from keras_classics.weights.preprocess import Mode
 from keras_classics.weights.records import PublishedWeights
 from keras_classics.weights.requests import record_of
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from keras_classics.data.augment import Augmentation
 from keras_classics.data.mixing import Mixing
-from keras_classics.data.preprocess import Mode
+from keras_classics.weights.preprocess import Mode
 
 Unfreeze = Literal["none", "stage", "all"]
 BatchNorm = Literal["frozen", "train"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_classics.card import CARD, RECORD
+from keras_classics.classifier.card import CARD, RECORD
 from keras_classics.errors import ClassicsError
 from keras_classics.host.files import write_text
 from keras_classics.training import recipes

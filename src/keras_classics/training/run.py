@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 
 from keras_classics.architectures.analysis import analyse
-from keras_classics.artefact import folder_id, write_artefact
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import folder_id, write_artefact
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.data.check.run import quick_check
 from keras_classics.data.formats import not_read
 from keras_classics.errors import NothingLearntError

@@ -11,11 +11,11 @@ from keras_classics.architectures import frame
 from keras_classics.architectures.catalog import block_tree
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
-from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ClassicsError
 from keras_classics.training.origin import Origin
 from keras_classics.training.recipe import Network, Recipe
 from keras_classics.weights.loading import load_weights
+from keras_classics.weights.preprocess import Mode
 
 
 @dataclass(frozen=True)

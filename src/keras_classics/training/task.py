@@ -17,7 +17,6 @@ from keras_classics.architectures import catalog
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
 from keras_classics.data.listing import Listing, fingerprint
-from keras_classics.data.preprocess import Mode
 from keras_classics.data.splits import assign_splits
 from keras_classics.errors import ClassicsError
 from keras_classics.networks import build
@@ -37,6 +36,7 @@ from keras_classics.training.images import list_images
 from keras_classics.training.origin import Origin, find_origin, settled
 from keras_classics.training.recipe import Recipe
 from keras_classics.training.start import Shape, StartingNetwork, start_network
+from keras_classics.weights.preprocess import Mode
 
 
 @dataclass(frozen=True)

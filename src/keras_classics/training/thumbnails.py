@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 from keras_classics.data.fit import CentralCrop
 from keras_classics.data.folder import scan
 from keras_classics.data.pixels import decode_all

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.artefact import Classifier
+from keras_classics.classifier.artefact import Classifier
 from keras_classics.errors import ClassicsError, DivergedError, NothingLearntError
 from keras_classics.evaluation.metrics import LEAST, judge
 from keras_classics.training.begun import Begun, Parts, Predict, Run

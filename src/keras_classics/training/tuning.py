@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from keras_classics.card import CARD
-from keras_classics.card import RECORD as RUN_RECORD
+from keras_classics.classifier.card import CARD
+from keras_classics.classifier.card import RECORD as RUN_RECORD
 from keras_classics.data.check.run import quick_check
 from keras_classics.errors import (
     ClassicsError,

@@ -27,7 +27,7 @@ _TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download"
 _DATA_TERMS = "not stated for the weights; the code is BSD-3-Clause"
 _KERAS_TERMS = "not stated for the weights; the code is Apache-2.0"
 Interpolation = Literal["bilinear", "bicubic", "opencv-cubic"]
-# Modes of `keras_classics.data.preprocess`.
+# Modes of `keras_classics.weights.preprocess`.
 Preprocessing = Literal["tf", "torch", "caffe", "lite", "raw"]
 
 

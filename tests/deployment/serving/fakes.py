@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.deployment.engine import Engine
 from keras_classics.deployment.serving.application import Server
 from keras_classics.deployment.serving.journal import Journal

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from graphs import RELU6, SWISH, inverted_residuals
-from keras_classics.artefact import Classifier, load
-from keras_classics.card import Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier, load
+from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.bfloat16 import in_bfloat16
 from keras_classics.deployment.exported import EXPORT, TARGETS, hashes, read_export

@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from keras_classics.data import decode
-from keras_classics.data.check.copies import perceptual_hash
+from keras_classics.data.copies import perceptual_hash
 from keras_classics.data.depth import is_deep
 from keras_classics.data.formats import foreign
 from keras_classics.errors import ImageError

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from keras_classics.data import pixels
-from keras_classics.data.check.copies import HASH_BYTES, near_groups
 from keras_classics.data.check.cost import Cost, estimate
 from keras_classics.data.check.facts import HEAD, Facts, format_of, look_at_all
 from keras_classics.data.check.findings import (
@@ -27,6 +26,7 @@ from keras_classics.data.check.findings import (
     Place,
     findings_of,
 )
+from keras_classics.data.copies import HASH_BYTES, near_groups
 from keras_classics.data.folder import scan
 from keras_classics.data.listing import Item, Listing, normal
 from keras_classics.data.storage import is_image_name

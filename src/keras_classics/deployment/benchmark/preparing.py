@@ -22,8 +22,8 @@ import numpy as np
 
 from keras_classics.architectures import catalog, frame
 from keras_classics.architectures.analysis import analyse
-from keras_classics.artefact import Classifier, load
-from keras_classics.card import CARD, MODEL, Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier, load
+from keras_classics.classifier.card import CARD, MODEL, Card, Preprocessing
 from keras_classics.deployment import runtimes
 from keras_classics.deployment.agreement import compare
 from keras_classics.deployment.benchmark.contenders import Contender

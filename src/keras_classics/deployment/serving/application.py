@@ -15,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from keras_classics.data.uploads import UploadError
 from keras_classics.deployment.serving.answering import Desk, Refused
 from keras_classics.deployment.serving.batching import EngineError
 from keras_classics.deployment.serving.classify import Classify
@@ -34,6 +33,7 @@ from keras_classics.deployment.serving.settings import Settings
 from keras_classics.deployment.serving.shelf import Open, Opened, Shelf, UnknownModelError
 from keras_classics.errors import ClassicsError, out_of_memory
 from keras_classics.web.security import Guard, is_loopback
+from keras_classics.web.uploads import UploadError
 
 OWN_USE = ("/v2", "/classify", "/metrics")
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import Response
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
+from keras_classics.classifier.prediction import answer
 from keras_classics.deployment.serving import messages
 from keras_classics.deployment.serving.answering import FEW, Desk, Refused, within
 from keras_classics.deployment.serving.intake import NAMELESS, pictures_of_form
@@ -19,7 +20,6 @@ from keras_classics.deployment.serving.protocol import answer as as_json
 from keras_classics.deployment.serving.recording import record_of
 from keras_classics.deployment.serving.shelf import Served
 from keras_classics.errors import ClassicsError
-from keras_classics.prediction import answer
 from keras_classics.web.bodies import Share
 
 TOP = 5

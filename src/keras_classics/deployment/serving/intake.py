@@ -12,11 +12,11 @@ import numpy.typing as npt
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from keras_classics.card import Preprocessing
+from keras_classics.classifier.card import Preprocessing
 from keras_classics.data.fit import fit_bytes
-from keras_classics.data.uploads import UploadError, check_upload
 from keras_classics.deployment.serving.settings import Settings
 from keras_classics.errors import ClassicsError, ImageError
+from keras_classics.web.uploads import UploadError, check_upload
 
 Images = npt.NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_classics.card import CARD
+from keras_classics.classifier.card import CARD
 from keras_classics.deployment.engine import Engine
 from keras_classics.deployment.exported import EXPORT
 from keras_classics.deployment.serving.batching import Batcher, are_probabilities

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_classics.data.uploads import UploadError, check_upload, clean_name, too_many_bytes
 from keras_classics.errors import ClassicsError
+from keras_classics.web.uploads import UploadError, check_upload, clean_name, too_many_bytes
 
 
 def noise(height, width, seed=0):

@@ -8,8 +8,8 @@ from pathlib import Path
 from keras_classics.architectures import catalog
 from keras_classics.architectures.frame import Architecture, with_channels
 from keras_classics.architectures.precision import numbers
-from keras_classics.artefact import Classifier
-from keras_classics.card import MODEL, Card, Preprocessing
+from keras_classics.classifier.artefact import Classifier
+from keras_classics.classifier.card import MODEL, Card, Preprocessing
 from keras_classics.data.fit import CentralCrop
 from keras_classics.errors import WeightsError
 from keras_classics.networks import build

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from keras_classics.data.fit import CentralCrop, Fit, Interpolation
-from keras_classics.data.preprocess import Mode
 from keras_classics.errors import ArtefactError
 from keras_classics.evaluation.temperature import Calibration
 from keras_classics.host.files import write_text
 from keras_classics.host.regular import read_regular
+from keras_classics.weights.preprocess import Mode
 
 CARD = "artefact.json"
 MODEL = "model.keras"

@@ -13,14 +13,14 @@ import pytest
 
 from conftest import random_values
 from keras_classics import CATALOG, build
-from keras_classics import verification as module
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
-from keras_classics.verification import verify
 from keras_classics.weights import records
+from keras_classics.weights import verification as module
 from keras_classics.weights.conversion import convert
 from keras_classics.weights.golden import TOLERANCE, golden_outputs, picture
 from keras_classics.weights.keras_files import write_keras
+from keras_classics.weights.preprocess import preprocess
+from keras_classics.weights.verification import verify
 from pictures import state
 
 VGG16, RESNET50 = CATALOG["vgg16"], CATALOG["resnet50"]

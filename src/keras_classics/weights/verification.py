@@ -14,7 +14,6 @@ import numpy.typing as npt
 from keras_classics.architectures.frame import Architecture
 from keras_classics.architectures.layers import channel_axis
 from keras_classics.architectures.precision import numbers
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import WeightsError
 from keras_classics.host.regular import why_none
 from keras_classics.weights import records
@@ -26,6 +25,7 @@ from keras_classics.weights.golden import (
     outputs_of,
     picture,
 )
+from keras_classics.weights.preprocess import preprocess
 from keras_classics.weights.records import PublishedWeights
 
 

@@ -19,25 +19,25 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.architectures.precision import numbers
-from keras_classics.card import CARD, MANIFEST, MODEL, Card, check_artefact
-from keras_classics.data.arrays import as_pictures
-from keras_classics.data.folder import scan
-from keras_classics.data.listing import Item, Listing, fingerprint
-from keras_classics.data.manifest import read_manifest, write_manifest
-from keras_classics.data.pixels import decode_all
-from keras_classics.data.preprocess import preprocess
-from keras_classics.data.sources import find_images
-from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
-from keras_classics.evaluation.metrics import Judgement, judge
-from keras_classics.evaluation.temperature import Calibration
-from keras_classics.forward import filled, forward_of, size_for
-from keras_classics.prediction import (
+from keras_classics.classifier.card import CARD, MANIFEST, MODEL, Card, check_artefact
+from keras_classics.classifier.prediction import (
     Images,
     Prediction,
     Predictions,
     Probabilities,
     predicted,
 )
+from keras_classics.data.arrays import as_pictures
+from keras_classics.data.folder import scan
+from keras_classics.data.listing import Item, Listing, fingerprint
+from keras_classics.data.manifest import read_manifest, write_manifest
+from keras_classics.data.pixels import decode_all
+from keras_classics.data.sources import find_images
+from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
+from keras_classics.evaluation.metrics import Judgement, judge
+from keras_classics.evaluation.temperature import Calibration
+from keras_classics.forward import filled, forward_of, size_for
+from keras_classics.weights.preprocess import preprocess
 
 Progress = Callable[[int, int], None]
 

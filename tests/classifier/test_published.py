@@ -14,14 +14,14 @@ from keras import applications
 from PIL import Image
 
 from keras_classics import build
-from keras_classics import pretrained as module
+from keras_classics.classifier import published as module
+from keras_classics.classifier.published import locate, published
 from keras_classics.data.fit import load_image
-from keras_classics.data.preprocess import preprocess
 from keras_classics.errors import ClassicsError, DataError, WeightsError
-from keras_classics.pretrained import locate, published
 from keras_classics.weights import records
 from keras_classics.weights.keras_files import write_keras
 from keras_classics.weights.labels import imagenet_classes
+from keras_classics.weights.preprocess import preprocess
 from pictures import write_pictures
 from weights.references import TIMM, torch_module
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_classics.card import Card
+from keras_classics.classifier.card import Card
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.pixels import processors
 from keras_classics.data.sources import Source

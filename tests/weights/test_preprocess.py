@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from keras_classics.data.preprocess import Mode, as_scaling, preprocess
+from keras_classics.weights.preprocess import Mode, as_scaling, preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
 
