@@ -33,14 +33,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_classics import CATALOG, RECORDS
+from keras_classics import CATALOG, RECORDS, export
 from keras_classics.classifier.published import published
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.folder import scan
 from keras_classics.data.pixels import processors
-from keras_classics.deployment import export
-from keras_classics.deployment.engine import Engine
-from keras_classics.deployment.engines import Deployment
+from keras_classics.engines.deployment import Deployment
+from keras_classics.engines.engine import Engine
 from keras_classics.evaluation.metrics import interval
 
 WEIGHTS = tuple(f"efficientnet_lite{number}-google" for number in range(3))

@@ -29,10 +29,10 @@ import numpy as np
 
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.sources import Source, each_image
-from keras_classics.deployment.bulk import Options, stream
-from keras_classics.deployment.engine import Engine
-from keras_classics.deployment.engines import Deployment
-from keras_classics.deployment.rows import CsvRows
+from keras_classics.engines.bulk import Options, stream
+from keras_classics.engines.deployment import Deployment
+from keras_classics.engines.engine import Engine
+from keras_classics.engines.rows import CsvRows
 
 
 class Figures:

@@ -38,7 +38,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_classics.deployment.benchmark.torch_modules import torch_module
+from keras_classics.engines.benchmark.torch_modules import torch_module
 from keras_classics.evaluation.metrics import interval
 
 SIZE = 224

@@ -134,7 +134,7 @@ def test_the_command_can_be_parsed(last):
 
 def test_the_health_check(last, serving, tmp_path):
     """It says what readiness says."""
-    from deployment.serving.fakes import running
+    from serving.fakes import running
 
     (value,) = of(last, "HEALTHCHECK")
     options, _, command = value.partition("CMD ")

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from keras_classics import extras
-from keras_classics.deployment.runtimes import EXTRAS
 from keras_classics.errors import ClassicsError
+from keras_classics.exporting.runtimes import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

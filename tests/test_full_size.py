@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from deployment.guide import write_photo
+from exporting.guide import write_photo
 from keras_classics.classifier.artefact import load
 from keras_classics.data.fit import fit_image, load_image
 from keras_classics.data.folder import scan
@@ -51,7 +51,7 @@ def test_where_pictures_are_read(folder, expected):
 
 
 def test_prediction_evaluation_and_what_exports_are_compared_on(folder, expected, artefact):
-    from keras_classics.deployment.samples import _stored
+    from keras_classics.exporting.samples import _stored
 
     classifier = load(artefact)
     names = classifier.card.class_names
@@ -69,9 +69,9 @@ def test_prediction_evaluation_and_what_exports_are_compared_on(folder, expected
 
 
 def test_the_server_and_the_page(folder, expected, artefact):
-    from keras_classics.deployment.serving.intake import fitted
-    from keras_classics.deployment.serving.settings import Settings
     from keras_classics.explorer.pictures import read_picture
+    from keras_classics.serving.intake import fitted
+    from keras_classics.serving.settings import Settings
 
     shape = load(artefact).card.preprocessing
     data = (folder / "cross" / "photo.jpg").read_bytes()

@@ -11,9 +11,9 @@ import pytest
 from keras_classics import build, load
 from keras_classics.architectures import catalog
 from keras_classics.classifier.card import Card, Preprocessing
-from keras_classics.deployment.conversion import convert as export
-from keras_classics.deployment.exporting import Request
 from keras_classics.explanation.explain import probe_of
+from keras_classics.exporting.conversion import convert as export
+from keras_classics.exporting.export import Request
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.run import train
 from keras_classics.weights.conversion import convert

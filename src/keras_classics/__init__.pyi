@@ -31,10 +31,10 @@ from keras_classics.architectures.vgg import vgg16_sequential as vgg16_sequentia
 from keras_classics.architectures.vgg import vgg_block as vgg_block
 from keras_classics.classifier.artefact import Classifier as Classifier
 from keras_classics.classifier.artefact import load as load
-from keras_classics.deployment.bulk import predict as predict
-from keras_classics.deployment.bulk import predict_to as predict_to
-from keras_classics.deployment.engines import Deployment as Deployment
-from keras_classics.deployment.engines import open_engine as open_engine
+from keras_classics.engines.bulk import predict as predict
+from keras_classics.engines.bulk import predict_to as predict_to
+from keras_classics.engines.deployment import Deployment as Deployment
+from keras_classics.engines.deployment import open_engine as open_engine
 from keras_classics.errors import ClassicsError as ClassicsError
 from keras_classics.networks import build as build
 from keras_classics.classifier.published import published as published

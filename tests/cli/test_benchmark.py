@@ -9,15 +9,15 @@ import sys
 import pytest
 
 from keras_classics.cli.app import run as classics
-from keras_classics.deployment.engine import PRECISIONS
+from keras_classics.exporting.exported import PRECISIONS
 
 TINY = ["--rounds", "1", "--seconds", "0.02", "--batch-size", "2"]
 
 
 @pytest.fixture
 def limits(monkeypatch):
-    """The machine's limits without measuring them, which tests/deployment/benchmark does."""
-    course = "keras_classics.deployment.benchmark.course"
+    """The machine's limits without measuring them, which tests/engines/benchmark does."""
+    course = "keras_classics.engines.benchmark.course"
     monkeypatch.setattr(f"{course}.measured_limits", lambda _: dict.fromkeys(PRECISIONS, 1e12))
 
 

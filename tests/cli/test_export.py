@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from keras_classics import read_export
 from keras_classics.cli import app
-from keras_classics.deployment import exporting, read_export
+from keras_classics.exporting import export as exporting
 
 
 def run(capfd, *arguments, code=0):

@@ -164,8 +164,8 @@ def test_without_the_extra(capsys, artefact, monkeypatch, module, package):
 
 def test_the_largest_request_finds_room(capsys, artefact, monkeypatch):
     """Compressed and unpacked."""
-    from keras_classics.deployment.serving import process
     from keras_classics.errors import ClassicsError
+    from keras_classics.serving import process
 
     jobs = []
 

@@ -20,7 +20,6 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import odd_pictures
-from deployment.serving.fakes import FakeEngine, opened
 from keras_classics.classifier.artefact import Classifier
 from keras_classics.classifier.card import Card, Preprocessing
 from keras_classics.data import decode
@@ -32,15 +31,16 @@ from keras_classics.data.pictures import StoredPictures
 from keras_classics.data.pixels import decode_all
 from keras_classics.data.sources import Source
 from keras_classics.data.storage import Archive, Folder
-from keras_classics.deployment.serving.application import Server
-from keras_classics.deployment.serving.journal import Journal
-from keras_classics.deployment.serving.settings import Settings
 from keras_classics.errors import ImageError
 from keras_classics.explanation.explain import explain, probe_of
 from keras_classics.explanation.inside import look
 from keras_classics.explorer.application import application
 from keras_classics.explorer.models import Models, open_model
+from keras_classics.serving.application import Server
+from keras_classics.serving.journal import Journal
+from keras_classics.serving.settings import Settings
 from keras_classics.web.uploads import UploadError, check_upload
+from serving.fakes import FakeEngine, opened
 
 SIZE = 8
 SOUND, BROKEN, DOUBTFUL = odd_pictures.sound(), odd_pictures.broken(), odd_pictures.doubtful()

@@ -514,7 +514,7 @@ def test_what_was_written_is_compared(ending, make, monkeypatch):
     monkeypatch.setattr(module, "write_torch", spoiled(module.write_torch, change_tensors))
     monkeypatch.setattr(module, "write_keras", spoiled(module.write_keras, change_model))
     message = refused(path, f"there{ending}", "vgg16", OutputError)
-    assert "what was written is not what was read; is the disk sound?" in message
+    assert "verification failed; check the disk." in message
 
 
 def test_the_network_that_a_file_makes(make):

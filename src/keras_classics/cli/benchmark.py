@@ -13,7 +13,7 @@ from keras_classics.host.units import short
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from keras_classics.deployment.benchmark.results import Results
+    from keras_classics.engines.benchmark.results import Results
 
 
 def benchmark(
@@ -61,9 +61,9 @@ def benchmark(
     start()  # which keeps TensorFlow's remarks from the terminal
 
     from keras_classics.cli.terminal import console, counting
-    from keras_classics.deployment.benchmark.course import benchmark as run
-    from keras_classics.deployment.benchmark.plot import FORMS, draw
-    from keras_classics.deployment.benchmark.results import write
+    from keras_classics.engines.benchmark.course import benchmark as run
+    from keras_classics.engines.benchmark.plot import FORMS, draw
+    from keras_classics.engines.benchmark.results import write
     from keras_classics.errors import ClassicsError
 
     if output is not None and output.suffix.lower() not in (".json", *FORMS):

@@ -12,7 +12,7 @@ from keras_classics.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from keras_classics.deployment.exported import Export
+    from keras_classics.exporting.exported import Export
 
 
 def export(
@@ -80,8 +80,8 @@ def export(
     import json
 
     from keras_classics.cli.terminal import console
-    from keras_classics.deployment.exported import EXPORT, ExportError, read_export
-    from keras_classics.deployment.exporting import export as export_to
+    from keras_classics.exporting.export import export as export_to
+    from keras_classics.exporting.exported import EXPORT, ExportError, read_export
 
     if fitted and raw:
         raise ExportError("--fitted and --raw: choose one of the two.")

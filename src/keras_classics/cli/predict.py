@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from keras_classics.classifier.prediction import Predictions
-    from keras_classics.deployment.bulk import Options
-    from keras_classics.deployment.engine import Engine
-    from keras_classics.deployment.engines import Deployment
+    from keras_classics.engines.bulk import Options
+    from keras_classics.engines.deployment import Deployment
+    from keras_classics.engines.engine import Engine
     from keras_classics.errors import ImageError
 
     Tell = Callable[[Engine], None]
@@ -86,8 +86,8 @@ def predict(
     from keras_classics.cli.backend import start
     from keras_classics.cli.terminal import console
     from keras_classics.cli.weights import model_and_images
-    from keras_classics.deployment.bulk import Options
-    from keras_classics.deployment.engines import Deployment
+    from keras_classics.engines.bulk import Options
+    from keras_classics.engines.deployment import Deployment
     from keras_classics.errors import ClassicsError
     from keras_classics.weights.records import DEFAULT
 
@@ -129,7 +129,7 @@ def _to_file(
 
     from keras_classics.cli.terminal import console, counting, show_left_out
     from keras_classics.data.sources import left_out
-    from keras_classics.deployment.bulk import predict_to
+    from keras_classics.engines.bulk import predict_to
 
     remarks = console(error=True)
 
@@ -169,8 +169,8 @@ def _to_output(
 
     from keras_classics.cli.terminal import console, counting, show_left_out, show_skipped
     from keras_classics.data.sources import left_out
-    from keras_classics.deployment.bulk import predict
-    from keras_classics.deployment.rows import plain
+    from keras_classics.engines.bulk import predict
+    from keras_classics.engines.rows import plain
 
     remarks = console(error=True)
     if as_csv:
@@ -200,8 +200,8 @@ def _print_csv(
     from contextlib import closing
 
     from keras_classics.cli.terminal import counting
-    from keras_classics.deployment.bulk import each
-    from keras_classics.deployment.rows import csv_columns, csv_line, csv_row
+    from keras_classics.engines.bulk import each
+    from keras_classics.engines.rows import csv_columns, csv_line, csv_row
     from keras_classics.errors import ImageError as Unreadable
 
     skipped: list[ImageError] = []

@@ -102,9 +102,9 @@ def serve(
     """
     require("serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
     from keras_classics.data.budget import default_budget
-    from keras_classics.deployment.serving.keys import VARIABLE, read_keys
-    from keras_classics.deployment.serving.places import parse_places
-    from keras_classics.deployment.serving.settings import Settings
+    from keras_classics.serving.keys import VARIABLE, read_keys
+    from keras_classics.serving.places import parse_places
+    from keras_classics.serving.settings import Settings
     from keras_classics.web.security import is_loopback
     from keras_classics.web.server import address_of, listen
 
@@ -132,15 +132,15 @@ def serve(
     with listen(host, port) as listening:  # before the models are opened, which takes longer
         from keras_classics.cli.backend import start
         from keras_classics.cli.terminal import console
-        from keras_classics.deployment.serving.opening import Choice
-        from keras_classics.deployment.serving.process import (
+        from keras_classics.errors import one_line
+        from keras_classics.serving.opening import Choice
+        from keras_classics.serving.process import (
             Control,
             Job,
             hangups_ignored,
             leave,
             server_for,
         )
-        from keras_classics.errors import one_line
 
         address = address_of(listening, host)
         choice = Choice(engine, precision, _share(threads, workers), start)
@@ -152,7 +152,7 @@ def serve(
 
         with hangups_ignored():
             if workers > 1:
-                from keras_classics.deployment.serving.workers import serve_with_workers
+                from keras_classics.serving.workers import serve_with_workers
 
                 serve_with_workers(job, listening, workers, started)
             else:

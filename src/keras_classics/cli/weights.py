@@ -167,7 +167,7 @@ def say_installed() -> None:
 def _is_model(place: str) -> bool:
     """Whether it is the folder of an artefact or export, or what is left of one."""
     from keras_classics.classifier.card import CARD, MODEL, RECORD
-    from keras_classics.deployment.exported import EXPORT
+    from keras_classics.exporting.exported import EXPORT
 
     return any((Path(place) / name).is_file() for name in (CARD, MODEL, RECORD, EXPORT))
 

@@ -1,0 +1,1 @@
+"""What runs a network: Keras, or the run-time of an export; predictions of any number of images."""
