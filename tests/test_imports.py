@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import keras_classics
@@ -22,6 +24,23 @@ def test_dependencies_point_one_way():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 broken" in done.stdout
+
+
+def test_the_layout_that_is_told_is_the_layout():
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    floors = told.split("```")[1].strip().splitlines()
+    told_layers = [re.split(r"  +", floor)[0] for floor in floors]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    assert told_layers == [layer.replace("keras_classics.", "") for layer in contract["layers"]]
+
+    package = ROOT / "src" / "keras_classics"
+    table = told.partition("| to change |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[2] for row in table.splitlines()[2:]]
+    paths = [path for row in rows for path in re.findall(r"`([^`]*[/.][^`]*)`", row)]
+    assert len(rows) >= 20
+    for path in paths:
+        assert "<" in path or (package / path).exists(), path
 
 
 def modules_after(statement):

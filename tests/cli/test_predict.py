@@ -271,7 +271,7 @@ def test_interrupted_before_there_is_anything(
 
     place = {
         "listing": "data.image_list.ImageList.write",
-        "converting": "deployment.engines.export",
+        "converting": "engines.deployment.export",
     }
     monkeypatch.setattr(f"keras_classics.{place[when]}", interrupted)
     monkeypatch.setenv("KERAS_CLASSICS_HOME", str(tmp_path / "home"))
