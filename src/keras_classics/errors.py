@@ -46,7 +46,7 @@ class ImageError(DataError):
 
 
 class ArtefactError(ClassicsError):
-    """A folder that is not the artefact of a run, or a torn one."""
+    """A folder that is not the artefact of a run or corrupt."""
 
 
 class WeightsError(ClassicsError):

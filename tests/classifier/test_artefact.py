@@ -206,7 +206,7 @@ def test_a_later_format(copy):
 def test_a_torn_model(copy, size):
     data = (copy / "model.keras").read_bytes()
     (copy / "model.keras").write_bytes(data[:size])
-    with pytest.raises(ArtefactError, match=r"model\.keras: torn or not a Keras model"):
+    with pytest.raises(ArtefactError, match=r"model\.keras: corrupt or not a Keras model"):
         load(copy)
 
 

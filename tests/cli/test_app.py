@@ -66,7 +66,7 @@ def bad_folder(kind, root):  # noqa: PLR0911  one for each kind
     write_pictures(folder, each=3)
     for path in (folder / "cross").iterdir():
         path.write_text("text with the ending of an image")
-    return folder, "no image of the class 'cross' to learn from can be read"
+    return folder, "no training image of the class 'cross' can be read"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_artefact_that_is_none(capsys, tmp_path, data):
 def test_a_torn_artefact(capsys, artefact, tmp_path, data):
     torn = shutil.copytree(artefact, tmp_path / "torn")
     (torn / "model.keras").write_bytes(b"PK")
-    assert "torn" in fails(capsys, ["predict", torn, data])
+    assert "corrupt" in fails(capsys, ["predict", torn, data])
 
 
 def test_an_output_that_exists_is_kept(capsys, tmp_path, data):

@@ -44,8 +44,8 @@ def screen(capsys, *arguments, code=0):
 def test_a_sound_folder(capsys, data):
     shown = screen(capsys, data, "--size", "32")
     assert f"{data}: 36 images, 3 classes, no splits" in shown
-    assert "nothing must be mended" in shown
-    assert "must be mended unreadable" not in shown
+    assert "no problems found" in shown
+    assert "problems unreadable" not in shown
     assert "estimates for a run" in shown
     assert "36 images" in shown
     assert "111 kB at 32 × 32 pixels, in memory" in shown
@@ -76,7 +76,7 @@ def test_what_must_be_mended_gives_exit_code_1(capsys, data):
     assert "1 unreadable: cannot be read" in shown
     assert "cross/torn.png truncated" in shown
     assert "circle/copy.png = cross/001.png" in shown
-    assert "something must be mended" in shown
+    assert "problems found: fix" in shown
     assert state(data) == before
 
 
@@ -84,7 +84,7 @@ def test_severities_in_their_order(capsys, data):
     (data / "cross" / "letter.jpg").write_text("Dear reader")
     Image.fromarray(np.arange(80 * 80, dtype=np.uint8).reshape(80, 80)).save(data / "cross/l.png")
     shown = screen(capsys, data, code=1)
-    places = [shown.index(heading) for heading in ("must be mended", "worth a look", "handled")]
+    places = [shown.index(heading) for heading in ("problems", "warnings", "notes")]
     assert places == sorted(places)
 
 
@@ -130,7 +130,7 @@ def test_near_copies_are_looked_for_unless_told_not_to(capsys, data):
     assert "cross/003.png ≈ cross/again.jpg" in shown
     shown = screen(capsys, data, "--size", "32", "--no-near")
     assert "again.jpg" not in shown
-    assert "near copies were not looked for" in shown
+    assert "near-duplicates were not searched for" in shown
 
 
 def fails(capsys, *arguments):
@@ -197,7 +197,7 @@ def test_the_run_is_that_of_train_with_trained_weights(capsys, data, artefact, m
     assert run["seconds"] == run["head_seconds"] + run["fine_tuning_seconds"]
     shown = screen(capsys, data, *arguments)
     assert "head about 9 s with features of vgg16, weights" in shown
-    assert "for 4 epochs, batches of 32; --unfreeze none leaves it out" in shown
+    assert "for 4 epochs, batches of 32; skip it with --unfreeze none" in shown
     # As `classics train` chooses: ImageNet's weights at their size, epochs by the number of images.
     assert app.run(["check", str(data), "--network", "efficientnet_lite0", "--json"]) == 0
     run = json.loads(capsys.readouterr().out)

@@ -125,7 +125,7 @@ def test_a_port_that_is_taken(capsys):
 def test_a_torn_artefact(capsys, artefact, tmp_path):
     torn = shutil.copytree(artefact, tmp_path / "torn")
     (torn / "model.keras").write_bytes(b"PK")
-    assert "torn" in fails(capsys, torn)
+    assert "corrupt" in fails(capsys, torn)
     assert "not an artefact" in fails(capsys, tmp_path)
 
 

@@ -68,7 +68,7 @@ def test_what_is_said_of_int8_that_was_accepted(capfd, artefact, out, tmp_path, 
     )
     assert "top-1 agrees on 97.00%, 99% is needed" in words
     assert "accuracy there 95.00%, of the Keras model 96.00%" in words
-    assert "15 of 16 layers compute in int8, by 42 pictures that the run learnt from" in words
+    assert "15 of 16 layers compute in int8, by 42 pictures that the run was trained on" in words
     assert "2 more, where the resize rule rounds a grey level otherwise: 0.0003" in words
     assert "it agrees less than it should, and was accepted" in words
 
@@ -108,7 +108,7 @@ def test_pictures_of_another_run(capfd, artefact, tmp_path):
     error = run(
         capfd, artefact, "--to", "openvino", "--data", other, "-o", tmp_path / "out", code=2
     ).err
-    assert "not the images that the run learnt from" in error
+    assert "not the images that the run was trained on" in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

@@ -243,7 +243,7 @@ def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
         said = process.stderr.read()
         process.stderr.close()
         if before:
-            assert f"going on behind {before:,} images" in said
+            assert f"resuming after {before:,} images" in said
         reached = json.loads(done.read_text())["images"]
         assert before < reached < 6000
         before = reached
@@ -279,7 +279,7 @@ def test_interrupted_before_there_is_anything(
     command = ["predict", artefact, shapes, "-o", out, "--engine", "openvino"]
     assert app.run([str(word) for word in command]) == 130
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "interrupted: nothing is done yet."
+    assert line == "interrupted: nothing done yet."
     assert {path.name for path in tmp_path.iterdir()} <= {"home"}
 
 

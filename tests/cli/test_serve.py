@@ -119,9 +119,9 @@ def test_a_port_that_is_taken(capsys, artefact):
 def test_a_torn_artefact(capsys, artefact, tmp_path):
     torn = shutil.copytree(artefact, tmp_path / "torn")
     (torn / "model.keras").write_bytes(b"PK")
-    assert "torn" in fails(capsys, torn, "--port", 0, "--engine", "keras")
+    assert "corrupt" in fails(capsys, torn, "--port", 0, "--engine", "keras")
     (torn / "artefact.json").write_text("{")
-    assert "torn" in fails(capsys, torn, "--port", 0)
+    assert "corrupt" in fails(capsys, torn, "--port", 0)
     assert "not an artefact" in fails(capsys, f"empty={tmp_path}", "--port", 0)
 
 
@@ -139,7 +139,7 @@ def test_a_torn_artefact_with_workers(artefact, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "torn" in line
+    assert "corrupt" in line
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_a_run_as_the_terminal_shows_it(capsys, tmp_path, monkeypatch):
     arguments = ["--network", "vgg16", "--width", "0.0625", "--size", "32", "--epochs", "2"]
     assert app.run(["train", str(data), *arguments, "--seed", "3", "--out", str(out)]) == 0
     output = capsys.readouterr().out
-    assert "data[1]: 3 classes, 18 images to learn from, 3 to choose" in output
+    assert "data[1]: 3 classes, 18 training, 3 validation" in output
     assert "VGG16, width 0.0625, 32 x 32 pixels" in output
     assert "epoch   1/2" in output
     assert "images/s" in output
@@ -39,7 +39,7 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     transfer += ["--monitor", "val_loss"]  # by accuracy, this head could not be beaten
     assert app.run([*arguments, *transfer, "--out", str(tmp_path / "out")]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert f"begins with trained weights {artefact} (as asked for)" in lines
+    assert f"starts from trained weights {artefact} (as requested)" in lines
     phases = [i for i, line in enumerate(lines) if line.startswith(("training the", "unfreezing"))]
     assert [lines[i] for i in phases] == [
         "unfreezing top, block5 (408 k of 528 k parameters)",
@@ -49,8 +49,8 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     assert [lines[i + 1][:11] for i in phases] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
     head = next(line for line in lines if line.startswith("head: "))
     assert re.search(r"^head: \d+\.\d% of \d validation images, after \d+ s; fine-tuning", head)
-    assert "goes on for 3 epochs" in head
-    assert head.endswith("; Ctrl-C keeps this")
+    assert "now fine-tuning for 3 epochs" in head
+    assert head.endswith("; Ctrl-C keeps the head")
     # Both accuracies with their intervals.
     card, told = load(tmp_path / "out").card, read_metrics(tmp_path / "out")["transfer"]
     for name, figures in (("head", told["head"]), ("fine-tuned", told["fine_tuned"])):
@@ -107,7 +107,7 @@ def test_what_the_quick_check_finds_is_said(capsys, tmp_path):
     output = " ".join(capsys.readouterr().out.split())
     assert "the same picture in several classes: one of the labels is wrong" in output
     assert "circle/000.png, cross/same.png" in output
-    assert "`classics check` names all of them" in output
+    assert "`classics check` lists all of them" in output
     (tmp_path / "data" / "cross" / "same.png").unlink()
     assert app.run(["train", str(data), *arguments, "--out", str(tmp_path / "again")]) == 0
     assert "classics check" not in capsys.readouterr().out
@@ -125,7 +125,7 @@ def test_imbalance_is_said_with_what_to_do_or_what_is_done(capsys, tmp_path):
     balanced = [*arguments, "--balance", "sampling", "--out", str(tmp_path / "b")]
     assert app.run(["train", str(data), *balanced]) == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert "images of small classes are shown more often in this run (stripes...)" in output
+    assert "this run shows images of small classes more often (stripes...)" in output
     assert "--balance" not in output
 
 
@@ -178,7 +178,7 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
         assert app.run(["train", str(shapes), *arguments, "--out", str(out)]) == 130
     output = capsys.readouterr().out.replace("\n", "")
     assert "the best of 1 epoch is saved, not judged" in output
-    assert f"go on with: classics train --resume {out}" in output
+    assert f"to resume: classics train --resume {out}" in output
     assert list((tmp_path / "board").iterdir())
 
     for words in (["--epochs", "3"], [str(shapes)], ["--set", "epochs=3"], ["--deterministic"]):
@@ -188,7 +188,7 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
         assert error.count("\n") == 1
     assert app.run(["train", "--resume", str(out)]) == 0
     output = capsys.readouterr().out
-    assert "going on with epoch 2, step 3" in output
+    assert "resuming at epoch 2, step 3" in output
     assert "report.html" in output
     assert load(out).card.completed
     assert app.run(["train", "--resume", str(out)]) == 2

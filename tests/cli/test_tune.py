@@ -101,7 +101,7 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
     )  # fmt: skip
     output = " ".join(capsys.readouterr().out.split())
     for words in (
-        "a [b]: 3 classes, 42 images to learn from, 9 to compare settings, 9 held out (1 cannot",
+        "a [b]: 3 classes, 42 training, 9 validation and 9 held-out images (1 cannot",
         "VGG16, 4 epochs a trial: learning rate 5e-05 to 0.005; size 32, 48, 64, 96, 128",
         "5 min 0 s in all, the final run among them, 2 trials are there",
         "trial 2 learning rate 0.001, 48 pixels, width 0.25, augmentation × 1.4 75.0% 30 s best",
@@ -110,8 +110,8 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
         "1 (recipe)",
         "validation: 75.0% (",
         "with the recipe's own settings 50.0% (",
-        "is in part the luckiest of them",
-        f"go on with: classics tune --resume '{tmp_path / 'o [x]'}'",
+        "is partly luck",
+        f"to resume: classics tune --resume '{tmp_path / 'o [x]'}'",
     ):
         assert words in output, words
     assert "too long" not in output

@@ -444,8 +444,8 @@ def test_imbalance_names_what_a_run_can_do_or_does(folder):
     assert {finding.kind for finding in (plain, weights, sampling)} == {"imbalance"}
     assert "--balance weights or --balance sampling" in plain.advice
     assert "every image alike" in plain.text
-    assert weights.text.endswith("; images of small classes weigh more in this run")
-    assert sampling.text.endswith("; images of small classes are shown more often in this run")
+    assert weights.text.endswith("; this run weights images of small classes higher")
+    assert sampling.text.endswith("; this run shows images of small classes more often")
     for finding in (weights, sampling):
         assert finding.places == plain.places
         assert "--balance" not in finding.advice

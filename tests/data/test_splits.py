@@ -237,8 +237,8 @@ def test_a_class_of_one_group_or_picture_is_named():
     with pytest.raises(DataError) as caught:
         assign_splits(one, seed=0)
     assert str(caught.value) == (
-        "root: the class 'a' has a single group ('p') of 4 images, but is to be learnt and tested; "
-        "add others or remove the class"
+        "root: the class 'a' has a single group ('p') of 4 images, too few to train and test on; "
+        "add images or remove the class"
     )
     copies = names([("a", 0), ("a", 1)])
     with pytest.raises(DataError, match=r"'a' has a single picture \(/a/0000.jpg and its copies\)"):
@@ -248,9 +248,7 @@ def test_a_class_of_one_group_or_picture_is_named():
 def test_groups_that_tie_all_classes_together_are_refused():
     """Of three groups, each in two of three classes, no two leave something of all to learn."""
     tied = grouped({(kind, group): 2 for group in ("ab", "ac", "bc") for kind in group})
-    with pytest.raises(
-        DataError, match=r"the groups cannot be divided so that the class '\w' is in"
-    ):
+    with pytest.raises(DataError, match=r"the groups cannot be split so that the class '\w' is in"):
         assign_splits(tied, seed=0)
 
 

@@ -598,7 +598,7 @@ def test_a_torn_job_is_refused_and_may_be_given_up(colours, tmp_path, monkeypatc
     file = folder_of(out) / spoilt
     file.write_bytes(file.read_bytes()[:-10])
     before = sorted(path.name for path in folder_of(out).iterdir())
-    with pytest.raises(OutputError, match=r"out\.csv\.partial: torn.*--overwrite\.$"):
+    with pytest.raises(OutputError, match=r"out\.csv\.partial: corrupt.*--overwrite\.$"):
         predict_to(out, Double(), colours, SMALL)
     assert sorted(path.name for path in folder_of(out).iterdir()) == before
     predict_to(out, Double(), colours, SMALL, overwrite=True)
@@ -652,7 +652,7 @@ def test_a_full_disk(colours, tmp_path, monkeypatch, ending):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert f"{out}: cannot be written (File too large)" in str(caught.value)
-    assert str(caught.value).endswith("images are done, and the same command goes on there.")
+    assert str(caught.value).endswith("images are done; run the same command to resume.")
     assert not out.exists()
     begun = []
     predict_to(out, Double(), colours, SMALL, begins=lambda _, first: begun.append(first))

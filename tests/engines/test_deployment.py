@@ -393,7 +393,7 @@ def test_a_torn_export_is_refused(converted, tmp_path):
         with pytest.raises(ExportError, match=rf"{file}: missing"):
             open_engine(copy)
         (copy / EXPORT).write_text("{")
-        with pytest.raises(ExportError, match="not the description of an export, or a torn one"):
+        with pytest.raises(ExportError, match="not the description of an export or corrupt"):
             open_engine(copy)
 
 

@@ -70,7 +70,7 @@ def test_unequal_classes_few_images_and_what_was_never_called():
     text = warnings(judged)
     assert "The classes are unequal: 50 training images of a, 1 of c" in text
     assert "Only 60 images are held out" in text
-    assert "No image was ever called e" in text
+    assert "No image was predicted as e" in text
     assert "fitted on 60 validation images" in text
 
 

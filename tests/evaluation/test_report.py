@@ -75,22 +75,22 @@ def content():
 def test_every_section_with_its_figures(content):
     page = Page(render(content, about(), thumbnails=lambda _: np.zeros((20, 30, 3), np.uint8)))
     for heading in (
-        "What was trained on what",
+        "Network and data",
         "Curves",
-        "What is taken for what",
-        "Each class",
-        "Can its confidence be believed?",
-        "When not to answer",
-        "Labels to look at",
-        "Is it better than something simple?",
+        "Confusion matrix",
+        "Per class",
+        "Calibration",
+        "When to leave it to a person",
+        "Doubtful labels",
+        "Baselines",
         "Would more data help?",
-        "Doing it again",
+        "Reproduce this run",
     ):
         assert heading in page.text
     held_out = content["held_out"]
     for figure in (
         f"{held_out['accuracy']:.1%}",
-        f"{held_out['right']} of 300 images right",
+        f"{held_out['right']} of 300 images correct",
         f"{content['reliability']['before']['adaptive_ece']:.1%} before",
         f"temperature {content['calibration']['temperature']:.2f}",
         f"{content['selection']['coverage']:.1%}",
@@ -147,14 +147,14 @@ def test_a_run_that_was_interrupted():
     page = Page(render({"class_names": list(NAMES), "run": {**RUN, "best_epoch": 1}}, card))
     assert "The run was interrupted" in page.text
     assert "Curves" in page.text
-    assert "Each class" not in page.text
+    assert "Per class" not in page.text
     assert RUN["command"] in page.text
 
 
 def test_what_went_wrong_is_said(content):
     data = {**about()["data"], "skipped": ["x.png: truncated", "y.png: empty"]}
     page = Page(render({**content, "run": {**RUN, "diverged": True}}, about(data=data)))
-    assert "The loss was no number" in page.text
+    assert "The loss became NaN" in page.text
     assert "2 images could not be read; first x.png: truncated" in page.text
 
 

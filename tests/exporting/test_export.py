@@ -112,7 +112,7 @@ def test_an_artefact_that_is_none(tmp_path, artefact):
     torn = tmp_path / "torn"
     shutil.copytree(artefact, torn)
     (torn / "model.keras").write_bytes(b"PK")
-    with pytest.raises(ClassicsError, match="torn or not a Keras model"):
+    with pytest.raises(ClassicsError, match="corrupt or not a Keras model"):
         export(torn, to="openvino")
     assert not (torn / "exports").exists()
 

@@ -78,7 +78,7 @@ def test_pictures_of_another_run(classifier, tmp_path):
     from pictures import write_pictures
 
     other = write_pictures(tmp_path / "other", each=4)
-    with pytest.raises(ExportError, match="not the images that the run learnt from"):
+    with pytest.raises(ExportError, match="not the images that the run was trained on"):
         parts_of(classifier, other)
     with pytest.raises(DataError, match="no such folder"):
         parts_of(classifier, tmp_path / "nothing")

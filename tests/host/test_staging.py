@@ -168,7 +168,10 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
 
 def test_a_run_belongs_to_one_process(tmp_path):
     with taken(tmp_path):
-        with pytest.raises(OutputError, match="another process trains this run"), taken(tmp_path):
+        with (
+            pytest.raises(OutputError, match="another process is training this run"),
+            taken(tmp_path),
+        ):
             pass
         assert (tmp_path / LOCK).exists()
     assert list(tmp_path.iterdir()) == []

@@ -153,7 +153,7 @@ def test_hot_reload(serving, folder):
 
         write(folder, "torn")
         until(lambda: server.log.of("reload")[-1]["result"] == "refused")
-        assert "torn" in server.log.of("reload")[-1]["error"]
+        assert "corrupt" in server.log.of("reload")[-1]["error"]
         assert server.metric("classics_reloads_total", model="fake", result="refused") == 1
         assert answers(2)  # the old one goes on
         until(lambda: server.log.of("reload"))

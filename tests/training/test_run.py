@@ -133,7 +133,7 @@ def test_events_tell_the_whole_run(shapes, tmp_path):
     assert (prepared.train, prepared.val, prepared.test, prepared.classes) == (42, 9, 9, 3)
     steps = [event for event in events if isinstance(event, Step)]
     assert [(step.epoch, step.done, step.total) for step in steps] == [(1, 1, 2), (2, 2, 2)]
-    assert steps[0].images_per_second == 0.0  # building the first step says nothing of speed
+    assert steps[0].images_per_second == 0.0  # compiling the first step says nothing of speed
     assert steps[1].images_per_second > 0
     assert next(e for e in events if isinstance(e, EpochEnd)).best
 
@@ -209,7 +209,7 @@ def test_a_class_whose_images_are_all_torn(tmp_path):
     (data / "broken").mkdir()
     for i in range(3):
         (data / "broken" / f"{i}.png").write_text("no image")
-    with pytest.raises(DataError, match="no image of the class 'broken' to learn from can be read"):
+    with pytest.raises(DataError, match="no training image of the class 'broken' can be read"):
         train(TrainConfig(folder=data, **SMALL, out=tmp_path / "run"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -386,7 +386,7 @@ def test_a_class_with_nothing_readable_to_learn_from(tmp_path):
         write_pictures(tmp_path / "data" / part, each=each, seed=seed)
     for path in (tmp_path / "data" / "train" / "cross").iterdir():
         path.write_text("no image")
-    with pytest.raises(DataError, match="no image of the class 'cross' to learn from"):
+    with pytest.raises(DataError, match="no training image of the class 'cross'"):
         train(TrainConfig(folder=tmp_path / "data", **SMALL, out=tmp_path / "run"))
 
 

@@ -342,7 +342,7 @@ def test_a_folder_that_changes_between_features_and_fine_tuning(config, tmp_path
         changed.unlink()
     else:
         changed.write_bytes(changed.read_bytes() + b" ")
-    with pytest.raises(ClassicsError, match="the images are not those that it began with"):
+    with pytest.raises(ClassicsError, match="the images have changed since the run started"):
         resume(config.out)
     assert load(run.artefact).card.completed  # the head is still there
 

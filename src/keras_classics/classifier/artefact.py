@@ -279,7 +279,7 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
     """Load the artefact of a run.
 
     Raises:
-        ArtefactError: If the folder is not an artefact, or a torn one.
+        ArtefactError: If the folder is not an artefact or corrupt.
     """
     folder = Path(folder)
     check_artefact(folder)
@@ -292,7 +292,7 @@ def load(folder: str | os.PathLike[str]) -> Classifier:
         with numbers():
             model = keras.models.load_model(folder / MODEL, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the torn part of the file leads to
-        raise ArtefactError(f"{folder / MODEL}: torn or not a Keras model.") from error
+        raise ArtefactError(f"{folder / MODEL}: corrupt or not a Keras model.") from error
     if model.output_shape[-1] != len(card.class_names):
         raise ArtefactError(
             f"{folder}: the model has {model.output_shape[-1]} outputs, but {CARD} names "

@@ -87,7 +87,7 @@ class Card:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
-                f"{path}: not the description of an artefact, or a torn one."
+                f"{path}: not the description of an artefact or corrupt."
             ) from error
 
     @classmethod
@@ -118,7 +118,7 @@ def check_artefact(folder: Path) -> None:
         raise ArtefactError(f"{folder}: no such artefact.")
     if not (folder / CARD).is_file() and (folder / RECORD).is_file():
         raise ArtefactError(
-            f"{folder}: a run that is not finished; go on with `classics train --resume {folder}`."
+            f"{folder}: an unfinished run; resume with `classics train --resume {folder}`."
         )
     if not (folder / CARD).is_file() or not (folder / MODEL).is_file():
         raise ArtefactError(

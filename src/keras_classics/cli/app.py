@@ -42,7 +42,7 @@ TOO_LARGE = "not enough memory; take a smaller --size, --width or --batch-size."
 
 app = typer.Typer(
     name="classics",
-    help="The landmark convolutional networks, exact and readable: look, train, judge, predict.",
+    help="The landmark convolutional networks: inspect, train, evaluate, predict.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -18,24 +18,26 @@ def augment(
     folder: options.Folder,
     root: options.Root = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Its name, `paper`, or a TOML file of your own.")
+        str,
+        typer.Option("--recipe", "-r", help="Recipe: a name, `paper`, or a TOML file of your own."),
     ] = "quick",
     changes: options.Changes = None,
     network: Annotated[
-        str, typer.Option("--network", "-n", help="That the recipe is for; see `networks`.")
+        str,
+        typer.Option(
+            "--network", "-n", help="Network that the recipe is for; see `classics networks`."
+        ),
     ] = DEFAULT,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path(
-        "augment.png"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG to write.")] = Path("augment.png"),
     size: Annotated[
         int | None,
         typer.Option(help="Height and width in pixels.", show_default="that of train"),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, max=64, help="Rows of the sheet.")] = 6,
-    columns: Annotated[int, typer.Option(min=1, max=32, help="Draws of each image.")] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of the run that would see this.")] = 0,
+    images: Annotated[int, typer.Option(min=1, max=64, help="Number of images.")] = 6,
+    columns: Annotated[int, typer.Option(min=1, max=32, help="Augmentations of each image.")] = 6,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Write a sheet of what a network will see: images, and what the recipe makes of them."""
+    """Write a contact sheet of images as a recipe augments them."""
     from keras_classics.cli.backend import start
 
     start()

@@ -34,12 +34,13 @@ def benchmark(
     width: options.ShownWidth = None,
     classes: options.ShownClasses = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time, for the throughput.")
+        int, typer.Option(min=1, help="Batch size of the throughput measurement.")
     ] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of a turn, at least.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds per contender.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Minimum seconds per round.")] = 3.0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="For each library.", show_default="its own choice")
+        int | None,
+        typer.Option(min=1, help="Threads of each library.", show_default="its own choice"),
     ] = None,
     output: Annotated[
         Path | None,

@@ -25,9 +25,9 @@ NUMBERS = 7  # characters of the column of numbers
 INDENT = " " * (NUMBERS + 4)  # of paths
 TITLES = {"16-bit": "16-bit", "cmyk": "CMYK"}  # where the kind itself would not read well
 HEADINGS: dict[Severity, tuple[str, str]] = {
-    "mend": ("must be mended", "red"),
-    "look": ("worth a look", "yellow"),
-    "know": ("handled, good to know", "cyan"),
+    "mend": ("problems", "red"),
+    "look": ("warnings", "yellow"),
+    "know": ("notes", "cyan"),
 }
 
 
@@ -36,30 +36,30 @@ def check(
     group_by: options.GroupBy = None,
     root: options.Root = None,
     near: Annotated[
-        bool, typer.Option("--near/--no-near", help="Look for near copies, too.")
+        bool, typer.Option("--near/--no-near", help="Also look for near-duplicates.")
     ] = True,
     show_all: Annotated[bool, typer.Option("--all", help="Show all paths.")] = False,
     as_json: options.Json = False,
     network: Annotated[
         str | None,
-        typer.Option(help="Build it, take a few steps, and estimate the time of a run."),
+        typer.Option(help="Estimate the time of a run with this network."),
     ] = None,
     size: Annotated[
         int | None,
         typer.Option(min=1, help="Height and width in pixels.", show_default="that of train"),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Of the network.", show_default="that of train")
+        float | None, typer.Option(help="Width of the network.", show_default="that of train")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Of the steps.", show_default="that of train")
+        int | None, typer.Option(min=1, help="Batch size.", show_default="that of train")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Of the run.", show_default="those of train")
+        int | None, typer.Option(min=1, help="Epochs of the run.", show_default="those of train")
     ] = None,
     weights: options.Weights = None,
 ) -> int:
-    """Look through a folder before a run; nothing is written. Exit code 1: something to mend."""
+    """Check a folder of images before training; writes nothing. Exit code 1: problems found."""
     import json
 
     from keras_classics.cli.terminal import console, counting
@@ -77,7 +77,7 @@ def check(
             ("weights", weights),
         ):
             if value is not None:
-                raise ClassicsError(f"--{name}: says how a --network is trained; name one.")
+                raise ClassicsError(f"--{name}: needs --network.")
     else:
         run = _Run(
             folder,
@@ -102,7 +102,7 @@ def check(
         )
     estimate: dict[str, Any] | None = None
     if run is not None:
-        with screen.status("taking a few steps"):
+        with screen.status("measuring a few steps"):
             estimate = run.estimate()
     if as_json:
         typer.echo(json.dumps({**found.to_dict(), "run": estimate}, indent=2))
@@ -216,7 +216,7 @@ def _show(
         Text.assemble(
             (one_line(found.folder), "bold"),
             f": {found.images:,} images, {len(found.classes):,} classes, ",
-            parts or "no splits (a run divides the images)",
+            parts or "no splits (a run splits the images)",
         ),
         soft_wrap=True,
     )
@@ -229,12 +229,12 @@ def _show(
     screen.print()
     _show_estimates(screen, found, estimate)
     if not found.near:
-        screen.print("near copies were not looked for: --near")
+        screen.print("near-duplicates were not searched for: --near")
     screen.print()
     screen.print(
-        "[bold green]nothing must be mended.[/]"
+        "[bold green]no problems found.[/]"
         if found.sound
-        else "[bold red]something must be mended before a run can be trusted.[/]"
+        else "[bold red]problems found: fix them before training.[/]"
     )
 
 
@@ -294,8 +294,7 @@ def _show_estimates(screen: Console, found: Check, estimate: dict[str, Any] | No
         if estimate["peak_bytes"]:
             table.add_row(
                 "program",
-                f"{short(estimate['peak_bytes'], 'B')} of memory in these steps, images not "
-                "counted",
+                f"{short(estimate['peak_bytes'], 'B')} of memory while training, without images",
             )
     screen.print("[bold]estimates for a run[/]")
     screen.print(table)
@@ -307,8 +306,8 @@ def _add_run(table: Table, estimate: dict[str, Any]) -> None:
             "training",
             f"{_duration(estimate['seconds'])} for {estimate['epochs']} epochs of "
             f"{estimate['network']}, width {estimate['width']:g}, batches of "
-            f"{estimate['batch_size']}, at {estimate['images_per_second']:.3g} images/s; start "
-            "and end come on top",
+            f"{estimate['batch_size']}, at {estimate['images_per_second']:.3g} images/s, plus "
+            "start-up and evaluation",
         )
         return
     table.add_row(
@@ -320,7 +319,7 @@ def _add_run(table: Table, estimate: dict[str, Any]) -> None:
         table.add_row(
             "fine-tuning",
             f"{_duration(estimate['fine_tuning_seconds'])} for {estimate['epochs']} epochs, "
-            f"batches of {estimate['batch_size']}; --unfreeze none leaves it out",
+            f"batches of {estimate['batch_size']}; skip it with --unfreeze none",
         )
 
 

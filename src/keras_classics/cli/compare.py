@@ -20,7 +20,7 @@ def compare(
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Tell whether runs differ by more than chance, on the held-out images that they share."""
+    """Test whether runs differ significantly on the held-out images that they share."""
     import json
 
     from keras_classics.errors import ClassicsError

@@ -24,26 +24,28 @@ def convert(
         Path,
         typer.Argument(
             metavar="OUT",
-            help="The ending of its name says the format: .keras is a whole model; .weights.h5, "
+            help="Its extension sets the format: .keras is a whole model; .weights.h5, "
             ".h5, .pth and .safetensors hold the weights alone.",
         ),
     ],
     network: Annotated[
-        str | None, typer.Option(help="Whose weights these are, see `classics networks`.")
+        str | None,
+        typer.Option(help="Network that the weights belong to; see `classics networks`."),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Of the network.", show_default="the artefact's, else 1")
+        float | None,
+        typer.Option(help="Width of the network.", show_default="the artefact's, else 1"),
     ] = None,
     layout: Annotated[
         Literal["torchvision", "timm", "google"] | None,
         typer.Option(
-            help="Whose names .pth and .safetensors get.",
+            help="Layer names used in .pth and .safetensors.",
             show_default="the first of these that has the network",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Convert weights and report on every tensor; what was written is read again and compared."""
+    """Convert weights between formats, verify the result, and report every tensor."""
     from keras_classics.cli.backend import start
 
     start()

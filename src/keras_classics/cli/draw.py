@@ -21,21 +21,21 @@ def draw(
     beside: Annotated[
         str | None,
         typer.Argument(
-            help="Another one, drawn beside it, aligned by resolution.", show_default=False
+            help="A second network, drawn beside it, aligned by resolution.", show_default=False
         ),
     ] = None,
     block: Annotated[
-        str | None, typer.Option(help="The inside of this block alone.", show_default="all")
+        str | None, typer.Option(help="Draw only the inside of this block.", show_default="all")
     ] = None,
     level: Annotated[
-        str, typer.Option(help="How deep: stages, blocks (what stages are made of) or layers.")
+        str, typer.Option(help="Level of detail: stages, blocks or layers.")
     ] = "blocks",
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="A file that ends with .svg, .png or .pdf; - writes SVG to standard output.",
+            help="File to write: .svg, .png or .pdf; - writes SVG to standard output.",
             show_default="the network's name with .svg",
         ),
     ] = None,
@@ -44,13 +44,13 @@ def draw(
     ] = False,
     theme: Annotated[
         str,
-        typer.Option(help="light, dark, or auto: what the reader's system prefers (SVG alone)."),
+        typer.Option(help="light, dark, or auto (follows the viewer's system; SVG only)."),
     ] = "auto",
     size: options.ShownSize = None,
     width: options.ShownWidth = None,
     classes: options.ShownClasses = None,
 ) -> None:
-    """Draw a network from the live model: shapes, parameters, multiply-adds, receptive fields."""
+    """Draw a network with shapes, parameters, multiply-adds and receptive fields."""
     from keras_classics.cli.backend import start
 
     start()

@@ -29,8 +29,8 @@ def evaluate(
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         typer.Option(
-            help="Which part to judge on. By default test, where the folder is the run's own or "
-            "has one, else all.",
+            help="Part to evaluate on. Default: test, if the folder is the run's own or has a test "
+            "part; else all.",
             show_default=False,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def evaluate(
     batch_size: options.ImagesAtATime = 32,
     as_json: options.Json = False,
 ) -> None:
-    """Judge an artefact or published weights on a folder: accuracy, classes, confusions."""
+    """Evaluate an artefact or published weights on a folder of images."""
     from keras_classics.cli.backend import start
 
     start()

@@ -60,7 +60,7 @@ def explain(
         typer.Option(
             "--class",
             metavar="NAME|INDEX",
-            help="To be explained; several times.",
+            help="Class to explain; repeatable.",
             show_default="the most probable",
         ),
     ] = None,
@@ -70,7 +70,7 @@ def explain(
             "--out",
             "-o",
             metavar="FILE.png|FOLDER",
-            help="The picture, with the JSON beside it; of several images the folder for them.",
+            help="PNG to write, with its JSON beside it; a folder for several images.",
             show_default=f"the folder {FOLDER}",
         ),
     ] = None,
@@ -82,42 +82,54 @@ def explain(
         bool | None,
         typer.Option(
             "--check/--no-check",
-            help="Curves of deletion and insertion, and random weights.",
+            help="Check the map: deletion and insertion curves, comparison with random weights.",
             show_default="check, where a class is explained",
         ),
     ] = None,
     cascade: Annotated[
         bool | None,
-        typer.Option("--cascade", help="Of the check: random weights block by block from the top."),
+        typer.Option(
+            "--cascade", help="In the check, randomise weights block by block from the top."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of integrated gradients and of feature visualisation.",
+            help="Steps of integrated gradients and feature visualisation.",
             show_default="50 and 128",
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Of SmoothGrad.", show_default="25")
+        int | None, typer.Option(min=1, help="SmoothGrad samples.", show_default="25")
     ] = None,
     noise: Annotated[
         float | None,
-        typer.Option(min=0, help="Of SmoothGrad, a part of the range.", show_default="0.15"),
+        typer.Option(
+            min=0, help="SmoothGrad noise, as a fraction of the input range.", show_default="0.15"
+        ),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(min=1, help="Of occlusion, pixels.", show_default="a quarter of the image"),
+        typer.Option(
+            min=1,
+            help="Occlusion window, in pixels.",
+            show_default="a quarter of the image",
+        ),
     ] = None,
     stride: Annotated[
         int | None,
-        typer.Option(min=1, help="Of occlusion, pixels.", show_default="a quarter of the window"),
+        typer.Option(
+            min=1,
+            help="Occlusion stride, in pixels.",
+            show_default="a quarter of the window",
+        ),
     ] = None,
     channels: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Only so many: of Score-CAM and of feature maps those that vary most.",
+            help="For Score-CAM and feature maps: use only the channels that vary most.",
             show_default="all of Score-CAM; 35 feature maps, 64 filters, 9 visualisations",
         ),
     ] = None,
@@ -126,19 +138,19 @@ def explain(
         typer.Option(
             min=0,
             metavar="INDEX",
-            help="Of feature maps, filters and feature visualisation: these; several times.",
+            help="Channel, for feature maps, filters and feature visualisation; repeatable.",
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Of SmoothGrad's noise, the random weights and feature visualisation.",
+            help="Random seed of SmoothGrad's noise, the random weights and feature visualisation.",
             show_default="0",
         ),
     ] = None,
 ) -> None:
-    """Show why a network answers as it does, how far that can be believed, and what it holds."""
+    """Show what a network looks at, how reliable that is, and what it has learned."""
     from keras_classics.cli.backend import start
 
     start()
@@ -285,7 +297,7 @@ class _Files:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"{self.folder}: not a folder, and none can be made there; a picture is called "
+                f"{self.folder}: not a folder, and none can be created there; name a picture "
                 "FILE.png."
             ) from error
         check_file(self.folder / "picture.png", "", "", data=None)
@@ -359,4 +371,6 @@ def _show_explanations(explanations: list[Explanation]) -> None:
             "rank correlation with the map of an untrained network"
         )
     if not unlike:
-        screen.print("! too like it: that map shows the image more than what the network learnt")
+        screen.print(
+            "! too similar: that map shows the image more than what the network has learned"
+        )

@@ -32,42 +32,40 @@ def explore(
     ] = None,
     width: Annotated[
         float | None,
-        typer.Option(help="Multiplies the number of filters.", show_default="1"),
+        typer.Option(help="Multiplier of the number of filters.", show_default="1"),
     ] = None,
     size: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=1024,
-            help="Height and width of the input, pixels.",
+            help="Height and width of the input, in pixels.",
             show_default="the paper's",
         ),
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, show_default="1000")] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH", help="Pictures to begin with: a file, a folder, a .zip or a pattern."
-        ),
+        typer.Option(metavar="PATH", help="Images to open: a file, a folder, a .zip or a pattern."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen; others can come in only with --open-to-others.")
+        str, typer.Option(help="Address to listen on; a public one needs --open-to-others.")
     ] = "127.0.0.1",
     open_to_others: Annotated[
         bool,
-        typer.Option("--open-to-others", help="Allow a --host that other machines can reach."),
+        typer.Option("--open-to-others", help="Allow other machines to connect."),
     ] = False,
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="0 is any that is free.", show_default="8420, or any free one"
+            min=0, max=65535, help="Port; 0 picks a free one.", show_default="8420, or any free one"
         ),
     ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
 ) -> None:
-    """Look into networks on a local page: architecture, feature maps, what they look at.
+    """Explore networks in the browser: architecture, feature maps, heat maps.
 
     Nothing leaves this machine. Ctrl-C ends it.
     """

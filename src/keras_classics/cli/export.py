@@ -18,65 +18,64 @@ if TYPE_CHECKING:
 def export(
     to: Annotated[
         Literal["openvino", "onnx", "litert", "saved_model", "torch_export"],
-        typer.Option(help="The format.", show_default=False),
+        typer.Option(help="Format to export to.", show_default=False),
     ],
     artefact: Annotated[
         Path | None,
         typer.Argument(
-            help="The folder that `classics train` wrote, unless there are --weights.",
+            help="Folder written by `classics train`, unless --weights is given.",
             show_default=False,
         ),
     ] = None,
     precision: Annotated[
         Literal["f32", "bf16", "int8"],
-        typer.Option(help="What it computes in; not every format has each."),
+        typer.Option(help="Precision; not every format supports every one."),
     ] = "f32",
     weights: Annotated[
-        str | None, typer.Option(help="Published weights, see `classics weights`.")
+        str | None, typer.Option(help="Published weights; see `classics weights`.")
     ] = None,
     fitted: Annotated[
         bool,
         typer.Option(
             "--fitted",
-            help="Take pictures of the network's size, any number at a time, and leave the resize "
-            "rule to the caller; else one picture of any size.",
+            help="Take batches of images resized to the network's size; default: one image of any "
+            "size, resized inside.",
         ),
     ] = False,
     raw: Annotated[
         bool,
         typer.Option(
             "--raw",
-            help="The network alone: preprocessed float input, and output without temperature.",
+            help="Export the network alone: preprocessed float input, uncalibrated output.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The folder to write.", show_default="in the artefact's exports/"
+            "--out", "-o", help="Folder to write.", show_default="in the artefact's exports/"
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The images of the run: to compare on those that it held out, and to decide int8 "
-            "by those that it learnt from. With --weights: any, in folders named by synset, of "
-            "which a fifth decides.",
+            help="Images of the run: held-out ones to compare on, training ones to calibrate int8. "
+            "With --weights: any images in folders named by synset; a fifth calibrates.",
             show_default="where they were, if they still are",
         ),
     ] = None,
     root: options.Root = None,
     calibration_pictures: Annotated[
-        int, typer.Option(min=1, help="Pictures that int8 is decided by.")
+        int, typer.Option(min=1, help="Calibration images for int8.")
     ] = 300,
     accept: Annotated[
         bool,
         typer.Option(
-            "--accept", help="Take bf16 or int8 even where it agrees too little with Keras."
+            "--accept", help="Accept bf16 or int8 even if it disagrees with Keras too often."
         ),
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Export an artefact to run without Keras, and compare the two on real pictures."""
+    """Export an artefact to run without Keras, and compare both on real images."""
     import json
 
     from keras_classics.cli.terminal import console
@@ -135,7 +134,7 @@ def _show(screen: Console, folder: Path, export: Export) -> None:
         )
     how = export.quantisation
     if how and "layers" in how:
-        whose = " that the run learnt from" if how.get("part", "train") == "train" else ""
+        whose = " that the run was trained on" if how.get("part", "train") == "train" else ""
         screen.print(
             f"{how['layers_in_int8']} of {how['layers']} layers compute in int8, by "
             f"{how['pictures']} pictures{whose}"

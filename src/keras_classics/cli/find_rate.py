@@ -30,19 +30,17 @@ def find_rate(
     preprocessing: options.Preprocessing = None,
     fit: options.Fit = "crop",
     precision: options.Precision = "auto",
-    steps: Annotated[
-        int, typer.Option(min=20, help="Of the optimiser, over the whole range.")
-    ] = 120,
-    lowest: Annotated[float, typer.Option(help="The first rate.")] = 1e-5,
-    highest: Annotated[float, typer.Option(help="The last one.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=20, help="Optimiser steps over the whole range.")] = 120,
+    lowest: Annotated[float, typer.Option(help="Lowest learning rate.")] = 1e-5,
+    highest: Annotated[float, typer.Option(help="Highest learning rate.")] = 10.0,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The SVG.", show_default="find-rate.svg, numbered"),
+        typer.Option("--out", "-o", help="SVG to write.", show_default="find-rate.svg, numbered"),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Let the learning rate rise step by step, plot the loss, and suggest a rate."""
+    """Increase the learning rate step by step, plot the loss, and suggest a rate."""
     from keras_classics.cli.backend import start
 
     start()

@@ -23,13 +23,13 @@ def learning_curve(
         list[float] | None,
         typer.Option(
             "--fraction",
-            help="Of the training images to learn from; may be given several times.",
+            help="Fraction of the training images; repeatable.",
             show_default="1/8, 1/4 and 1/2",
         ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn anew from parts of a run's images, and tell whether more data would help."""
+    """Train on parts of a run's images to estimate whether more data would help."""
     import json
 
     from rich.markup import escape
@@ -89,7 +89,7 @@ def _trained(run: Path, fractions: tuple[float, ...], status: Status) -> Learnin
             case Prepared():
                 at["epochs"] = event.epochs
             case Features():
-                status.update(f"computing features anew, {event.done:,} of {event.total:,} images")
+                status.update(f"computing features again, {event.done:,} of {event.total:,} images")
             case EpochEnd():
                 status.update(
                     f"learning from {at['fraction']:.3g} of the images, epoch {event.epoch} of "

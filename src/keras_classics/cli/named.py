@@ -39,7 +39,7 @@ def named(
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:  # Keras raises whatever the torn part of the file leads to
-            raise ClassicsError(f"{path}: torn, or not a Keras model.") from error
+            raise ClassicsError(f"{path}: corrupt or not a Keras model.") from error
     return frame.build(
         catalog.find(network),
         input_shape=frame.with_channels((size, size), 3) if size else None,

@@ -29,7 +29,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="[ARTEFACT|EXPORT] PATHS...",
-            help="The folder that `classics train` or `classics export` wrote, or none, for "
+            help="Folder written by `classics train` or `classics export`, or none for "
             "ImageNet's classes; then files, folders and .zip archives (all images inside) and "
             "patterns.",
         ),
@@ -47,15 +47,15 @@ def predict(
             "--out",
             "-o",
             metavar="FILE",
-            help="Write a row an image into a .csv, .jsonl or .parquet file, of any length; the "
-            "same command goes on after Ctrl-C, a kill or a power cut.",
+            help="Write one row per image to a .csv, .jsonl or .parquet file of any length; after "
+            "Ctrl-C, a kill or a power cut, the same command resumes.",
         ),
     ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace FILE, and give up another half job of it; the same one goes on.",
+            help="Replace FILE, and discard an unfinished job of other images or options.",
         ),
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
@@ -63,26 +63,26 @@ def predict(
         str,
         typer.Option(
             metavar="auto|keras|openvino|onnxruntime",
-            help="What runs the network; auto is the fastest that is installed and proven equal.",
+            help="Inference engine; auto picks the fastest one installed whose results match.",
         ),
     ] = "auto",
     precision: Annotated[
         str | None,
         typer.Option(
             metavar="f32|bf16|int8",
-            help="What the engine computes in; never less than f32 unless asked.",
+            help="Precision of the engine; f32 unless given.",
             show_default="that of an export, else f32",
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Processors to decode and run on.", show_default="all"),
+        typer.Option(min=1, help="Processors to use.", show_default="all"),
     ] = None,
     batch_size: options.ImagesAtATime = 32,
     as_json: options.Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row an image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per image.")] = False,
 ) -> int:
-    """Classify images; those that cannot be read are named, counted and skipped."""
+    """Classify images; unreadable files are listed and skipped."""
     from keras_classics.cli.backend import start
     from keras_classics.cli.terminal import console
     from keras_classics.cli.weights import model_and_images
@@ -136,7 +136,7 @@ def _to_file(
     def begins(engine: Engine, first: int) -> None:
         tell(engine)
         if first:
-            remarks.print(f"going on behind {first:,} images")
+            remarks.print(f"resuming after {first:,} images")
 
     with counting(remarks, "images") as progress:
         written = predict_to(
@@ -145,9 +145,9 @@ def _to_file(
     count = f"{written.done:,} of {written.images:,} images"
     if written.signal is not None:
         line = (
-            f"interrupted: {count} are done; the same command goes on there."
+            f"interrupted: {count} are done; run the same command to resume."
             if written.images
-            else "interrupted: nothing is done yet."
+            else "interrupted: nothing done yet."
         )
         remarks.print(Text(line), soft_wrap=True)
         return 128 + written.signal
@@ -255,4 +255,4 @@ def _show(predictions: Predictions) -> None:
     screen = console()
     show_table(screen, table)
     if marked:
-        screen.print("? below the threshold of the run: better not answered, or looked at")
+        screen.print("? below the confidence threshold of the run: review manually")

@@ -13,9 +13,9 @@ from keras_classics.cli import options
 
 def recipes(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, every line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every line as JSON.")] = False,
 ) -> None:
-    """List the recipes: how to train, line by line, with the source of each line."""
+    """List the training recipes."""
     if context.invoked_subcommand is not None:
         return
     from keras_classics.cli.backend import start
@@ -50,16 +50,14 @@ def recipes(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Of a recipe, or a TOML file.")],
-    network: Annotated[
-        str, typer.Option(help="Whose `paper` it is, and whose own lines count.")
-    ] = DEFAULT,
+    name: Annotated[str, typer.Argument(help="Name of a recipe, or a TOML file.")],
+    network: Annotated[str, typer.Option(help="Network that the recipe is for.")] = DEFAULT,
     changes: options.Changes = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Every line as it would be used, as JSON.")
+        bool, typer.Option("--json", help="Print every resolved line as JSON.")
     ] = False,
 ) -> None:
-    """Show a recipe: its file with the source of each line, a beginning for one of your own."""
+    """Show a recipe with the source of each line; a starting point for your own."""
     from keras_classics.cli.backend import start
 
     start()

@@ -15,22 +15,21 @@ def report(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The images of the run: for the pictures in the report, and to judge a run anew "
-            "that has no figures, or for another --target.",
-            show_default="where they were, if they still are",
+            help="Images of the run, for the pictures in the report, for a run without figures, or "
+            "for another --target.",
+            show_default="their original folder, if it still exists",
         ),
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
-            help="Accuracy wanted of what is answered, for the threshold, such as 0.99. Judges "
-            "anew, and needs the images.",
-            show_default="half of the errors go",
+            help="Target accuracy above the confidence threshold, such as 0.99. Needs the images.",
+            show_default="removes half of the errors",
         ),
     ] = None,
     batch_size: options.ImagesAtATime = 32,
 ) -> None:
-    """Write the report of a run anew, from its saved figures or from the images."""
+    """Rebuild the report of a run from its saved figures or from the images."""
     from keras_classics.cli.backend import start
 
     start()

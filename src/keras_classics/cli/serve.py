@@ -18,72 +18,69 @@ def serve(
         list[str],
         typer.Argument(
             metavar="ARTEFACT...",
-            help="The folder of a run or of an export: FOLDER, NAME=FOLDER or "
-            "NAME:VERSION=FOLDER. Without a version asked for, the newest answers.",
+            help="Folder of a run or an export: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER. "
+            "Requests without a version get the newest.",
         ),
     ],
     engine: Annotated[
         Literal["auto", "keras", "openvino", "onnxruntime"],
-        typer.Option(help="What the networks run on; auto is the fastest that is proven equal."),
+        typer.Option(help="Inference engine; auto picks the fastest whose results match."),
     ] = "auto",
     precision: Annotated[
         Literal["f32", "bf16", "int8"] | None,
-        typer.Option(help="What they compute in.", show_default="the export's, else f32"),
+        typer.Option(help="Precision of the engine.", show_default="the export's, else f32"),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of each engine.", show_default="the processors, shared out"),
+        typer.Option(
+            min=1, help="Threads of each engine.", show_default="processors divided by workers"
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where to listen; others need an API key, or --open-to-others.")
+        str,
+        typer.Option(
+            help="Address to listen on; a public one needs an API key or --open-to-others."
+        ),
     ] = "127.0.0.1",
     open_to_others: Annotated[
         bool,
-        typer.Option(
-            "--open-to-others", help="Allow a --host that other machines can reach without a key."
-        ),
+        typer.Option("--open-to-others", help="Allow other machines to connect without a key."),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8000,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
-            help="A key, or one a line, of which each request needs one; or the variable "
+            help="File with one API key per line; requests need one of them. Or set "
             "KERAS_CLASSICS_API_KEY.",
             show_default="no key",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, max=4096, help="Images that go through a network together.")
-    ] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Maximum batch size.")] = 8,
     delay: Annotated[
         float,
-        typer.Option(min=0, max=10_000, help="Milliseconds that an image waits for others."),
+        typer.Option(min=0, max=10_000, help="Milliseconds to wait for a batch to fill."),
     ] = 5.0,
     queue: Annotated[
         int,
-        typer.Option(
-            min=1, max=100_000, help="Images of a model on their way at a time; more get 429."
-        ),
+        typer.Option(min=1, max=100_000, help="Images in progress per model; more get status 429."),
     ] = 64,
     timeout: Annotated[
-        float, typer.Option(min=0.1, max=3600, help="Seconds for a request to be answered.")
+        float, typer.Option(min=0.1, max=3600, help="Timeout of a request, in seconds.")
     ] = 30.0,
     max_file: Annotated[
-        float, typer.Option(min=0.01, max=1024, help="Megabytes of an image file.")
+        float, typer.Option(min=0.01, max=1024, help="Maximum size of an image file, in megabytes.")
     ] = 20.0,
     max_request: Annotated[
-        float, typer.Option(min=0.01, max=4096, help="Megabytes of a request.")
+        float, typer.Option(min=0.01, max=4096, help="Maximum size of a request, in megabytes.")
     ] = 64.0,
     max_pixels: Annotated[
-        float, typer.Option(min=0.001, max=178, help="Million pixels of an image.")
+        float, typer.Option(min=0.001, max=178, help="Maximum size of an image, in megapixels.")
     ] = 50.0,
-    workers: Annotated[
-        int, typer.Option(min=1, max=64, help="Processes, each with its own engines.")
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of worker processes.")] = 1,
     watch: Annotated[
         float,
         typer.Option(
-            min=0, max=3600, help="Seconds between looks for changed artefacts; 0 never looks."
+            min=0, max=3600, help="Seconds between checks for changed artefacts; 0 disables them."
         ),
     ] = 2.0,
     linger: Annotated[
@@ -91,14 +88,13 @@ def serve(
         typer.Option(
             min=0,
             max=3600,
-            help="Seconds after SIGTERM in which requests are still taken in, while readiness "
-            "says no.",
+            help="Seconds to keep accepting requests after SIGTERM, while reporting not ready.",
         ),
     ] = 0.0,
 ) -> None:
-    """Answer over HTTP what images show: uploads, and the Open Inference Protocol v2.
+    """Serve predictions over HTTP: image uploads, and the Open Inference Protocol v2.
 
-    A page to try it is at /, the documentation at /docs. SIGTERM or Ctrl-C ends it in order.
+    Try it at /, read the documentation at /docs. SIGTERM or Ctrl-C shuts it down gracefully.
     """
     require("serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
     from keras_classics.data.budget import default_budget

@@ -184,7 +184,7 @@ def show_judgement(where: Console, judgement: Judgement, title: str) -> None:
     show_table(where, table)
     names = [figures.name for figures in judgement.classes]
     if len(names) <= WIDEST_CONFUSION:
-        where.print("[bold]confusion matrix[/]: rows are what it is, columns what it was called")
+        where.print("[bold]confusion matrix[/]: rows are labels, columns are predictions")
         show_table(where, _confusion_matrix(judgement, names))
     else:
         show_table(where, _confusions(judgement, names))

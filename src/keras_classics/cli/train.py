@@ -57,9 +57,7 @@ def train(
     batch_size: options.BatchSize = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
-            help="Highest of the schedule, and of the layers.", show_default="the recipe's"
-        ),
+        typer.Option(help="Peak learning rate.", show_default="the recipe's"),
     ] = None,
     balance: options.Balance = None,
     monitor: options.Monitor = None,
@@ -74,33 +72,38 @@ def train(
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the artefact.", show_default="runs/DATA-NETWORK, numbered"),
+        typer.Option(
+            help="Folder to write the run to.", show_default="runs/DATA-NETWORK, numbered"
+        ),
     ] = None,
     checkpoint_every: Annotated[
         float,
-        typer.Option(min=0, help="Seconds between two checkpoints; 0 writes one every step."),
+        typer.Option(min=0, help="Seconds between checkpoints; 0 writes one every step."),
     ] = 60.0,
     tensorboard: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write event files for TensorBoard.", show_default=False),
     ] = None,
     mlflow: Annotated[
-        bool, typer.Option("--mlflow", help="Log to MLflow, where MLFLOW_TRACKING_URI says.")
+        bool, typer.Option("--mlflow", help="Log to MLflow at MLFLOW_TRACKING_URI.")
     ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with a run that was interrupted or killed, as it began.",
+            help="Resume a run that was interrupted or killed, with its original options.",
             show_default=False,
         ),
     ] = None,
 ) -> int:
-    """Train a network on a folder of images, judge it on held-out ones, write the artefact."""
+    """Train a network on a folder of images and evaluate it on held-out images."""
     began = time.monotonic()
     if resume is not None:
         check_alone(
-            context, {"resume", "tensorboard", "mlflow"}, "a run goes on as it began", "train anew"
+            context,
+            {"resume", "tensorboard", "mlflow"},
+            "a run resumes with its original options",
+            "start a new run",
         )
     from keras_classics.cli.backend import start
 
@@ -155,11 +158,11 @@ def train(
         if logged and not run.interrupted:
             logged.finish(run.artefact)
     if run.moved:
-        screen.print(f"[yellow]{escape(run.moved)} The artefact went elsewhere.[/]")
+        screen.print(f"[yellow]{escape(run.moved)} The run was saved elsewhere.[/]")
     if run.diverged:
         screen.print(
-            f"[yellow]the loss was no number after epoch {run.epochs}: stopped; the epochs before "
-            "count. A lower --learning-rate would go on.[/]"
+            f"[yellow]the loss became NaN after epoch {run.epochs}; the best epoch before it is "
+            "kept. Try a lower --learning-rate.[/]"
         )
     if run.stopped:
         screen.print(f"stopped after epoch {run.epochs}: {run.stopped}")
@@ -171,10 +174,10 @@ def train(
     if run.interrupted:
         if run.transfer is None:
             screen.print(
-                f"interrupted: the best of {counted(run.epochs, 'epoch')} is saved, not judged on "
-                "held-out images."
+                f"interrupted: the best of {counted(run.epochs, 'epoch')} is saved but not "
+                "evaluated on held-out images."
             )
-        screen.print(f"go on with: classics train --resume {where}", soft_wrap=True)
+        screen.print(f"to resume: classics train --resume {where}", soft_wrap=True)
         return 130
     screen.print(f"report: {escape(str(run.artefact / REPORT))}", soft_wrap=True)
     screen.print(f"next: classics predict {where} IMAGES", soft_wrap=True)
@@ -247,7 +250,7 @@ class Display:
             console=screen,
             transient=True,
         )
-        self.task = self.progress.add_task("looking at the data", total=None, rate="")
+        self.task = self.progress.add_task("scanning the data", total=None, rate="")
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -285,7 +288,9 @@ class Display:
             case Resumed():
                 self._resumed(event)
             case NotSaved(reason):
-                self.screen.print(f"[yellow]no checkpoint: {escape(reason)}; the run goes on[/]")
+                self.screen.print(
+                    f"[yellow]no checkpoint written: {escape(reason)}; training continues[/]"
+                )
             case PhaseBegin():
                 self._phase_begin(event)
             case EpochEnd():
@@ -320,14 +325,14 @@ class Display:
                 soft_wrap=True,
             )
         if findings:
-            self.screen.print("`classics check` names all of them")
+            self.screen.print("`classics check` lists all of them")
 
     def _batch_size(self, event: BatchSizeFound) -> None:
         rate = f"learning rate {event.learning_rate:g}"
         if event.learning_rate != event.own_rate:
             rate += f", scaled from {event.own_rate:g} for {event.own_size}"
-        self.screen.print(f"batches of [bold]{event.batch_size}[/] found by trying; {rate}")
-        self.bar("looking at the data", 0, None)
+        self.screen.print(f"batches of [bold]{event.batch_size}[/] found by trial; {rate}")
+        self.bar("scanning the data", 0, None)
 
     def _prepared(self, event: Prepared) -> None:
         from rich.markup import escape
@@ -337,17 +342,16 @@ class Display:
         self.epochs = event.epochs
         show_skipped(self.screen, event.skipped)
         if event.ignored:
-            self.screen.print(f"{event.ignored:,} files are no images of a class: ignored")
+            self.screen.print(f"{event.ignored:,} files are not images of a class: ignored")
         show_left_out(self.screen, event.left_out)
         self.screen.print(
             f"[bold]{escape(event.source)}[/]: {event.classes} classes, "
-            f"{event.train:,} images to learn "
-            f"from, {event.val:,} to choose the epoch, {event.test:,} held out"
+            f"{event.train:,} training, {event.val:,} validation and {event.test:,} held-out images"
         )
         width = "" if event.width == 1 else f"width {event.width:g}, "
         self.screen.print(
             f"[bold]{event.network}[/], {width}{event.size} x {event.size} pixels, "
-            f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds an image"
+            f"{short(event.parameters)} parameters, {short(event.macs)} multiply-adds per image"
         )
         why = f" ({escape(event.why)})" if event.why else ""
         begins = (
@@ -355,14 +359,14 @@ class Display:
             if event.weights
             else "random weights"
         )
-        self.screen.print(f"begins with {begins}{why}", soft_wrap=True)
+        self.screen.print(f"starts from {begins}{why}", soft_wrap=True)
         precision = "" if event.policy == "float32" else f", {event.policy.replace('_', ' ')}"
         what = "a new head" if event.weights else ""
         if event.epochs:
             epochs = f"{counted(event.epochs, 'epoch')}, batches of {event.batch_size}{precision}"
             what = f"{what}, then {epochs}" if what else epochs
         self.screen.print(f"recipe [bold]{escape(event.recipe)}[/]: {what}")
-        self.progress.reset(self.task, total=None, description="building the first step", rate="")
+        self.progress.reset(self.task, total=None, description="compiling the first step", rate="")
 
     def _estimated(self, event: Estimated) -> None:
         if event.minutes is not None or event.features + event.fine_tuning <= LONG:
@@ -373,7 +377,7 @@ class Display:
             parts.append(f"fine-tuning {duration(event.fine_tuning)}")
             faster = "--unfreeze none (features and head only), or --minutes 10"
         self.screen.print(
-            f"[yellow]this takes long here[/]: about {', '.join(parts)}; faster: {faster}",
+            f"[yellow]this will take a while[/]: about {', '.join(parts)}; faster: {faster}",
             soft_wrap=True,
         )
 
@@ -388,18 +392,18 @@ class Display:
             if event.epochs < event.wanted:
                 epochs += f" (all that fit; {event.wanted} were planned)"
             about = f", about {duration(event.fine_tuning)}" if event.fine_tuning else ""
-            line += f"; fine-tuning goes on for {epochs}{about}; Ctrl-C keeps this"
+            line += f"; now fine-tuning for {epochs}{about}; Ctrl-C keeps the head"
         self.screen.print(line, soft_wrap=True)
-        self.bar("judging the head", 0, None)
+        self.bar("evaluating the head", 0, None)
 
     def _resumed(self, event: Resumed) -> None:
         from rich.markup import escape
 
         at = f"epoch {event.epoch + 1}, step {event.step + 1}"
-        self.screen.print(f"[bold]going on[/] with {at}")
+        self.screen.print(f"[bold]resuming[/] at {at}")
         if event.differs:
             self.screen.print(
-                f"[yellow]{escape(', '.join(event.differs))}: the run may end a little otherwise[/]"
+                f"[yellow]{escape(', '.join(event.differs))}: results may differ slightly[/]"
             )
 
     def _phase_begin(self, event: PhaseBegin) -> None:

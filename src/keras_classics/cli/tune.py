@@ -37,29 +37,30 @@ def tune(
     folder: options.Data = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="For all of it, the final run among them.", show_default=False),
+        typer.Option(help="Time limit in minutes, final run included.", show_default=False),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="At most.", show_default="as many as time allows")
+        int | None,
+        typer.Option(help="Maximum number of trials.", show_default="as many as time allows"),
     ] = None,
     learning_rate: Annotated[
         list[float] | None,
         typer.Option(
-            help="Once: fixed. Twice: the lowest and the highest.",
+            help="Learning rate. Once: fixed. Twice: lowest and highest.",
             show_default="a tenth to ten times the recipe's",
         ),
     ] = None,
     size: Annotated[
         list[int] | None,
         typer.Option(
-            help="Pixels. Once: fixed. Several times: to choose from.",
+            help="Height and width in pixels. Once: fixed. Several times: choices.",
             show_default="half to twice the recipe's",
         ),
     ] = None,
     width: Annotated[
         list[float] | None,
         typer.Option(
-            help="Once: fixed. Several times: to choose from.",
+            help="Width multiplier. Once: fixed. Several times: choices.",
             show_default="half to twice the recipe's",
         ),
     ] = None,
@@ -76,21 +77,21 @@ def tune(
     network: Annotated[
         list[str] | None,
         typer.Option(
-            help="See `classics networks`. With trained weights several times: to choose from.",
-            show_default=f"those whose trained weights are at hand; {DEFAULT} for random weights",
+            help="See `classics networks`. With trained weights, several times: choices.",
+            show_default=f"all with trained weights available; {DEFAULT} for random weights",
         ),
     ] = None,
     recipe: options.Recipe = None,
     changes: options.Changes = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of every trial.", show_default="the recipe's")
+        int | None, typer.Option(help="Epochs of every trial.", show_default="the recipe's")
     ] = None,
     batch_size: options.BatchSize = None,
     balance: options.Balance = None,
     monitor: Annotated[
         Literal["val_accuracy", "val_loss", "val_f1"] | None,
         typer.Option(
-            help="What trials are compared by, and their epochs.", show_default="the recipe's"
+            help="Metric that trials and epochs are compared by.", show_default="the recipe's"
         ),
     ] = None,
     patience: options.Patience = None,
@@ -103,21 +104,17 @@ def tune(
     deterministic: options.Deterministic = False,
     seed: Annotated[
         int,
-        typer.Option(
-            min=0, max=2**32 - 1, help="Of the split, the weights, the order, and what is tried."
-        ),
+        typer.Option(min=0, max=2**32 - 1, help="Random seed."),
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of all that is found.", show_default="runs/DATA-NETWORK-tuned, numbered"
-        ),
+        typer.Option(help="Folder to write to.", show_default="runs/DATA-NETWORK-tuned, numbered"),
     ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Go on with a tuning that was interrupted or killed; --minutes gives it more.",
+            help="Resume a tuning that was interrupted or killed; --minutes gives it more time.",
             show_default=False,
         ),
     ] = None,
@@ -128,7 +125,9 @@ def tune(
     from keras_classics.errors import ClassicsError
 
     if resume is not None:
-        check_alone(context, BESIDE_RESUME, "a tuning goes on as it began", "tune anew")
+        check_alone(
+            context, BESIDE_RESUME, "a tuning resumes with its original options", "start a new one"
+        )
     elif minutes is None:
         raise ClassicsError("--minutes is missing: how long may it take in all?")
     from keras_classics.cli.backend import start
@@ -240,11 +239,11 @@ class _Display:
         self.monitor = event.space.recipe.selection.monitor
         skipped = f" ({event.skipped} cannot be read)" if event.skipped else ""
         self.screen.print(
-            f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} images to "
-            f"learn from, {event.val:,} to compare settings, {event.test:,} held out{skipped}"
+            f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} training, "
+            f"{event.val:,} validation and {event.test:,} held-out images{skipped}"
         )
         done = f", {event.done} trials are there" if event.done else ""
-        whole = f"{duration(event.seconds)} in all, the final run among them{done}"
+        whole = f"{duration(event.seconds)} in all, final run included{done}"
         if event.heads:
             self.screen.print(
                 f"{whole}; first, {event.heads} pairs of network and size are tried by their heads",
@@ -320,8 +319,8 @@ class _Display:
         self.screen.print(f"[bold]the final run[/]: {event.network}, {settings}")
         if event.seconds is not None and event.seconds > event.left:
             self.screen.print(
-                f"[yellow]it needs about {duration(event.seconds)}, and "
-                f"{duration(max(0.0, event.left))} are left: the budget was too short[/]"
+                f"[yellow]it needs about {duration(event.seconds)} but only "
+                f"{duration(max(0.0, event.left))} are left: the time limit was too short[/]"
             )
 
 
@@ -349,8 +348,8 @@ def _show(screen: Console, tuned: Tuned) -> None:
         files = ", ".join((*((HEADS,) if tuned.heads else ()), TRIALS, RECIPE, PICTURE))
         screen.print(f"{files}: in [bold]{escape(str(tuned.folder))}[/]", soft_wrap=True)
     if tuned.interrupted:
-        screen.print("interrupted: what was found is kept")
-        screen.print(f"go on with: classics tune --resume {where}", soft_wrap=True)
+        screen.print("interrupted: all results are kept")
+        screen.print(f"to resume: classics tune --resume {where}", soft_wrap=True)
     elif run is not None:
         artefact = escape(shlex.quote(str(run.artefact)))
         screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)

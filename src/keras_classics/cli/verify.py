@@ -16,19 +16,21 @@ def verify(
         str, typer.Argument(help="A file, an artefact, or the name of published weights.")
     ],
     network: Annotated[
-        str | None, typer.Option(help="Whose weights these should be, see `classics networks`.")
+        str | None,
+        typer.Option(help="Network that the weights belong to; see `classics networks`."),
     ] = None,
     width: Annotated[
-        float | None, typer.Option(help="Of the network.", show_default="the artefact's, else 1")
+        float | None,
+        typer.Option(help="Width of the network.", show_default="the artefact's, else 1"),
     ] = None,
     expect: Annotated[
         Path | None,
-        typer.Option(help="An earlier report (--json), whose outputs must come out again."),
+        typer.Option(help="Earlier report (--json) whose outputs must be reproduced."),
     ] = None,
-    tensors: Annotated[bool, typer.Option("--tensors", help="A row for each tensor.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Print one row per tensor.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Verify weights, offline: hash, variant, statistics, finite values, golden outputs."""
+    """Verify weights offline: hash, variant, statistics, finite values, golden outputs."""
     from keras_classics.cli.backend import start
 
     start()

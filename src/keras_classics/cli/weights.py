@@ -22,7 +22,7 @@ def weights(
     context: typer.Context,
     as_json: options.Json = False,
 ) -> None:
-    """List the published weights: accuracy, the protocol that it was measured with, and size."""
+    """List the published weights with accuracy, evaluation protocol and size."""
     if context.invoked_subcommand:
         return
     from keras_classics.cli.terminal import console, new_table, show_table
@@ -57,8 +57,8 @@ def weights(
     )
 
 
-def show(name: Annotated[str, typer.Argument(help="As `classics weights` lists it.")]) -> None:
-    """Show all that is on record of one set of weights."""
+def show(name: Annotated[str, typer.Argument(help="Name listed by `classics weights`.")]) -> None:
+    """Show everything known about one set of weights."""
     from rich.markup import escape
 
     from keras_classics.cli.terminal import console
@@ -71,12 +71,15 @@ def show(name: Annotated[str, typer.Argument(help="As `classics weights` lists i
 
 
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="As `classics weights` lists them.")],
+    names: Annotated[list[str], typer.Argument(help="Names listed by `classics weights`.")],
     without_top: Annotated[
-        bool, typer.Option("--without-top", help="The smaller file, where there is one.")
+        bool,
+        typer.Option(
+            "--without-top", help="Get the file without the classifier, where there is one."
+        ),
     ] = False,
 ) -> None:
-    """Download weights, or find them in a package or cache, check them, and print their paths."""
+    """Download weights unless they are installed or cached, verify them, print their paths."""
     from keras_classics.weights import download
     from keras_classics.weights.records import find
 

@@ -132,10 +132,10 @@ def contact_sheet(
         columns.append(
             [(image, _caption(row, classes)) for image, row in zip(images, soft, strict=True)]
         )
-    headings = ["as judged", *(f"epoch {epoch + 1}" for epoch in range(draws))]
+    headings = ["as evaluated", *(f"epoch {epoch + 1}" for epoch in range(draws))]
     note = f"{size[1]} by {size[0]} pixels"  # the font has no multiplication sign
     if test_size not in {None, size}:
-        note += f", judged at {judged[0].shape[1]} by {judged[0].shape[0]}"
+        note += f", evaluated at {judged[0].shape[1]} by {judged[0].shape[0]}"
     return _drawn(columns, headings, title, note)
 
 

@@ -30,7 +30,9 @@ def by_pattern(listing: Listing, pattern: str, *, columns: Sequence[str] = ()) -
     try:
         search = re.compile(pattern).search
     except re.error as error:
-        raise DataError(f"{begin} is not a regular expression ({error}){hint}; mend it") from None
+        raise DataError(
+            f"{begin} is not a regular expression ({error}){hint}; correct it"
+        ) from None
     shared: dict[str, str] = {}
     items = []
     missing = []

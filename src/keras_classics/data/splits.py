@@ -133,7 +133,7 @@ def _check_clusters(listing: Listing, pool: Sequence[Item], clusters: Sequence[_
         )
         raise DataError(
             f"{listing.source}: the class {listing.classes[label]!r} has a single {what} "
-            f"{which} of {len(items)} images, but is to be learnt and tested; add others or "
+            f"{which} of {len(items)} images, too few to train and test on; add images or "
             "remove the class"
         )
 
@@ -265,7 +265,7 @@ def _drawn(
                 drawn[best] = split
             elif split == "test":
                 raise DataError(
-                    f"{listing.source}: the groups cannot be divided so that the class "
+                    f"{listing.source}: the groups cannot be split so that the class "
                     f"{listing.classes[label]!r} is in both train and test; make smaller groups"
                 )
     return {

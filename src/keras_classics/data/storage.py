@@ -172,7 +172,7 @@ class Archive:
             raise unreadable(place, error) from None
         except Exception as error:  # zipfile raises nearly any type on a damaged directory
             raise DataError(
-                f"{place}: is not a zip archive, or a torn one ({error}); make it anew"
+                f"{place}: is not a zip archive or corrupt ({error}); create it again"
             ) from None
         self._made: set[str] = set()
         # The last of two files of one name is the one that unpacking would leave.
@@ -263,7 +263,7 @@ class Archive:
                 self._read_at(offset, _LOCAL_HEADER.size)
             )
             if mark != b"PK\3\4":
-                raise ImageError(path, "damaged (the archive is torn)")
+                raise ImageError(path, "damaged (the archive is corrupt)")
             start = offset + _LOCAL_HEADER.size + name_length + extra_length
             if method == zipfile.ZIP_STORED:
                 return self._read_at(start, min(packed, at_most))
@@ -273,9 +273,9 @@ class Archive:
         except OSError as error:
             raise ImageError(path, f"cannot be read ({error.strerror or error})") from None
         except (struct.error, zlib.error):
-            raise ImageError(path, "damaged (the archive is torn)") from None
+            raise ImageError(path, "damaged (the archive is corrupt)") from None
         raise ImageError(
-            path, "packed by a method other than deflate; make the archive anew, or unpack it"
+            path, "packed by a method other than deflate; create the archive again, or unpack it"
         )
 
     def _read_at(self, offset: int, count: int) -> bytes:
@@ -294,7 +294,7 @@ class Archive:
         if name.startswith("/") or ".." in parts or (len(name) > 1 and name[1] == ":"):
             raise DataError(
                 f"{self.place}: holds the name {info.filename!r}, which leads out of the "
-                "archive; make it anew"
+                "archive; create it again"
             )
         if info.flag_bits & _ENCRYPTED:
             raise DataError(

@@ -110,7 +110,7 @@ def _read(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     try:
         columns = next(reader, [])
     except csv.Error as error:
-        raise DataError(f"{path}: is not a table ({error}); mend line 1") from None
+        raise DataError(f"{path}: is not a table ({error}); correct line 1") from None
     if not any(name.strip() for name in columns):
         raise DataError(f"{path}: is empty, or no text; its first line must name the columns")
     return columns, _rows(path, reader, columns)
@@ -127,11 +127,11 @@ def _rows(
             if len(fields) != len(columns):
                 raise DataError(
                     f"{path}: row {line} has {len(fields)} fields, but the first line names "
-                    f"{len(columns)} columns; mend it"
+                    f"{len(columns)} columns; correct it"
                 )
             yield line, dict(zip(columns, fields, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}: is not a table ({error}); mend row {line + 1}") from None
+        raise DataError(f"{path}: is not a table ({error}); correct row {line + 1}") from None
 
 
 def _column(path: Path, columns: Sequence[str], names: Sequence[str]) -> str:

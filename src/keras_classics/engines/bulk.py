@@ -341,7 +341,7 @@ def _explained(place: Partial) -> Iterator[None]:
         yield
     except OSError as error:
         kept = (
-            f"{place.certain.images:,} images are done, and the same command goes on there."
+            f"{place.certain.images:,} images are done; run the same command to resume."
             if place.job
             else "nothing is done yet."
         )

@@ -105,11 +105,11 @@ class Partial:
             self.job = Job(asked=Asked(**values.pop("asked")), **values)
             self.done = self.certain = Done(**(self._json(DONE) or {}))
         except (KeyError, TypeError, AttributeError):
-            raise self._torn("torn") from None
+            raise self._torn("corrupt") from None
         size = self.rows.stat().st_size if self.rows.exists() else 0
         whole = self.images(self.job).is_whole() and size >= self.done.size
         if not (whole or self.is_over):
-            raise self._torn("torn")
+            raise self._torn("corrupt")
 
     @property
     def is_over(self) -> bool:
@@ -219,9 +219,9 @@ class Partial:
         except FileNotFoundError:
             return None
         except ValueError:
-            raise self._torn("torn") from None
+            raise self._torn("corrupt") from None
         if not isinstance(values, dict):
-            raise self._torn("torn")
+            raise self._torn("corrupt")
         return values
 
     def _write(self, name: str, values: dict[str, Any]) -> None:
@@ -234,7 +234,9 @@ class Partial:
 
     def _torn(self, what: str) -> OutputError:
         return OutputError(
-            one_line(f"{folder_of(self.out)}: {what}, so the job cannot go on; begin anew with ")
+            one_line(
+                f"{folder_of(self.out)}: {what}, so the job cannot be resumed; start again with "
+            )
             + "--overwrite."
         )
 

@@ -199,7 +199,7 @@ def _on_the_held_out(held_out: Mapping[str, Any]) -> list[str]:
     if images < FEW_IMAGES:
         low, high = held_out["accuracy_interval"]
         found.append(
-            f"Only {images:,} images are held out: the true accuracy may be anything from "
+            f"Only {images:,} images are held out: the true accuracy could be anywhere from "
             f"{low:.0%} to {high:.0%}."
         )
     few = [
@@ -216,7 +216,7 @@ def _on_the_held_out(held_out: Mapping[str, Any]) -> list[str]:
         if figures["support"] and not figures["called"]
     ]
     if never:
-        found.append(f"No image was ever called {_listed(never, 'or')}.")
+        found.append(f"No image was predicted as {_listed(never, 'or')}.")
     return found
 
 
@@ -249,12 +249,12 @@ def _on_the_baselines(
         if baseline["accuracy"] > high:
             found.append(
                 f"The {baseline['name']} is better than the network ({baseline['accuracy']:.1%}): "
-                "train longer, or with another network, rate or size, before this one is used."
+                "before you use it, train longer, or try another network, learning rate or size."
             )
         elif baseline["accuracy"] >= low:
             found.append(
-                f"The {baseline['name']} ({baseline['accuracy']:.1%}) is as good as the network, "
-                "as far as can be told."
+                f"The {baseline['name']} ({baseline['accuracy']:.1%}) is not significantly worse "
+                "than the network."
             )
     return found
 

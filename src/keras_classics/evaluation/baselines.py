@@ -103,8 +103,8 @@ def linear_probe(train: Part, val: Part | None, test: Part, *, seed: int = 0) ->
     right = int((best.predict(_features(test.pictures, judged)) == test.labels[judged]).sum())
     return Baseline(
         name="linear probe",
-        text=f"logistic regression on {COLOURS} × {COLOURS} pixels and the directions of edges, "
-        f"learnt from {len(chosen):,} images",
+        text=f"logistic regression on {COLOURS} × {COLOURS} pixels and edge directions, fitted to "
+        f"{len(chosen):,} images",
         right=right,
         images=len(judged),
     )

@@ -58,10 +58,7 @@ class Difference:
         """The verdict in words."""
         low, high = (100 * bound for bound in self.interval)
         if self.verdict == "cannot tell":
-            return (
-                "cannot tell them apart: the difference lies within "
-                f"{low:+.1f} to {high:+.1f} points"
-            )
+            return f"no significant difference: it lies within {low:+.1f} to {high:+.1f} points"
         better, worse = self.second, self.first
         if self.verdict == "first":
             better, worse, low, high = worse, better, -high, -low
@@ -111,7 +108,7 @@ def compare(runs: Sequence[Answers]) -> Comparison:
         raise DataError(f"{len(runs)} run: two or more are needed to compare.")
     for run in runs:
         if not run.answers:
-            raise DataError(f"{run.name}: was not judged on any image.")
+            raise DataError(f"{run.name}: was not evaluated on any image.")
     raw = [_compare_two(first, second) for first, second in combinations(runs, 2)]
     adjusted = holm([difference.p_value for difference in raw])
     return Comparison(

@@ -180,15 +180,15 @@ def _verdict(twice: tuple[float, float], images: int) -> str:
     low, high = (100 * gain for gain in twice)
     if high < 100 * LITTLE:
         return (
-            f"More images of this kind would bring little: twice as many ({2 * images:,}) would "
-            f"mend less than {max(high, 0.1):.1f} points of the error."
+            f"More images of this kind would help little: twice as many ({2 * images:,}) would "
+            f"reduce the error by less than {max(high, 0.1):.1f} points."
         )
     if low >= 100 * LITTLE:
         return (
-            f"Yes: twice the images ({2 * images:,}) would bring about {low:.1f} to {high:.1f} "
-            "points."
+            f"Yes: twice as many images ({2 * images:,}) would reduce the error by about "
+            f"{low:.1f} to {high:.1f} points."
         )
     return (
-        f"Cannot tell: twice the images ({2 * images:,}) would bring between nothing and "
-        f"{high:.1f} points; more held-out images would narrow it."
+        f"Cannot tell: twice as many images ({2 * images:,}) would reduce the error by 0 to "
+        f"{high:.1f} points; more held-out images would narrow this range."
     )

@@ -151,7 +151,7 @@ def judge(
         DataError: If there is no image to judge.
     """
     if not len(labels):
-        raise DataError("no images to judge: the held-out part is empty.")
+        raise DataError("no images to evaluate: the held-out part is empty.")
     every = np.arange(len(class_names))
     called = probabilities.argmax(axis=1)
     confusion = confusion_matrix(labels, called, labels=every)

@@ -135,13 +135,13 @@ def _of_the_run(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[st
     found = []
     if not about["completed"]:
         found.append(
-            "The run was interrupted: the best epoch so far is kept, and nothing was judged on the "
-            "held-out images."
+            "The run was interrupted: the best epoch so far is kept, but it was not evaluated on "
+            "the held-out images."
         )
     if run.get("diverged"):
         found.append(
-            "The loss was no number any more, and training stopped: the epochs before count. A "
-            "lower learning rate would go on."
+            "The loss became NaN and training stopped; the best epoch before is kept. Try a lower "
+            "learning rate."
         )
     skipped = about["data"].get("skipped") or []
     if skipped:
@@ -169,8 +169,8 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[s
     images = data.get("images") or {}
     size = " × ".join(str(side) for side in shape["size"])
     counts = (
-        f"{images.get('train', 0):,} to learn from, {images.get('val', 0):,} to choose the epoch "
-        f"and calibrate, {images.get('test', 0):,} held out"
+        f"{images.get('train', 0):,} training, {images.get('val', 0):,} validation, "
+        f"{images.get('test', 0):,} held out"
     )
     begins, licence = _origin(content, about)
     return [
@@ -178,7 +178,7 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[s
         ("classes", f"{len(about['class_names']):,}"),
         ("images", counts),
         ("network", f"{about['network']}, width {about['width']:g}"),
-        ("began with", f"{begins}, licence: {licence}" if licence else begins),
+        ("initial weights", f"{begins}, licence: {licence}" if licence else begins),
         ("input", f"{size} pixels, {_fit(shape['fit'])}, scaled as {shape['mode']}"),
         *([("fingerprint", str(data["fingerprint"]))] if data.get("fingerprint") else []),
     ]
@@ -186,7 +186,7 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[s
 
 def _fit(fit: Any) -> str:
     if isinstance(fit, Mapping):
-        return f"the middle of {fit['resize']} pixels"
+        return f"center crop of {fit['resize']} pixels"
     return {"crop": "cropped", "pad": "padded", "stretch": "stretched"}.get(str(fit), str(fit))
 
 
@@ -381,7 +381,7 @@ def _calibration(content: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         chart = charts.Chart(
             f"reliability-{key}",
             f"Confidence and accuracy, {title}",
-            "; ".join(f"{dot.x:.0%} sure, {dot.y:.0%} right" for dot in dots) + ".",
+            "; ".join(f"confidence {dot.x:.0%}, accuracy {dot.y:.0%}" for dot in dots) + ".",
             (0, 1),
             (0, 1),
             "confidence",
@@ -408,12 +408,12 @@ def _coverage(content: Mapping[str, Any]) -> Markup | None:
     return (
         charts.Chart(
             "coverage",
-            "Error of what is answered, by how much is answered",
-            f"All answered: {points[-1][1]:.1%} wrong; at the threshold {selection['coverage']:.1%}"
-            " answered.",
+            "Error by coverage",
+            f"At full coverage {points[-1][1]:.1%} wrong; at the threshold the coverage is "
+            f"{selection['coverage']:.1%}.",
             (0, 1),
             (0, max(high * 1.05, 0.01)),
-            "answered, the surest first",
+            "coverage, most confident first",
             "wrong",
             x_format=charts.percent,
             y_format=charts.percent,
@@ -461,8 +461,8 @@ def _looked_at(content: Mapping[str, Any], thumbnails: Thumbnails | None) -> dic
         "groups": [
             (title, word, of, shown[is_right])
             for title, word, of, is_right in (
-                ("Predicted right", "right", right, True),
-                ("Predicted wrong", "wrong", wrong, False),
+                ("Correct", "correctly", right, True),
+                ("Wrong", "incorrectly", wrong, False),
             )
             if shown[is_right] or not of
         ],

@@ -50,7 +50,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
             "images."
         ) from None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: not the figures of a run, or torn ones.") from error
+        raise ArtefactError(f"{path}: not the figures of a run or corrupt.") from error
     return content
 
 
@@ -77,7 +77,7 @@ def write_assessment(folder: Path, assessment: Assessment, parts: Mapping[str, J
     )
     write_table(
         folder / CONFUSION,
-        ("is \\ was called", *names),
+        ("label \\ predicted", *names),
         ([name, *row] for name, row in zip(names, assessment.judgement.confusion, strict=True)),
     )
     judged = {name: part for name, part in parts.items() if part.probabilities is not None}
@@ -118,7 +118,7 @@ def read_answers(folder: Path) -> Answers:
             "images."
         ) from None
     except (OSError, csv.Error, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path}: not the predictions of a run, or torn ones.") from error
+        raise ArtefactError(f"{path}: not the predictions of a run or corrupt.") from error
 
 
 def _bounds(*names: str) -> list[str]:

@@ -236,7 +236,7 @@ def class_indices(classifier: Classifier, classes: Sequence[int | str]) -> list[
         places = [i for i, name in enumerate(names) if name == each]
         if len(places) > 1:
             raise ClassicsError(
-                f"class {each!r}: {len(places)} classes are called so; give one of the indices "
+                f"class {each!r}: {len(places)} classes have this name; give one of the indices "
                 f"{', '.join(map(str, places))}."
             )
         if not places and str(each).isdecimal() and int(each) < len(names):

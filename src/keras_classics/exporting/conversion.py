@@ -189,7 +189,7 @@ def _compared(request: Request, parts: Parts | None) -> list[Sample]:
             + (
                 ", whose sub-folders are named by the synsets of ImageNet's classes."
                 if request.artefact is None
-                else ", the pictures that the run learnt from."
+                else ", the images that the run was trained on."
             )
         )
     raise ExportError(
@@ -223,7 +223,7 @@ def _calibration(
         called += [int(i) for i in expected(classifier, images, request.input).argmax(axis=1)]
         validation += _inputs(request, classifier, images)
     if not batches or not validation:
-        raise ExportError("none of the pictures that the run learnt from can be read.")
+        raise ExportError("none of the pictures that the run was trained on can be read.")
     lost = 1 - LIMITS["int8"][1]
     part = "data" if request.artefact is None else "train"
     return Calibration(batches, validation, called, most_lost=lost, seed=SEED, tell=tell, part=part)

@@ -80,7 +80,7 @@ def export(
         input: What it takes: "image", a picture of any size; "fitted", pictures of the network's
             size; "raw", the network's own float input, with the network's own output.
         out: The folder to write; by default `exports/TARGET-PRECISION` in that of the artefact.
-        data: The images that the run learnt from; by default where they were, if they still are.
+        data: The images that the run was trained on; by default where they were, if they still are.
         root: What the paths of a table are relative to, if not the folder that it lies in.
         calibration_pictures: By which int8 is decided.
         accept: Take bf16 and int8 even where they agree with Keras less than they should.

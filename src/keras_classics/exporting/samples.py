@@ -110,7 +110,7 @@ def parts_of(classifier: Classifier, data: Path | None, root: Path | None = None
     if is_of_digits(classifier):
         if data is not None:
             raise ExportError(
-                f"{data}: the run learnt from scikit-learn's digits, not from a folder; leave out "
+                f"{data}: the run was trained on scikit-learn's digits, not on a folder; leave out "
                 "--data."
             )
         return _parts(classifier, _digits(), None)
@@ -134,7 +134,7 @@ def parts_of(classifier: Classifier, data: Path | None, root: Path | None = None
         if data is None:
             return None
         raise ExportError(
-            f"{data}: not the images that the run learnt from, so which were held out is not "
+            f"{data}: not the images that the run was trained on, so which were held out is not "
             "known; give --data the run's own folder, zip or csv."
         )
     return _parts(classifier, _stored(listing.storage), listing)

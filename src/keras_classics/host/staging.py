@@ -166,7 +166,7 @@ def taken(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise OutputError(f"{folder}: another process trains this run.") from None
+        raise OutputError(f"{folder}: another process is training this run.") from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({_reason(error)}).") from error
     try:

@@ -48,11 +48,11 @@ def decompress(body: bytes, encoding: str | None, limit: int) -> bytes:
     try:
         whole = stream.decompress(body, limit + 1)
     except zlib.error:
-        raise ClassicsError(f"the body is not what {name} makes, or torn.") from None
+        raise ClassicsError(f"the body is not what {name} makes, or is corrupt.") from None
     if len(whole) > limit:
         raise TooLargeError(f"the request has more than {limit:,} bytes when decompressed.")
     if not stream.eof or stream.unused_data:
-        raise ClassicsError(f"the body is not what {name} makes, or torn.")
+        raise ClassicsError(f"the body is not what {name} makes, or is corrupt.")
     return whole
 
 
@@ -116,9 +116,9 @@ def pictures_of_form(body: bytes, content_type: str, most: int) -> list[tuple[st
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        raise ClassicsError("the form is torn, or not what its boundary says.") from None
+        raise ClassicsError("the form is corrupt, or does not match its boundary.") from None
     if not ended:
-        raise ClassicsError("the form is torn: it ends before its last boundary.")
+        raise ClassicsError("the form is corrupt: it ends before its last boundary.")
     files = [found for part in parts if (found := _file(part)) is not None]
     if not files:
         raise ClassicsError("the form holds no file; send some (curl: -F file=@photo.jpg).")

@@ -194,7 +194,7 @@ class ClassProbability(Message):
 class Classified(Message):
     """What one picture was called."""
 
-    file: str = Field(description="What the picture was called when it was sent.")
+    file: str = Field(description="File name of the picture.")
     class_name: str = Field(serialization_alias="class", description="The most probable class.")
     probability: float = Field(ge=0, le=1, description="Of that class, calibrated.")
     accepted: bool | None = Field(

@@ -38,7 +38,7 @@ def parse_places(arguments: Iterable[str]) -> tuple[Place, ...]:
         key = (place.name, place.version)
         if key in found:
             raise ClassicsError(
-                f"{place}: {found[key].path} and {place.path} would be called the same; write "
+                f"{place}: {found[key].path} and {place.path} would have the same name; write "
                 f"{place.name}:VERSION=FOLDER or NAME=FOLDER."
             )
         found[key] = place

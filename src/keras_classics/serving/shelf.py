@@ -167,7 +167,7 @@ def open_place(place: Place, open_engine: Open) -> Opened:
         ) from error
     if not are_probabilities(rows, (1, len(engine.card.class_names))):
         engine.close()
-        raise ClassicsError(f"{place.path}: torn: its answers are no probabilities.")
+        raise ClassicsError(f"{place.path}: corrupt: its outputs are not probabilities.")
     if signature(place.path) != before:
         engine.close()
         raise ClassicsError(f"{place.path}: changed while it was opened.")

@@ -195,9 +195,9 @@ class Begun:
     def nothing(self, error: NothingLearntError | str) -> NothingLearntError:
         """What is told of a run that has nothing to keep, and whether it can be gone on with."""
         after = (
-            f"go on with `classics train --resume {self.stage.out}`."
+            f"resume with `classics train --resume {self.stage.out}`."
             if self.stage.kept
-            else "nothing was learnt, nothing saved."
+            else "nothing was saved."
         )
         return NothingLearntError(f"{str(error).rstrip('.')}: {after}")
 

@@ -187,8 +187,8 @@ def _check_transfer(config: TrainConfig) -> None:
         value = getattr(config, argument)
         if value is not None and config.weights == RANDOM:
             raise ClassicsError(
-                f"{argument}={value!r}: is for runs that begin with trained weights, and this one "
-                f"begins with random ones; leave out {argument}, or name trained weights."
+                f"{argument}={value!r}: needs trained weights, but this run starts from random "
+                f"weights; leave out {argument}, or give trained --weights."
             )
 
 

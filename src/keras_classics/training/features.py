@@ -157,7 +157,7 @@ def _errors_told(path: Path) -> Iterator[None]:
     except OSError as error:
         again = "try again"
         if (path.parent / RECORD).is_file():  # of a run; otherwise of a command that keeps nothing
-            again = f"`classics train --resume {path.parent}` goes on"
+            again = f"`classics train --resume {path.parent}` resumes"
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space, and {again}."
         ) from error

@@ -328,7 +328,7 @@ def fit(
         raise NothingLearntError("interrupted before the first epoch was over.")
     if not fitting.history:
         raise DivergedError(
-            f"the loss is no number after the first epoch: the learning rate of "
+            f"the loss became NaN in the first epoch: the learning rate of "
             f"{recipe.optimizer.learning_rate:g} is too high; lower --learning-rate."
         )
     model.set_weights(watch.best)

@@ -147,7 +147,7 @@ def decode_images(
     for label, name in enumerate(listing.classes):
         if not any(item.label == label and item.split == "train" for item in listing.items):
             raise DataError(
-                f"{listing.source}: no image of the class {name!r} to learn from can be read; "
+                f"{listing.source}: no training image of the class {name!r} can be read; "
                 f"first {skipped[0]}"
             )
     labels = np.array([item.label for item in listing.items], dtype=np.int64)

@@ -128,7 +128,7 @@ def _features(folder: Path, card: Card, config: TrainConfig, listener: Listener 
 
 def _changed(config: TrainConfig) -> ClassicsError:
     return ClassicsError(
-        f"{config.folder}: the images are not those of the run any more; train anew."
+        f"{config.folder}: the images are not those of the run any more; train again."
     )
 
 
@@ -140,16 +140,16 @@ def config_of(folder: Path, content: dict[str, Any]) -> TrainConfig:
     """
     values = (content.get("run") or {}).get("config")
     if not values:
-        raise ArtefactError(f"{folder}: does not say how it was made; train it anew.")
+        raise ArtefactError(f"{folder}: does not say how it was trained; train it again.")
     try:
         return TrainConfig.from_dict(values)
     except ValueError as error:
-        raise ArtefactError(f"{folder}: was made by another version; train it anew.") from error
+        raise ArtefactError(f"{folder}: was trained by another version; train it again.") from error
 
 
 def _point(card: Card) -> Point:
     if card.figures is None:
-        raise ArtefactError("the run was not judged; let it finish first.")
+        raise ArtefactError("the run was not evaluated; let it finish first.")
     images = int(card.figures["images"])
     wrong = images - round(card.figures["accuracy"] * images)
     return Point(train=int(card.data["images"]["train"]), wrong=wrong, images=images)

@@ -19,7 +19,7 @@ from keras_classics.weights.records import PublishedWeights
 from keras_classics.weights.requests import record_of
 
 IMAGENET = "imagenet"
-INSTEAD = f"Or begin with random weights: --weights {RANDOM}."
+INSTEAD = f"Or start from random weights: --weights {RANDOM}."
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ def settled(config: TrainConfig) -> Beginning:
     """
     recipe, weights, network = config.recipe, config.weights, config.network
     for_trained = recipe is None or recipes.is_for_trained_weights(recipe, network or DEFAULT)
-    why = "as asked for"
+    why = "as requested"
     if weights is None:
         weights, why = RANDOM, ""
         if config.folder is None and (recipe is None or not for_trained):
-            why = "the digits need no others"
+            why = "the default for the digits"
         elif not for_trained:
             why = f"the recipe {recipe} trains from scratch"
         elif config.width is not None:
-            why = "trained ones have no other --width"
+            why = "trained weights exist for width 1 only"
         else:
-            weights, why = IMAGENET, f"--weights {RANDOM} begins with random ones"
+            weights, why = IMAGENET, f"--weights {RANDOM} starts from random weights"
     elif weights == RANDOM and recipe is not None and for_trained:
         raise ClassicsError(
             f"recipe={recipe!r}: fine-tunes trained weights; leave out --weights {RANDOM}, or take "

@@ -83,7 +83,7 @@ def find_rate(
 
     Args:
         config: Of the run.
-        steps: Of the optimiser, over the whole range.
+        steps: Optimiser steps over the whole range.
         lowest: The first rate.
         highest: The last one.
         listener: Told of images that are read, of features, and of steps.
@@ -126,7 +126,7 @@ def find_rate(
         )
     if not losses:
         raise ClassicsError(
-            f"the loss is no number at the lowest rate, {lowest:g}; lower --lowest, or compute in "
+            f"the loss is NaN at the lowest rate, {lowest:g}; lower --lowest, or compute in "
             "--precision float32."
         )
     smoothed = smooth(rates, losses)

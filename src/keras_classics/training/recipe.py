@@ -58,7 +58,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.name == "plateau" and self.warm_up:
-            raise ValueError('"plateau" begins at its highest rate: warm_up must be 0')
+            raise ValueError('"plateau" starts at its peak rate: warm_up must be 0')
 
 
 @dataclass(frozen=True, config=STRICT)

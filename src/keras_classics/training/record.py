@@ -85,7 +85,7 @@ class Record:
         if not path.is_file():
             finished = (folder / CARD).is_file()
             what = (
-                "the run is finished; there is nothing to go on with"
+                "the run is finished; there is nothing to resume"
                 if finished
                 else ("not the folder of a run; --resume takes one that was interrupted")
             )
@@ -98,7 +98,7 @@ class Record:
         except ClassicsError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ClassicsError(f"{path}: not the record of a run, or a torn one.") from error
+            raise ClassicsError(f"{path}: not the record of a run or corrupt.") from error
 
     def placed(self) -> TrainConfig:
         """The config with absolute paths, wherever this process runs."""
@@ -123,7 +123,9 @@ class Record:
             ("image data format", self.data_format, keras.config.image_data_format()),
         ):
             if then != now:
-                raise ClassicsError(f"the run began with the {name} {then}, not {now}; use {then}.")
+                raise ClassicsError(
+                    f"the run started with the {name} {then}, not {now}; use {then}."
+                )
         return tuple(
             f"{name} {self.versions.get(name)} is now {now}"
             for name, now in versions(*self.versions).items()
@@ -138,8 +140,8 @@ class Record:
         """
         if task.fingerprint != self.fingerprint:
             raise ClassicsError(
-                f"{task.config.folder}: the images are not those that it began with; put them "
-                "back, or begin anew."
+                f"{task.config.folder}: the images have changed since the run started; restore "
+                "them, or start a new run."
             )
 
 

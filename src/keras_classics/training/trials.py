@@ -178,7 +178,7 @@ def open_study(
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}")
         except Exception as error:  # what it raises, depends on what the file holds
-            raise ClassicsError(f"{folder / STUDY}: not a study, or a torn one.") from error
+            raise ClassicsError(f"{folder / STUDY}: not a study or corrupt.") from error
         try:
             study = optuna.create_study(
                 storage=storage,

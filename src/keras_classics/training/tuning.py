@@ -260,8 +260,8 @@ class Tuned:
 
 def _luckiest(which: str) -> str:
     return (
-        f"the best of {which} is in part the luckiest of them: expect less on new images, and "
-        "believe the held-out figures"
+        f"the best of {which} is partly luck: expect less on new images, and trust the held-out "
+        "figures"
     )
 
 
@@ -290,7 +290,7 @@ def tune(
 
     Returns:
         The trials and the final run. On Ctrl-C after the first trial, what was found is kept, and
-        `resume_tuning` goes on.
+        `resume_tuning` resumes.
 
     Raises:
         ClassicsError: If the data, the arguments, the weights or the place cannot be used, or
@@ -363,7 +363,7 @@ def resume_tuning(
         plan = TypeAdapter(tuple[Candidate, ...]).validate_python(values.get("plan", ()))
         heads = TypeAdapter(list[HeadTrial]).validate_python(values.get("heads", []))
     except (KeyError, TypeError, ValueError) as error:
-        raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
+        raise ClassicsError(f"{path}: not the record of a tuning or corrupt.") from error
     if seconds is not None:
         _check_seconds(seconds)
     tell: TuneListener = listener or (lambda _: None)
@@ -533,7 +533,7 @@ class _Search:
 
     def _nothing(self, what: str, *, found: bool) -> NothingLearntError:
         """What is told where there is no outcome yet."""
-        go_on = f"go on with `classics tune --resume {self.stage.out}`."
+        go_on = f"resume with `classics tune --resume {self.stage.out}`."
         return NothingLearntError(
             f"{what}: {go_on if found or self.stage.kept else 'nothing was found, nothing saved.'}"
         )
@@ -686,7 +686,7 @@ class _Search:
             return train(dataclasses.replace(tuned.config, out=place), self.tell)
         except NothingLearntError:
             raise NothingLearntError(
-                "interrupted in the final run: go on with `classics tune --resume "
+                "interrupted in the final run: resume with `classics tune --resume "
                 f"{self.stage.out}`."
             ) from None
 

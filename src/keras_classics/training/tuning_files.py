@@ -60,7 +60,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except ClassicsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClassicsError(f"{path}: not the record of a tuning, or a torn one.") from error
+        raise ClassicsError(f"{path}: not the record of a tuning or corrupt.") from error
     return values
 
 

@@ -142,8 +142,8 @@ def _check_installation(architecture: Architecture) -> float | None:
     difference = _difference(computed_outputs(architecture), golden)
     if not difference <= TOLERANCE:
         raise WeightsError(
-            f"this installation (Keras {keras.__version__} on {keras.backend.backend()}) does not "
-            f"compute {architecture.name} rightly: its outputs are {difference:.1e} off."
+            f"this installation (Keras {keras.__version__} on {keras.backend.backend()}) gives "
+            f"wrong results for {architecture.name}: its outputs are {difference:.1e} off."
         )
     return difference
 

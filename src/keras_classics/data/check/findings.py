@@ -34,12 +34,12 @@ HUGE = 20_000_000
 RULES: dict[Kind, tuple[Severity, str, str]] = {
     "unreadable": (
         "mend",
-        "cannot be read, and would be left out of a run",
-        "get the files again, or remove them",
+        "cannot be read; a run leaves them out",
+        "replace the files or remove them",
     ),
     "copies-across-splits": (
         "mend",
-        "the same picture in several splits: the result would look better than it is",
+        "the same picture in several splits, which inflates the measured accuracy",
         "keep each picture in one split only",
     ),
     "copies-across-classes": (
@@ -49,104 +49,104 @@ RULES: dict[Kind, tuple[Severity, str, str]] = {
     ),
     "near-copies-across-splits": (
         "mend",
-        "nearly the same picture in several splits: the result would look better than it is",
-        "keep pictures of one origin in one split",
+        "near-duplicates in several splits, which inflate the measured accuracy",
+        "keep near-duplicates in one split",
     ),
     "groups-across-splits": (
         "mend",
-        "images of one group in several splits: the result would look better than it is",
+        "images of one group in several splits, which inflates the measured accuracy",
         "keep each group in one split only",
     ),
     "few-images": (
         "mend",
-        f"fewer than {FEWEST} images in the class, or than {FEWEST_TO_LEARN} to learn from",
+        f"fewer than {FEWEST} images in the class, or fewer than {FEWEST_TO_LEARN} to train on",
         "add images, or merge or remove the class",
     ),
     "near-copies-across-classes": (
         "look",
-        "nearly the same picture in several classes",
-        "see whether the labels are right",
+        "near-duplicates in several classes",
+        "check their labels",
     ),
     "copies": (
         "look",
-        "the same picture several times in a class; a run keeps them in one part",
+        "the same picture several times in a class; a run keeps the copies in one part",
         "keep one of each",
     ),
     "near-copies": (
         "look",
-        "nearly the same picture several times in a class; a run keeps them in one part",
-        "keep one of each, or name what they have in common as --group-by",
+        "near-duplicates in a class; a run keeps them in one part",
+        "keep one of each, or group them with --group-by",
     ),
     "imbalance": (
         "look",
         (
             f"at least {UNEVEN:g} times as many images in the largest class as in the smallest; "
-            "training counts every image alike, so large classes are favoured"
+            "training weights every image equally, so large classes are favoured"
         ),
         (
             "train with --balance weights or --balance sampling, or add images to the small "
-            "classes; judge by the figures of each class"
+            "classes; look at the figures per class"
         ),
     ),
     "similar-names": (
         "look",
-        "classes whose names differ by capitals or spaces only, but count as different",
-        "merge them if they are one",
+        "class names that differ only in capitals or spaces; they count as different classes",
+        "merge them if they are the same class",
     ),
     "empty-folder": (
         "look",
-        "a folder without images beside those of the classes: it is not counted as a class",
+        "a folder without images next to the class folders; it is not a class",
         "add images or remove it",
     ),
     "missing-in-split": (
         "look",
-        "a class without images in a split: it will not be judged there",
+        "a class without images in a split, so it is not evaluated there",
         "move some of its images there",
     ),
     "wrong-ending": (
         "look",
-        "another format than the ending says; read by the contents, but other programs may fail",
+        "a format other than the file name says; read by content, but other programs may fail",
         "rename the files",
     ),
     "overlooked": (
         "look",
-        "an image whose ending is not one that is read: it is left out",
-        "give it the ending of its format, or convert it to JPEG or PNG",
+        "an image with an unknown file name extension; it is left out",
+        "rename it with the extension of its format, or convert it to JPEG or PNG",
     ),
     "outside-classes": (
         "look",
-        "an image in no folder of a class: it is left out",
-        "move it into a class",
+        "an image outside the class folders; it is left out",
+        "move it into a class folder",
     ),
     "flat": (
         "look",
-        "less than a quarter of the range of values is used: nearly black, white or one colour",
-        "see whether their files state the range (docs/data.md), or scale their values",
+        "uses less than a quarter of the value range: nearly black, white or one colour",
+        "state the range in the file (docs/data.md), or rescale the values",
     ),
     "tiny": (
         "look",
-        "smaller than the input of the network: enlarged, which adds nothing",
-        "a smaller --size trains faster; see that no thumbnails are among them",
+        "smaller than the network input, so enlarged without gaining detail",
+        "a smaller --size trains faster; check for thumbnails",
     ),
     "huge": (
         "know",
-        f"more than {HUGE // 10**6} million pixels: slow to read, and more memory while that lasts",
-        "smaller copies would train as well",
+        f"more than {HUGE // 10**6} million pixels: slow to decode, and needs much memory",
+        "smaller copies train just as well",
     ),
-    "rotated": ("know", "turned upright as EXIF says", ""),
-    "greyscale": ("know", "grey, given to the network in three equal channels", ""),
-    "palette": ("know", "a palette, turned into colours", ""),
-    "cmyk": ("know", "CMYK, turned into RGB", ""),
-    "transparent": ("know", "transparent, laid on white", ""),
-    "16-bit": ("know", "more than 8 bits, scaled to 8", ""),
-    "animated": ("know", "animated or of several pages: the first picture is taken", ""),
-    "other-files": ("know", "files that are no images, left out", ""),
+    "rotated": ("know", "rotated upright by EXIF orientation", ""),
+    "greyscale": ("know", "greyscale, converted to RGB", ""),
+    "palette": ("know", "palette, converted to RGB", ""),
+    "cmyk": ("know", "CMYK, converted to RGB", ""),
+    "transparent": ("know", "transparent, composited onto white", ""),
+    "16-bit": ("know", "more than 8 bits per channel, scaled to 8", ""),
+    "animated": ("know", "animated or several pages; only the first is used", ""),
+    "other-files": ("know", "not images, left out", ""),
 }
 
 
 BALANCED: dict[str, str] = {
-    "weights": "images of small classes weigh more in this run",
-    "sampling": "images of small classes are shown more often in this run",
+    "weights": "this run weights images of small classes higher",
+    "sampling": "this run shows images of small classes more often",
 }
 """What a run with `--balance` does about imbalance."""
 

@@ -184,7 +184,7 @@ def _balanced(finding: Finding, balance: str) -> Finding:
     if finding.kind != "imbalance":
         return finding
     text = finding.text.partition(";")[0]
-    advice = "judge by the figures of each class"
+    advice = "look at the figures per class"
     return dataclasses.replace(finding, text=f"{text}; {BALANCED[balance]}", advice=advice)
 
 

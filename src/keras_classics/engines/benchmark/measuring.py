@@ -107,7 +107,7 @@ def measure(
     Args:
         contenders: Who runs; those that fail say why.
         task: What they run.
-        batch: Images at a time, for the throughput.
+        batch: Batch size of the throughput measurement.
         rounds: How often each has its turn.
         seconds: Of a turn, at least; half as long for single images.
         tell: Told how it goes on.
