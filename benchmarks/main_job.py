@@ -54,7 +54,7 @@ def main(folder: str) -> None:
     """Print the table, a row as soon as it is measured."""
     sys.stdout.write(
         f"{os.cpu_count()} cores\n\n"
-        "| images | network | begins with | width | pixels | epochs | right, of held-out images "
+        "| images | network | starts from | width | pixels | epochs | held-out accuracy "
         "| seconds |\n|---|---|---|---:|---:|---:|---:|---:|\n"
     )
     runs = [(None, "random weights", ()), *((folder, *each) for each in RUNS)]

@@ -394,7 +394,7 @@ def row(name: str, results: dict[str, list[Result]]) -> str:
 def table(results: dict[str, list[Result]]) -> str:
     """All that was measured."""
     lines = [
-        "| | right, of held-out pictures (95 %) | seconds | GB | times head only | times default |",
+        "| | held-out accuracy (95 % interval) | seconds | GB | times head only | times default |",
         "|---|---:|---:|---:|---:|---:|",
         *(row(name, results) for name in TITLES if results.get(name)),
     ]

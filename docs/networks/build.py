@@ -393,7 +393,7 @@ def conditions(name: str, data: str) -> str:
     how = of["measured_with"]
     what = "scikit-learn's digits" if data == "digits" else f"part of `{data}`"
     return (
-        f"{what[0].upper()}{what[1:]}, {of['train_images']:,} images to learn from and "
+        f"{what[0].upper()}{what[1:]}, {of['train_images']:,} training images and "
         f"{of['test_images']:,} held out, {of['size']} pixels, {of['epochs']} epochs, "
         f"{of['seeds']} seeds; {how['cpu']}, {how['cores']} cores, Keras {how['keras']} on "
         f"{BACKENDS[how['backend']]} {how[how['backend']]}; {of['cpu_seconds']} CPU seconds in all"
