@@ -186,7 +186,7 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[s
 
 def _fit(fit: Any) -> str:
     if isinstance(fit, Mapping):
-        return f"center crop of {fit['resize']} pixels"
+        return f"centre crop of {fit['resize']} pixels"
     return {"crop": "cropped", "pad": "padded", "stretch": "stretched"}.get(str(fit), str(fit))
 
 
