@@ -10,7 +10,6 @@ from typing import Literal
 
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError, out_of_memory
-from keras_classics.training.budget import Clock
 from keras_classics.training.events import Features
 from keras_classics.training.fitted_head import standing
 from keras_classics.training.origin import IMAGENET, Origin, find_origin
@@ -20,6 +19,8 @@ from keras_classics.training.shelf import Shelf
 from keras_classics.training.task import Task
 from keras_classics.weights import records
 from keras_classics.weights.download import cached
+
+Clock = Callable[[], float]  # seconds since some moment
 
 SHARE = 0.25  # of the time for all heads but the first, where trials follow
 
@@ -62,14 +63,6 @@ class HeadTrial:
     def judged(self) -> bool:
         """Whether its value counts."""
         return self.status == "complete"
-
-
-class TooLongError(Exception):
-    """A head would take longer than it may."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
 
 
 def candidates(
@@ -156,9 +149,7 @@ def _ratio(one: float, other: float) -> float:
     return max(one / other, other / one)
 
 
-def try_head(
-    candidate: Candidate, of: Task, shelf: Shelf, *, clock: Clock, longest: float | None
-) -> HeadTrial:
+def try_head(candidate: Candidate, of: Task, shelf: Shelf, *, clock: Clock) -> HeadTrial:
     """Compute the features of all images, fit a head, and look at the validation part.
 
     Args:
@@ -166,22 +157,12 @@ def try_head(
         of: The task whose images and settings it has.
         shelf: Of the images; it keeps the head.
         clock: Seconds since some moment.
-        longest: Seconds that it may take; None for any.
     """
     began = clock()
-
-    def told(done: int, total: int, rate: float) -> None:
-        spent, rest = clock() - began, (total - done) / rate if rate else 0.0
-        if longest is not None and rest and spent + rest > longest:
-            raise TooLongError(spent + rest)
-        task.tell(Features(done, total, rate))
-
     try:
         task = candidate.task(of)
         network, data = task.network(), shelf.images(task)
-        found = shelf.head(task, network, data, told=told)
-    except TooLongError as error:
-        return HeadTrial(candidate, "too long", seconds=error.seconds)
+        found = shelf.head(task, network, data, told=lambda *at: task.tell(Features(*at)))
     except Exception as error:
         if not out_of_memory(error):
             raise
