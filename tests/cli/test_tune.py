@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,20 +43,19 @@ TINY = [
 ]
 
 
+def network_task(base):
+    architecture = catalog.find(base.network or "vgg16")
+    recipe = recipe_for(base, architecture)
+    return SimpleNamespace(config=base, recipe=recipe, architecture=architecture, origin=None)
+
+
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
     """Stands for a tuning that tells of two trials, and was interrupted before the final run."""
     seen = []
 
     def tuned(base, listener, interrupted=True):
-        architecture = catalog.find("vgg16")
-        space = space_of(
-            base,
-            Ranges(),
-            recipe=recipe_for(base, architecture),
-            architecture=architecture,
-            origin=None,
-        )
+        space = space_of(network_task(base), Ranges())
         best = Settings(1e-3, 48, 0.25, 1.4)
         trials = (
             Trial(0, space.default, "complete", 0.5, 0.9, 3, 4, 20.0),
@@ -123,11 +123,7 @@ def test_heads_are_shown_as_they_are_tried(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     display = _Display(console())
     base = TrainConfig(network="efficientnet_lite0", weights="imagenet", recipe="transfer")
-    architecture = catalog.find("efficientnet_lite0")
-    recipe = recipe_for(base, architecture)
-    space = space_of(
-        base, Ranges(size=(224,)), recipe=recipe, architecture=architecture, origin=None
-    )
+    space = space_of(network_task(base), Ranges(size=(224,)))
     display.show(TuneBegin("a", 3, 42, 9, 9, 0, "val_accuracy", seconds=300, heads=3))
     first = HeadTrial(Candidate("efficientnet_lite0", 224), "complete", 0.9594, 0.2, 11.6)
     display.show(HeadTried(first, best=True))

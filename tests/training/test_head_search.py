@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_classics.errors import ClassicsError, WeightsError
-from keras_classics.training import head_search, tuning
+from keras_classics.training import head_search
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.head_search import (
     Candidate,
@@ -25,7 +25,7 @@ LITE0, LITE1 = "efficientnet_lite0", "efficientnet_lite1"
 
 def plan(config, *networks, sizes=()):
     task = task_of(config)
-    return [str(each) for each in candidates(task, Ranges(size=sizes), networks, tuning._space)]
+    return [str(each) for each in candidates(task, Ranges(size=sizes), networks)]
 
 
 def test_the_networks_whose_weights_are_at_hand(shapes, monkeypatch):

@@ -14,7 +14,7 @@ from keras_classics.training.events import Features
 from keras_classics.training.fitted_head import standing
 from keras_classics.training.origin import IMAGENET, Origin, find_origin
 from keras_classics.training.recipe import Monitor
-from keras_classics.training.search_space import Ranges, Space
+from keras_classics.training.search_space import Ranges, space_of
 from keras_classics.training.shelf import Shelf
 from keras_classics.training.task import Task
 from keras_classics.weights import records
@@ -65,12 +65,7 @@ class HeadTrial:
         return self.status == "complete"
 
 
-def candidates(
-    task: Task,
-    ranges: Ranges,
-    networks: Sequence[str],
-    space_of: Callable[[Task, Ranges], Space],
-) -> tuple[Candidate, ...]:
+def candidates(task: Task, ranges: Ranges, networks: Sequence[str]) -> tuple[Candidate, ...]:
     """What is tried by its head, in this order; nothing where random weights are the beginning.
 
     The network of the task at its own size comes first, then the others at theirs, then other
@@ -80,7 +75,6 @@ def candidates(
         task: Of the network that was asked for.
         ranges: The sizes that the user wants.
         networks: That the user names; none for those whose weights are at hand.
-        space_of: From a task to what is varied.
 
     Raises:
         ClassicsError: If a network that was named is not known, or its weights cannot be had.

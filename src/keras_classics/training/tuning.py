@@ -241,8 +241,8 @@ def tune(
     base = dataclasses.replace(config.base, out=None, **fixed)
     tell: TuneListener = listener or (lambda _: None)
     task = task_of(base, tell)
-    plan = candidates(task, ranges, config.networks, _space)
-    if len(plan) < 2 and not (task.fine_tunes and _space(task, ranges).varied):
+    plan = candidates(task, ranges, config.networks)
+    if len(plan) < 2 and not (task.fine_tunes and space_of(task, ranges).varied):
         raise ClassicsError(
             "every setting is fixed: nothing is left to tune; leave one out."
             if task.fine_tunes
@@ -334,7 +334,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.began = self.clock()
-        self.space = _space(self.task, self.config.ranges)
+        self.space = space_of(self.task, self.config.ranges)
         self.shelf = Shelf(self.stage.folder)
         self.monitor = self.task.recipe.selection.monitor
         self.epochs = self.task.recipe.epochs  # of a trial, unless it ends early
@@ -379,7 +379,7 @@ class _Search:
         if best := self.best_head:
             self.task = best.candidate.task(self.task)
             sizes = (best.candidate.size,)
-            self.space = _space(self.task, dataclasses.replace(self.config.ranges, size=sizes))
+            self.space = space_of(self.task, dataclasses.replace(self.config.ranges, size=sizes))
             self.epochs = self.task.recipe.epochs
         with open_study(
             self.stage.folder, self.space, monitor=self.monitor, epochs=self.epochs
@@ -643,13 +643,3 @@ class _Search:
 def _check_seconds(seconds: float) -> None:
     if not 0 < seconds < math.inf:
         raise ClassicsError(f"minutes={seconds / 60:g}: above 0 is needed.")
-
-
-def _space(task: Task, ranges: Ranges) -> Space:
-    return space_of(
-        task.config,
-        ranges,
-        recipe=task.recipe,
-        architecture=task.architecture,
-        origin=task.origin,
-    )
