@@ -96,6 +96,16 @@ class World:
         return Run(config.out, classifier, None, 1, 1, 1.0, False, False, False, None)
 
 
+def interrupt(*, at):
+    """Ctrl-C, in the trial or the head of this number from 1."""
+
+    def before(number):
+        if number == at:
+            raise KeyboardInterrupt
+
+    return before
+
+
 @pytest.fixture
 def world(monkeypatch):
     world = World()
@@ -256,11 +266,7 @@ def test_interrupted_it_keeps_what_was_found_and_goes_on_as_it_would_have(world,
     whole = run(world, asked(shapes, tmp_path / "whole", trials=5))
     order, world.fitted = world.fitted, []
 
-    def before(number):
-        if number == 4:
-            raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=4)
     broken = run(world, asked(shapes, tmp_path / "t", trials=5))
     assert broken.interrupted
     assert len(world.final) == 1  # of the whole one
@@ -278,11 +284,7 @@ def test_interrupted_it_keeps_what_was_found_and_goes_on_as_it_would_have(world,
 
 
 def test_the_time_that_was_spent_is_gone(world, shapes, tmp_path):
-    def before(number):
-        if number == 3:
-            raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=3)
     fixed = Ranges(size=(64,), width=(0.25,))
     run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None, ranges=fixed))
     world.before = lambda _: None
@@ -293,11 +295,7 @@ def test_the_time_that_was_spent_is_gone(world, shapes, tmp_path):
 
 
 def test_more_time_is_given_on_resuming(world, shapes, tmp_path):
-    def before(number):
-        if number == 3:
-            raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=3)
     run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None))
     world.before = lambda _: None
     events = []
@@ -306,10 +304,7 @@ def test_more_time_is_given_on_resuming(world, shapes, tmp_path):
 
 
 def test_interrupted_in_the_first_trial_nothing_is_left(world, shapes, tmp_path):
-    def before(_):
-        raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=1)
     with pytest.raises(NothingLearntError, match="nothing was found, nothing saved"):
         run(world, asked(shapes, tmp_path / "t"))
     assert list(tmp_path.iterdir()) == []
@@ -376,11 +371,7 @@ def test_a_process_that_is_killed_leaves_a_tuning_that_goes_on(world, shapes, tm
 def test_images_that_are_not_those_of_the_tuning(world, tmp_path):
     data = write_pictures(tmp_path / "data", each=8)
 
-    def before(number):
-        if number == 2:
-            raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=2)
     run(world, asked(data, tmp_path / "t"))
     kept = state(tmp_path / "t")
     (data / "cross" / "000.png").unlink()
@@ -432,6 +423,8 @@ def test_what_cannot_be_resumed(world, shapes, tmp_path):
             "every setting is fixed: nothing is left to tune",
         ),
         ({"base": TrainConfig(recipe="quik")}, "quik"),
+        ({"base": TrainConfig(epochs=0)}, "epochs=0: at least 1"),
+        ({"base": TrainConfig(weights="none", unfreeze="stage")}, "unfreeze='stage': is for runs"),
         ({"base": TrainConfig(folder=Path("nowhere"))}, "nowhere"),
     ],
 )
@@ -662,11 +655,7 @@ def test_where_nothing_else_is_varied_there_are_no_trials(world, shapes, tmp_pat
 
 
 def test_interrupted_among_the_heads_it_goes_on_with_the_next(world, heads, shapes, tmp_path):
-    def before(number):
-        if number == 4:
-            raise KeyboardInterrupt
-
-    heads.before = before
+    heads.before = interrupt(at=4)
     with pytest.raises(NothingLearntError, match=r"heads were tried: resume with .*--resume .*t`"):
         run(world, trained(shapes, tmp_path / "t", seconds=600))
     tried = heads.tried.copy()
@@ -685,11 +674,7 @@ def test_interrupted_among_the_heads_it_goes_on_with_the_next(world, heads, shap
 
 
 def test_interrupted_in_a_trial_no_head_is_tried_again(world, heads, shapes, tmp_path):
-    def before(number):
-        if number == 2:
-            raise KeyboardInterrupt
-
-    world.before = before
+    world.before = interrupt(at=2)
     broken = run(world, trained(shapes, tmp_path / "t", seconds=600))
     assert broken.interrupted
     spent, count = world.now, len(heads.tried)
@@ -705,10 +690,7 @@ def test_interrupted_in_a_trial_no_head_is_tried_again(world, heads, shapes, tmp
 
 
 def test_interrupted_in_the_first_head_nothing_is_left(world, heads, shapes, tmp_path):
-    def before(_):
-        raise KeyboardInterrupt
-
-    heads.before = before
+    heads.before = interrupt(at=1)
     with pytest.raises(NothingLearntError, match="nothing was found, nothing saved"):
         run(world, trained(shapes, tmp_path / "t"))
     assert list(tmp_path.iterdir()) == []
