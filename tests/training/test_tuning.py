@@ -51,7 +51,7 @@ from keras_classics.training.tuning import (
 from pictures import state, write_pictures
 from training.tuned import config as small
 
-EPOCHS, STEPS = 6, 2  # of a trial, and of an epoch
+EPOCHS, STEPS = 3, 4  # of a trial, and of an epoch: 12 seconds, where a step takes one
 
 
 class World:
@@ -343,7 +343,7 @@ def test_killed_it_goes_on_with_the_trial_that_was_running(world, shapes, tmp_pa
     assert [t.status for t in tuned.trials] == ["complete", "killed", "complete"]
     # Tried once more, as it would have been; the epoch that it had completed took of the time.
     assert world.fitted == [second]
-    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 600 - 12 - 2
+    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 600 - 12 - 4
     with open_study(left, tuned.space, monitor="val_accuracy", epochs=EPOCHS) as study:
         again = study.ask()
         again.set_user_attr("again", 1)
