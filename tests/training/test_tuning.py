@@ -283,24 +283,16 @@ def test_interrupted_it_keeps_what_was_found_and_goes_on_as_it_would_have(world,
     assert world.final[-1].out == tmp_path / "t" / "run"
 
 
-def test_the_time_that_was_spent_is_gone(world, shapes, tmp_path):
+@pytest.mark.parametrize(("more", "left"), [(None, 70 - 24), (60.0, 60)])
+def test_the_time_that_was_spent_is_gone_unless_more_is_given(world, shapes, tmp_path, more, left):
     world.before = interrupt(at=3)
     fixed = Ranges(size=(64,), width=(0.25,))
-    run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None, ranges=fixed))
+    run(world, asked(shapes, tmp_path / "t", seconds=70, trials=3, ranges=fixed))
     world.before = lambda _: None
     world.now += 1000  # between the two processes
     events = []
-    resume_tuning(tmp_path / "t", events.append, clock=world.clock)
-    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 70 - 24
-
-
-def test_more_time_is_given_on_resuming(world, shapes, tmp_path):
-    world.before = interrupt(at=3)
-    run(world, asked(shapes, tmp_path / "t", seconds=70, trials=None))
-    world.before = lambda _: None
-    events = []
-    resume_tuning(tmp_path / "t", events.append, seconds=60.0, clock=world.clock)
-    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == 60
+    resume_tuning(tmp_path / "t", events.append, seconds=more, clock=world.clock)
+    assert next(e for e in events if isinstance(e, TuneBegin)).seconds == left
 
 
 def test_interrupted_in_the_first_trial_nothing_is_left(world, shapes, tmp_path):
@@ -628,7 +620,7 @@ def test_without_fine_tuning_it_ends_after_the_heads(world, shapes, tmp_path):
     assert not (tmp_path / "t" / "best.toml").exists()
 
 
-@pytest.mark.parametrize(("seconds", "minutes"), [(120, None), (30, 30 / 60)])
+@pytest.mark.parametrize(("seconds", "minutes"), [(120, None), (30, 50 / 60)])
 def test_a_final_run_that_would_not_fit_is_given_the_minutes_that_are_left(
     world, heads, shapes, tmp_path, seconds, minutes
 ):

@@ -577,7 +577,8 @@ class _Search:
         config = dataclasses.replace(tuned.config, out=place)
         if self.task.origin is not None and (seconds or math.inf) > self.left:
             # Fewer epochs of fine-tuning; at the least the head, for which there must be time.
-            config = dataclasses.replace(config, minutes=max(self.left, 2 * head + FINISH) / 60)
+            least = 2 * head + 3 * FINISH
+            config = dataclasses.replace(config, minutes=max(self.left, least) / 60)
         try:
             if (place / RUN_RECORD).is_file():
                 return resume_run(place, self.tell)
