@@ -15,6 +15,8 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import sqlalchemy
+import sqlalchemy.event
 
 from keras_classics import load
 from keras_classics.architectures import catalog
@@ -114,7 +116,14 @@ def world(monkeypatch):
     monkeypatch.setattr(tuning, "released", nullcontext)
     monkeypatch.setattr(Task, "network", lambda task: task)
     monkeypatch.setattr(tuning, "train", world.train)
-    return world
+    # No test pulls the plug: SQLite need not wait for the disk, which takes most of the time.
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _do_not_wait)
+    yield world
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", _do_not_wait)
+
+
+def _do_not_wait(connection, _):
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 def asked(shapes, out, **changes):
