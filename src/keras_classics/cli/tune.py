@@ -220,8 +220,8 @@ class _Display:
                 fixed = "size" not in event.space.varied
                 size = f", {event.space.default.size} pixels" if fixed else ""
                 self._line(
-                    f"[bold]{event.network}[/]{size}, {event.epochs} epochs a trial, the recipe's own "
-                    f"settings first: {_ranges(event.space)}"
+                    f"[bold]{event.network}[/]{size}, {event.epochs} epochs a trial, the recipe's "
+                    f"own settings first: {_ranges(event.space)}"
                 )
                 if event.done:
                     self._line(f"{event.done} trials are there already")
