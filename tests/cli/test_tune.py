@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +15,7 @@ from keras_classics.training.events import EpochEnd, Step
 from keras_classics.training.head_search import Candidate, HeadTrial
 from keras_classics.training.search_space import Ranges, Settings, space_of
 from keras_classics.training.trials import Trial
+from keras_classics.training.tuned import Tuned
 from keras_classics.training.tuning import (
     FinalBegin,
     HeadTried,
@@ -22,12 +23,9 @@ from keras_classics.training.tuning import (
     TrialEnd,
     TrialsBegin,
     TuneBegin,
-    Tuned,
 )
 from pictures import state, write_pictures
 
-RANDOM = ["--network", "vgg16", "--weights", "none"]
-HEAD = ["--network", "efficientnet_lite0", "--size", "96", "--unfreeze", "none"]
 TINY = [
     "--network",
     "vgg16",
@@ -42,37 +40,35 @@ TINY = [
 ]
 
 
+def network_task(base):
+    architecture = catalog.find(base.network or "vgg16")
+    recipe = recipe_for(base, architecture)
+    return SimpleNamespace(config=base, recipe=recipe, architecture=architecture, origin=None)
+
+
 @pytest.fixture
 def asked(monkeypatch, tmp_path):
     """Stands for a tuning that tells of two trials, and was interrupted before the final run."""
     seen = []
 
     def tuned(base, listener, interrupted=True):
-        architecture = catalog.find("vgg16")
-        space = space_of(
-            base,
-            Ranges(),
-            recipe=recipe_for(base, architecture),
-            architecture=architecture,
-            origin=None,
-        )
+        space = space_of(network_task(base), Ranges())
         best = Settings(1e-3, 48, 0.25, 1.4)
         trials = (
-            Trial(0, space.default, "complete", 0.5, 0.9, 3, 4, 1.0, 20.0),
-            Trial(1, best, "complete", 0.75, 0.6, 4, 4, 1.0, 30.0),
-            Trial(2, space.default, "too long"),
+            Trial(0, space.default, "complete", 0.5, 0.9, 3, 4, 20.0),
+            Trial(1, best, "complete", 0.75, 0.6, 4, 4, 30.0),
         )
-        listener(TuneBegin("a [b]", 3, 42, 9, 9, 1, "VGG16", space, epochs=4, seconds=300, done=2))
+        listener(TuneBegin("a [b]", 3, 42, 9, 9, 1, "val_accuracy", seconds=300, heads=0))
+        listener(TrialsBegin("VGG16", space, epochs=4, done=2))
         for trial in trials:
-            listener(TrialBegin(trial.number, trial.settings, 20.0, 250.0, 33.0))
+            listener(TrialBegin(trial.number, trial.settings, 250.0, 33.0))
             listener(Step(1, 1, 8, 0.0))
             listener(EpochEnd(1, 1.0, 0.5, 1.0, 0.5, 0.0, True))
             listener(TrialEnd(trial, best=trial.number == 1))
         listener(FinalBegin("VGG16", best, 40.0, 30.0, epochs=4))
         return Tuned(
-            tmp_path / "o [x]", space, trials, trials[1], "val_accuracy", 9, {}, None,
-            interrupted=interrupted, moved=0,
-        )  # fmt: skip
+            tmp_path / "o [x]", space, trials, "val_accuracy", 9, {}, None, interrupted=interrupted
+        )
 
     def tune(config, listener):
         seen.append(config)
@@ -101,20 +97,21 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
     )  # fmt: skip
     output = " ".join(capsys.readouterr().out.split())
     for words in (
-        "a [b]: 3 classes, 42 training, 9 validation and 9 held-out images (1 cannot",
-        "VGG16, 4 epochs a trial: learning rate 5e-05 to 0.005; size 32, 48, 64, 96, 128",
-        "5 min 0 s in all, the final run among them, 2 trials are there",
+        "a [b]: 3 classes, 42 training images, 9 to compare settings, 9 held out (1 cannot",
+        "5 min 0 s in all, the final run among them VGG16",
+        "VGG16, 4 epochs a trial, the recipe's own settings first: learning rate 5e-05 to 0.005;",
+        "; size 32, 48, 64, 96, 128; width",
+        "2 trials are there already",
         "trial 2 learning rate 0.001, 48 pixels, width 0.25, augmentation × 1.4 75.0% 30 s best",
         "it needs about 40 s, and 30 s are left: the budget was too short",
         "the best of 2 trials",
         "1 (recipe)",
         "validation: 75.0% (",
-        "with the recipe's own settings 50.0% (",
+        "with the recipe's own settings: 50.0% (",
         "is partly luck",
-        f"to resume: classics tune --resume '{tmp_path / 'o [x]'}'",
+        f"resume with: classics tune --resume '{tmp_path / 'o [x]'}'",
     ):
         assert words in output, words
-    assert "too long" not in output
     assert "the final run: VGG16, learning rate 0.001" in output
 
 
@@ -123,20 +120,14 @@ def test_heads_are_shown_as_they_are_tried(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     display = _Display(console())
     base = TrainConfig(network="efficientnet_lite0", weights="imagenet", recipe="transfer")
-    architecture = catalog.find("efficientnet_lite0")
-    recipe = recipe_for(base, architecture)
-    space = space_of(
-        base, Ranges(size=(224,)), recipe=recipe, architecture=architecture, origin=None
-    )
-    display.show(
-        TuneBegin("a", 3, 42, 9, 9, 0, "EfficientNetLite0", space, 4, seconds=300, done=0, heads=3)
-    )
+    space = space_of(network_task(base), Ranges(size=(224,)))
+    display.show(TuneBegin("a", 3, 42, 9, 9, 0, "val_accuracy", seconds=300, heads=3))
     first = HeadTrial(Candidate("efficientnet_lite0", 224), "complete", 0.9594, 0.2, 11.6)
     display.show(HeadTried(first, best=True))
     for status in ("too long", "no memory"):
         other = HeadTrial(Candidate("efficientnet_lite1", 240), status, seconds=130.0)
         display.show(HeadTried(other, best=False))
-    display.show(TrialsBegin("EfficientNetLite0", space, 4))
+    display.show(TrialsBegin("EfficientNetLite0", space, 4, done=0))
     display.show(FinalBegin("EfficientNetLite0", space.default, 12.0, 30.0, epochs=0))
     lines = capsys.readouterr().out.splitlines()
     for line in (
@@ -146,7 +137,7 @@ def test_heads_are_shown_as_they_are_tried(capsys, monkeypatch):
         "the final run: EfficientNetLite0, the head, 224 pixels",
     ):
         assert line in lines, line
-    assert lines[1].endswith("first, 3 pairs of network and size are tried by their heads")
+    assert lines[1].endswith("first, the heads of 3 pairs of network and size")
     assert any(line.startswith("EfficientNetLite0, 224 pixels, 4 epochs a trial") for line in lines)
 
 
@@ -165,7 +156,7 @@ def test_json_is_all_that_goes_to_the_output(capsys, shapes):
     values = json.loads(captured.out)
     assert values["best"]["value"] == 0.75
     assert values["best"]["settings"]["size"] == 48
-    assert len(values["trials"]) == 3
+    assert len(values["trials"]) == 2
     assert "trial   2" in captured.err
 
 
@@ -176,6 +167,7 @@ def test_going_on(capsys, tmp_path, asked):
     assert "trials.csv, best.toml, trials.svg" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_real_one(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     data, out = write_pictures(tmp_path / "data", each=8), tmp_path / "out"
@@ -186,7 +178,7 @@ def test_a_real_one(capsys, tmp_path, monkeypatch):
     output = capsys.readouterr().out
     assert "held-out images, seen by the final run alone" in output
     assert f"classics predict {out / 'run'} IMAGES" in output
-    assert "nothing was better than the recipe's own settings" in output
+    assert "no settings were better than the recipe's own" in output
     # Finished, so there is nothing to go on with, and nothing is changed.
     kept = state(out)
     assert app.run(["tune", "--resume", str(out)]) == 2
@@ -200,64 +192,22 @@ def test_a_real_one(capsys, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ([], "--minutes is missing: how long may it take in all?"),
-        (["--minutes", "-3"], "minutes=-3: above 0 is needed"),
-        (["--minutes", "0"], "minutes=0: above 0 is needed"),
-        (["--minutes", "nan"], "minutes=nan"),
         (["--minutes", "soon"], "'--minutes': Input should be a valid number"),
         (["--minutes", "1", "--trials", "0"], "trials=0: at least 1 is needed"),
-        (["--minutes", "1", "--network", "vgg61"], "did you mean"),
-        (["--minutes", "1", "--recipe", "slow"], "slow"),
-        (["--minutes", "1", *RANDOM, "--size", "8"], "size=8: VGG16 takes 32"),
-        (["--minutes", "1", "--width", "0"], "width=0: above 0 is needed"),
-        (["--minutes", "1", *RANDOM, "--network", "resnet50"], "several are compared by trained"),
-        (["--minutes", "1", *RANDOM, "--unfreeze", "stage"], "unfreeze='stage': is for runs that"),
-        (
-            ["--minutes", "1", *HEAD],
-            "unfreeze='none': without fine-tuning, network and size are all that is tuned",
-        ),
-        (["--minutes", "1", "--learning-rate", "20"], "learning_rate=20: above 0 and below 10"),
-        (["--minutes", "1", "--augmentation", "-1"], "augmentation=-1: 0 to 4 is needed"),
-        (["--minutes", "1", *TINY, "--learning-rate", "1e-3", "--augmentation", "1"], "nothing is"),
-        (["--minutes", "1", "--epochs", "0"], "epochs=0: at least 1"),
         (["--resume", "nowhere"], "nowhere: no such folder"),
-        (["--resume", "{shapes}"], "not the folder of a tuning"),
         (["--resume", "nowhere", "--trials", "3"], "--trials beside --resume"),
-        (["--minutes", "1", "--out", "{taken}"], "exists; choose another --out"),
-        (["--minutes", "1", "--out", "{shapes}/deep"], "lies in the folder of the images"),
     ],
 )
-def test_bad_input_is_one_line(capsys, shapes, tmp_path, arguments, message):
-    taken = tmp_path / "taken"
-    taken.mkdir()
-    (taken / "mine").touch()
-    words = [word.format(shapes=shapes, taken=taken) for word in arguments]
-    folder = [] if "--resume" in words else [str(shapes)]
+def test_bad_input_is_one_line(capsys, shapes, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    folder = [] if "--resume" in arguments else [str(shapes)]
     before = state(shapes)
-    assert app.run(["tune", *folder, *words]) == 2
+    assert app.run(["tune", *folder, *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
     assert state(shapes) == before
-    assert [path.name for path in tmp_path.rglob("*")] == ["taken", "mine"]
-
-
-def test_folders_that_cannot_be(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    for folder in ("empty", "nowhere"):
-        assert app.run(["tune", folder, "--minutes", "1"]) == 2
-        error = capsys.readouterr().err.strip()
-        assert folder in error
-        assert "\n" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
-
-
-def test_without_optuna(capsys, shapes, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    assert app.run(["tune", str(shapes), "--minutes", "1"]) == 2
-    error = capsys.readouterr().err.strip()
-    assert 'optuna is not installed: pip install -e ".[tune]"' in error
-    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_before_anything_is_found(capsys, shapes, monkeypatch, tmp_path):

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from keras_classics.errors import ClassicsError, WeightsError
-from keras_classics.training import head_search, tuning
+from keras_classics.training import head_search
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.head_search import (
     Candidate,
@@ -26,7 +25,7 @@ LITE0, LITE1 = "efficientnet_lite0", "efficientnet_lite1"
 
 def plan(config, *networks, sizes=()):
     task = task_of(config)
-    return [str(each) for each in candidates(task, Ranges(size=sizes), networks, tuning._space)]
+    return [str(each) for each in candidates(task, Ranges(size=sizes), networks)]
 
 
 def test_the_networks_whose_weights_are_at_hand(shapes, monkeypatch):
@@ -115,25 +114,6 @@ def test_the_loss_decides_between_equal_heads_then_the_order():
     assert best_head(tried[4:], "val_accuracy") is None
 
 
-def test_a_head_that_turns_out_to_take_too_long_is_given_up(shapes, tmp_path, monkeypatch):
-    told = []
-    task = dataclasses.replace(task_of(TrainConfig(folder=shapes, size=32)), tell=told.append)
-    now = iter(np.arange(0.0, 100.0, 1.0))
-
-    def head(*_, told):
-        told(0, 100, 0.0)
-        told(32, 100, 10.0)
-
-    shelf = Shelf(tmp_path)
-    monkeypatch.setattr(shelf, "images", lambda _: None)
-    monkeypatch.setattr(shelf, "head", head)
-    monkeypatch.setattr("keras_classics.training.task.Task.network", lambda _: None)
-    found = try_head(Candidate(LITE0, 32), task, shelf, clock=lambda: next(now), longest=5.0)
-    assert found.status == "too long"
-    assert 6.8 < found.seconds < 10
-    assert [event.done for event in told] == [0]
-
-
 def test_memory_that_does_not_suffice_is_told(shapes, tmp_path, monkeypatch):
     task = task_of(TrainConfig(folder=shapes, size=32))
 
@@ -148,10 +128,10 @@ def test_memory_that_does_not_suffice_is_told(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_classics.training.task.Task.network", lambda _: None)
     monkeypatch.setattr(shelf, "head", fails(MemoryError()))
     own = Candidate(LITE0, 32)
-    assert try_head(own, task, shelf, clock=lambda: 0.0, longest=None).status == "no memory"
+    assert try_head(own, task, shelf, clock=lambda: 0.0).status == "no memory"
     monkeypatch.setattr(shelf, "head", fails(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
-        try_head(own, task, shelf, clock=lambda: 0.0, longest=None)
+        try_head(own, task, shelf, clock=lambda: 0.0)
 
 
 @pytest.mark.parametrize(("monitor", "value"), [("val_accuracy", 2 / 3), ("val_loss", None)])
@@ -165,7 +145,7 @@ def test_a_head_is_judged_on_the_validation_part(shapes, tmp_path, monkeypatch, 
     monkeypatch.setattr(shelf, "images", lambda _: data)
     monkeypatch.setattr(shelf, "head", lambda *_, **__: SimpleNamespace(val=val))
     monkeypatch.setattr("keras_classics.training.task.Task.network", lambda _: None)
-    found = try_head(Candidate(LITE0, 32), task, shelf, clock=lambda: 0.0, longest=None)
+    found = try_head(Candidate(LITE0, 32), task, shelf, clock=lambda: 0.0)
     loss = -np.log([0.8, 0.7, 0.2]).mean()
     assert found.loss == pytest.approx(loss, rel=1e-5)
     assert found.value == pytest.approx(loss if value is None else value, rel=1e-5)

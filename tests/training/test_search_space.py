@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,9 +21,8 @@ VGG = TrainConfig(network="vgg16", width=0.25, size=64)
 def space(config=VGG, origin=None, **ranges):
     architecture = catalog.find(config.network)
     recipe = recipe_for(config, architecture, origin)
-    return space_of(
-        config, Ranges(**ranges), recipe=recipe, architecture=architecture, origin=origin
-    )
+    task = SimpleNamespace(config=config, recipe=recipe, architecture=architecture, origin=origin)
+    return space_of(task, Ranges(**ranges))
 
 
 def test_the_space_is_around_the_recipe():

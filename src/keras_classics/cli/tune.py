@@ -17,17 +17,10 @@ if TYPE_CHECKING:
     from keras_classics.training.head_search import HeadTrial
     from keras_classics.training.search_space import Space
     from keras_classics.training.trials import Trial
-    from keras_classics.training.tuning import (
-        FinalBegin,
-        HeadTried,
-        TrialBegin,
-        TrialEnd,
-        TrialsBegin,
-        TuneBegin,
-        Tuned,
-        TuneEvent,
-    )
+    from keras_classics.training.tuned import Tuned
+    from keras_classics.training.tuning import TuneEvent
 
+BEST = "   [green]best[/]"
 SHOWN = 8  # of the best trials
 BESIDE_RESUME = {"resume", "minutes", "as_json"}
 
@@ -199,29 +192,64 @@ class _Display:
 
     def show(self, event: TuneEvent) -> None:
         """Show one event."""
+        from rich.markup import escape
+
+        from keras_classics.cli.train import duration
+        from keras_classics.training import tuning
         from keras_classics.training.events import EpochEnd, PhaseBegin, Step
-        from keras_classics.training.tuning import (
-            FinalBegin,
-            HeadTried,
-            TrialBegin,
-            TrialEnd,
-            TrialsBegin,
-            TuneBegin,
-        )
 
         match event:
-            case TuneBegin():
-                self._begin(event)
-            case HeadTried():
-                self._head_tried(event)
-            case TrialsBegin():
-                self._trials_begin(event)
-            case TrialBegin():
-                self._trial_begin(event)
-            case TrialEnd():
-                self._trial_end(event)
-            case FinalBegin():
-                self._final_begin(event)
+            case tuning.TuneBegin():
+                self.monitor = event.monitor
+                skipped = f" ({event.skipped} cannot be read)" if event.skipped else ""
+                heads = f"; first, the heads of {event.heads} pairs of network and size"
+                self._line(
+                    f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} "
+                    f"training images, {event.val:,} to compare settings, {event.test:,} held out"
+                    f"{skipped}"
+                )
+                self._line(
+                    f"{duration(max(0.0, event.seconds))} in all, the final run among them"
+                    f"{heads if event.heads else ''}"
+                )
+            case tuning.HeadTried():
+                self._head_tried(event.trial, best=event.best)
+            case tuning.TrialsBegin():
+                self.run.epochs = event.epochs
+                fixed = "size" not in event.space.varied
+                size = f", {event.space.default.size} pixels" if fixed else ""
+                self._line(
+                    f"[bold]{event.network}[/]{size}, {event.epochs} epochs a trial, the recipe's "
+                    f"own settings first: {_ranges(event.space)}"
+                )
+                if event.done:
+                    self._line(f"{event.done} trials are there already")
+            case tuning.TrialBegin():
+                self.what = f"trial {event.number + 1}"
+                left = f"{duration(max(0.0, event.left))} left"
+                if event.reserved:
+                    left += f", {duration(event.reserved)} of them for the final run"
+                self.run.bar(f"{self.what} ({left})", 0, None)
+            case tuning.TrialEnd():
+                trial = event.trial
+                status = "" if trial.status == "complete" else f"   {trial.status}"
+                self._line(
+                    f"trial {trial.number + 1:>3}   {trial.settings}   "
+                    f"{_figure(trial, self.monitor) or '-'}   {trial.seconds:.0f} s{status}"
+                    f"{BEST if event.best else ''}"
+                )
+            case tuning.FinalBegin():
+                self.final = True
+                head = f"the head, {event.settings.size} pixels"
+                self._line(
+                    f"[bold]the final run[/]: {event.network}, "
+                    f"{event.settings if event.epochs else head}"
+                )
+                if event.seconds is not None and event.seconds > event.left:
+                    self._line(
+                        f"[yellow]it needs about {duration(event.seconds)}, and "
+                        f"{duration(max(0.0, event.left))} are left: the budget was too short[/]"
+                    )
             case Step() if not self.final:
                 self.run.bar(
                     f"{self.what}, epoch {event.epoch}/{self.run.epochs}", event.done, event.total
@@ -231,97 +259,28 @@ class _Display:
             case _:
                 self.run.show(event)
 
-    def _begin(self, event: TuneBegin) -> None:
-        from rich.markup import escape
-
+    def _head_tried(self, trial: HeadTrial, *, best: bool) -> None:
         from keras_classics.cli.train import duration
 
-        self.monitor = event.space.recipe.selection.monitor
-        skipped = f" ({event.skipped} cannot be read)" if event.skipped else ""
-        self.screen.print(
-            f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} training, "
-            f"{event.val:,} validation and {event.test:,} held-out images{skipped}"
-        )
-        done = f", {event.done} trials are there" if event.done else ""
-        whole = f"{duration(event.seconds)} in all, final run included{done}"
-        if event.heads:
-            self.screen.print(
-                f"{whole}; first, {event.heads} pairs of network and size are tried by their heads",
-                soft_wrap=True,
-            )
-        elif event.space.base.weights in {None, "none"}:
-            self._space(event.network, event.space, event.epochs)
-            self.screen.print(
-                f"{whole}; the first trial has the recipe's own settings", soft_wrap=True
-            )
-        else:
-            self.screen.print(whole, soft_wrap=True)
-
-    def _head_tried(self, event: HeadTried) -> None:
-        from keras_classics.cli.train import duration
-
-        trial = event.trial
-        figure = _figure(trial, self.monitor)
-        took = f"{trial.seconds:.0f} s"
+        figure, took = _figure(trial, self.monitor), f"{trial.seconds:.0f} s"
         if trial.status == "too long":
             figure, took = "not tried", f"would take about {duration(trial.seconds)}"
         elif trial.status == "no memory":
             figure = trial.status
-        best = "   [green]best[/]" if event.best else ""
-        self.screen.print(f"head   {trial.candidate}   {figure}   {took}{best}", soft_wrap=True)
+        self._line(f"head   {trial.candidate}   {figure}   {took}{BEST if best else ''}")
 
-    def _trials_begin(self, event: TrialsBegin) -> None:
-        self._space(
-            f"{event.network}, {event.space.default.size} pixels", event.space, event.epochs
-        )
+    def _line(self, text: str) -> None:
+        self.screen.print(text, soft_wrap=True)
 
-    def _space(self, network: str, space: Space, epochs: int) -> None:
-        self.run.epochs = epochs
-        ranges = {
-            "learning rate": " to ".join(f"{value:.3g}" for value in space.learning_rate),
-            "size": ", ".join(f"{value}" for value in space.size),
-            "width": ", ".join(f"{value:g}" for value in space.width),
-            "augmentation": " to ".join(f"{value:g}" for value in space.augmentation),
-        }
-        names = [name.replace("_", " ") for name in space.varied]
-        told = "; ".join(f"{name} {ranges[name]}" for name in names)
-        self.screen.print(f"[bold]{network}[/], {epochs} epochs a trial: {told}", soft_wrap=True)
 
-    def _trial_begin(self, event: TrialBegin) -> None:
-        from keras_classics.cli.train import duration
-
-        self.what = f"trial {event.number + 1}"
-        left = f"{duration(max(0.0, event.left))} left"
-        if event.reserved:
-            left += f", {duration(event.reserved)} of them for the final run"
-        self.run.bar(f"{self.what} ({left})", 0, None)
-
-    def _trial_end(self, event: TrialEnd) -> None:
-        from keras_classics.training.trials import NEVER_RUN
-
-        trial = event.trial
-        if trial.status in NEVER_RUN:
-            return
-        best = "   [green]best[/]" if event.best else ""
-        status = "" if trial.status == "complete" else f"   {trial.status}"
-        figure = _figure(trial, self.monitor) or "-"
-        self.screen.print(
-            f"trial {trial.number + 1:>3}   {trial.settings}   {figure}   "
-            f"{trial.seconds:.0f} s{status}{best}",
-            soft_wrap=True,
-        )
-
-    def _final_begin(self, event: FinalBegin) -> None:
-        from keras_classics.cli.train import duration
-
-        self.final = True
-        settings = event.settings if event.epochs else f"the head, {event.settings.size} pixels"
-        self.screen.print(f"[bold]the final run[/]: {event.network}, {settings}")
-        if event.seconds is not None and event.seconds > event.left:
-            self.screen.print(
-                f"[yellow]it needs about {duration(event.seconds)} but only "
-                f"{duration(max(0.0, event.left))} are left: the time limit was too short[/]"
-            )
+def _ranges(space: Space) -> str:
+    ranges = {
+        "learning_rate": " to ".join(f"{value:.3g}" for value in space.learning_rate),
+        "size": ", ".join(f"{value}" for value in space.size),
+        "width": ", ".join(f"{value:g}" for value in space.width),
+        "augmentation": " to ".join(f"{value:g}" for value in space.augmentation),
+    }
+    return "; ".join(f"{name.replace('_', ' ')} {ranges[name]}" for name in space.varied)
 
 
 def _figure(trial: Trial | HeadTrial, monitor: str) -> str:
@@ -335,35 +294,38 @@ def _show(screen: Console, tuned: Tuned) -> None:
     from rich.markup import escape
 
     from keras_classics.cli.terminal import show_judgement
-    from keras_classics.training.tuning_files import HEADS, PICTURE, RECIPE, TRIALS
 
-    _show_trials(screen, tuned)
-    for line in tuned.remarks():
-        screen.print(line, soft_wrap=True)
+    if tuned.ranked:
+        _show_trials(screen, tuned)
     run = tuned.run
     where = escape(shlex.quote(str(tuned.folder)))
+    lines = tuned.remarks()
     if run is not None and run.judgement:
         show_judgement(screen, run.judgement, "held-out images, seen by the final run alone")
     if tuned.best is not None:
-        files = ", ".join((*((HEADS,) if tuned.heads else ()), TRIALS, RECIPE, PICTURE))
-        screen.print(f"{files}: in [bold]{escape(str(tuned.folder))}[/]", soft_wrap=True)
+        heads = "heads.csv, " if tuned.heads else ""
+        lines.append(
+            f"{heads}trials.csv, best.toml, trials.svg: in [bold]{escape(str(tuned.folder))}[/]"
+        )
     if tuned.interrupted:
-        screen.print("interrupted: all results are kept")
-        screen.print(f"to resume: classics tune --resume {where}", soft_wrap=True)
+        lines.append(f"interrupted; resume with: classics tune --resume {where}")
     elif run is not None:
         artefact = escape(shlex.quote(str(run.artefact)))
-        screen.print(f"artefact: [bold]{escape(str(run.artefact))}[/]", soft_wrap=True)
-        screen.print(f"the same run: {escape(tuned.command)}", soft_wrap=True)
-        screen.print(f"next: classics predict {artefact} IMAGES", soft_wrap=True)
+        lines.append(f"artefact: [bold]{escape(str(run.artefact))}[/]")
+        lines.append(f"the same run: {escape(tuned.command)}")
+        lines.append(f"next: classics predict {artefact} IMAGES")
+    for line in lines:
+        screen.print(line, soft_wrap=True)
 
 
 def _show_trials(screen: Console, tuned: Tuned) -> None:
     from keras_classics.cli.terminal import new_table, show_table
 
+    many = f"the best of {len(tuned.trials)} trials"
     table = new_table(
         ["trial"],
         ["learning rate", "size", "width", "augmentation", "validation", "epoch", "seconds"],
-        title=f"the best of {len(tuned.ran)} trials" if len(tuned.ran) > 1 else "the one trial",
+        title=many if len(tuned.trials) > 1 else "the one trial",
     )
     for trial in tuned.ranked[:SHOWN]:
         own = " (recipe)" if trial.settings == tuned.space.own else ""
@@ -379,5 +341,4 @@ def _show_trials(screen: Console, tuned: Tuned) -> None:
             f"{trial.best_epoch}",
             f"{trial.seconds:.0f}",
         )
-    if tuned.ranked:
-        show_table(screen, table)
+    show_table(screen, table)

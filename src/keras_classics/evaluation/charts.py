@@ -260,6 +260,23 @@ class Chart:
         return [value for value in found if value == round(value)] if self.whole_x else found
 
 
+def sheet(title: str, charts: Sequence[Chart]) -> str:
+    """Charts of the same size in two columns, as a file of its own, dark on light: SVG."""
+    width, height = charts[0].width, charts[0].height
+    panels = Markup("").join(
+        Markup('<svg x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}">{}</svg>').format(
+            i % 2 * width, 30 + i // 2 * height, width, height, chart.svg()
+        )
+        for i, chart in enumerate(charts)
+    )
+    whole = f"{2 * width:.0f} {30 + math.ceil(len(charts) / 2) * height:.0f}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole}"><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" fill="#fff"/>'
+        f"{_label(title, 10, 20, 'strong')}{panels}</svg>\n"
+    )
+
+
 def _label(text: str, x: float, y: float, look: str) -> Markup:
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(look, x, y, text)
 

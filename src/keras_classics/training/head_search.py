@@ -10,16 +10,17 @@ from typing import Literal
 
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError, out_of_memory
-from keras_classics.training.budget import Clock
 from keras_classics.training.events import Features
 from keras_classics.training.fitted_head import standing
 from keras_classics.training.origin import IMAGENET, Origin, find_origin
 from keras_classics.training.recipe import Monitor
-from keras_classics.training.search_space import Ranges, Space
+from keras_classics.training.search_space import Ranges, space_of
 from keras_classics.training.shelf import Shelf
 from keras_classics.training.task import Task
 from keras_classics.weights import records
 from keras_classics.weights.download import cached
+
+Clock = Callable[[], float]  # seconds since some moment
 
 SHARE = 0.25  # of the time for all heads but the first, where trials follow
 
@@ -64,20 +65,7 @@ class HeadTrial:
         return self.status == "complete"
 
 
-class TooLongError(Exception):
-    """A head would take longer than it may."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
-def candidates(
-    task: Task,
-    ranges: Ranges,
-    networks: Sequence[str],
-    space_of: Callable[[Task, Ranges], Space],
-) -> tuple[Candidate, ...]:
+def candidates(task: Task, ranges: Ranges, networks: Sequence[str]) -> tuple[Candidate, ...]:
     """What is tried by its head, in this order; nothing where random weights are the beginning.
 
     The network of the task at its own size comes first, then the others at theirs, then other
@@ -87,7 +75,6 @@ def candidates(
         task: Of the network that was asked for.
         ranges: The sizes that the user wants.
         networks: That the user names; none for those whose weights are at hand.
-        space_of: From a task to what is varied.
 
     Raises:
         ClassicsError: If a network that was named is not known, or its weights cannot be had.
@@ -156,9 +143,7 @@ def _ratio(one: float, other: float) -> float:
     return max(one / other, other / one)
 
 
-def try_head(
-    candidate: Candidate, of: Task, shelf: Shelf, *, clock: Clock, longest: float | None
-) -> HeadTrial:
+def try_head(candidate: Candidate, of: Task, shelf: Shelf, *, clock: Clock) -> HeadTrial:
     """Compute the features of all images, fit a head, and look at the validation part.
 
     Args:
@@ -166,22 +151,12 @@ def try_head(
         of: The task whose images and settings it has.
         shelf: Of the images; it keeps the head.
         clock: Seconds since some moment.
-        longest: Seconds that it may take; None for any.
     """
     began = clock()
-
-    def told(done: int, total: int, rate: float) -> None:
-        spent, rest = clock() - began, (total - done) / rate if rate else 0.0
-        if longest is not None and rest and spent + rest > longest:
-            raise TooLongError(spent + rest)
-        task.tell(Features(done, total, rate))
-
     try:
         task = candidate.task(of)
         network, data = task.network(), shelf.images(task)
-        found = shelf.head(task, network, data, told=told)
-    except TooLongError as error:
-        return HeadTrial(candidate, "too long", seconds=error.seconds)
+        found = shelf.head(task, network, data, told=lambda *at: task.tell(Features(*at)))
     except Exception as error:
         if not out_of_memory(error):
             raise

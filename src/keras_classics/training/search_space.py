@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from keras_classics.architectures.frame import Architecture
 from keras_classics.data.augment import Augmentation
 from keras_classics.data.mixing import Mixing
 from keras_classics.errors import ClassicsError
-from keras_classics.training.config import LARGEST, TrainConfig, input_sizes, rate_for_width
-from keras_classics.training.origin import Origin
+from keras_classics.training.config import Sizes, TrainConfig, input_sizes, rate_for_width
 from keras_classics.training.recipe import Recipe
+from keras_classics.training.task import Task
 
 RATES = 10.0  # the recipe's learning rate is divided and multiplied by up to so much
 SIZES = WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # multiples of the recipe's
@@ -156,19 +157,16 @@ class Ranges:
         Raises:
             ClassicsError: With the argument and what is possible.
         """
-        for name, low, high in (
-            ("learning_rate", 0.0, 10.0),
-            ("width", 0.0, float("inf")),
-            ("augmentation", -1e-9, STRONGEST + 1e-9),
+        for name, values, below, possible in (
+            ("learning_rate", self.learning_rate, 10.0, "above 0 and below 10"),
+            ("width", self.width, math.inf, "above 0"),
         ):
-            for value in getattr(self, name):
-                if not low < value < high:
-                    within = (
-                        f"0 to {STRONGEST:g}"
-                        if name == "augmentation"
-                        else ("above 0" + (" and below 10" if name == "learning_rate" else ""))
-                    )
-                    raise ClassicsError(f"{name}={value:g}: {within} is needed.")
+            for value in values:
+                if not 0 < value < below:
+                    raise ClassicsError(f"{name}={value:g}: {possible} is needed.")
+        for value in self.augmentation:
+            if not 0 <= value <= STRONGEST:
+                raise ClassicsError(f"augmentation={value:g}: 0 to {STRONGEST:g} is needed.")
         for name in ("learning_rate", "augmentation"):
             values = getattr(self, name)
             if len(values) > 2 or sorted(values) != list(values):
@@ -178,42 +176,36 @@ class Ranges:
                 )
 
 
-def space_of(
-    base: TrainConfig,
-    ranges: Ranges,
-    *,
-    recipe: Recipe,
-    architecture: Architecture,
-    origin: Origin | None,
-) -> Space:
-    """The space around a recipe.
+def space_of(task: Task, ranges: Ranges) -> Space:
+    """The space around a task's recipe.
 
     Args:
-        base: The configuration whose settings are varied.
+        task: Whose settings are varied; the width of trained weights is not.
         ranges: What the user wants of it.
-        recipe: Of the configuration, with all that the user changes.
-        architecture: Of the network.
-        origin: Of trained weights, whose width is not varied.
 
     Raises:
         ClassicsError: If the network cannot take a size.
     """
+    base, recipe, origin = task.config, task.recipe, task.origin
     own = Settings(
         learning_rate=recipe.optimizer.learning_rate,
-        size=input_sizes(base, recipe, architecture, origin).train,
+        size=_sizes_of(task, base.size).train,
         width=base.width or (origin.width if origin else recipe.width),
         augmentation=1.0,
     )
     rates = ranges.learning_rate or (own.learning_rate / RATES, own.learning_rate * RATES)
     for pixels in ranges.size:
-        input_sizes(dataclasses.replace(base, size=pixels), recipe, architecture, origin)
+        _sizes_of(task, pixels)
     if origin and set(ranges.width) - {origin.width}:
         raise ClassicsError(
             f"width={ranges.width[0]:g}: the weights have width {origin.width:g}; leave it out."
         )
-    sizes = ranges.size or _sizes(base, own.size, recipe, architecture, origin)
-    widths = ranges.width or ((origin.width,) if origin else _widths(own.width))
-    strengths = ranges.augmentation or (STRENGTHS if _augments(recipe) else (1.0,))
+    sizes = ranges.size or _sizes(task, own.size)
+    # Not wider than the paper's network unless the recipe's is.
+    widths = tuple(own.width * each for each in WIDTHS if own.width * each <= max(own.width, 1.0))
+    widths = ranges.width or ((origin.width,) if origin else widths)
+    augments = recipe.augmentation != Augmentation() or recipe.mixing.mixup or recipe.mixing.cutmix
+    strengths = ranges.augmentation or (STRENGTHS if augments else (1.0,))
     default = Settings(
         learning_rate=min(max(own.learning_rate, rates[0]), rates[-1]),
         size=min(sizes, key=lambda pixels: abs(pixels - own.size)),
@@ -231,6 +223,22 @@ def space_of(
         base=base,
         faster=rate_for_width(recipe, origin),
     )
+
+
+def _sizes_of(task: Task, pixels: int | None) -> Sizes:
+    config = dataclasses.replace(task.config, size=pixels)
+    return input_sizes(config, task.recipe, task.architecture, task.origin)
+
+
+def _sizes(task: Task, size: int) -> tuple[int, ...]:
+    """Multiples of the recipe's size that the network takes."""
+    found = []
+    for multiple in SIZES:
+        pixels = size if multiple == 1 else round(size * multiple / SIZE_STEP) * SIZE_STEP
+        with suppress(ClassicsError):
+            _sizes_of(task, max(pixels, 1))
+            found.append(pixels)
+    return tuple(found)
 
 
 def scaled(
@@ -265,38 +273,6 @@ def scaled(
 def _digits(value: float) -> float:
     """Without the 17th digit, which nobody wants to read."""
     return float(f"{value:.6g}")
-
-
-def _augments(recipe: Recipe) -> bool:
-    return recipe.augmentation != Augmentation() or bool(
-        recipe.mixing.mixup or recipe.mixing.cutmix
-    )
-
-
-def _sizes(
-    base: TrainConfig,
-    size: int,
-    recipe: Recipe,
-    architecture: Architecture,
-    origin: Origin | None,
-) -> tuple[int, ...]:
-    """Multiples of the recipe's size that the network takes."""
-    found = []
-    for multiple in SIZES:
-        pixels = size if multiple == 1 else round(size * multiple / SIZE_STEP) * SIZE_STEP
-        if architecture.least_size <= pixels <= LARGEST:
-            try:
-                sized = dataclasses.replace(base, size=pixels)
-                input_sizes(sized, recipe, architecture, origin)
-            except ClassicsError:  # the size in validation is out of the network's range
-                continue
-            found.append(pixels)
-    return tuple(found)
-
-
-def _widths(width: float) -> tuple[float, ...]:
-    """Multiples of the recipe's width, none of them wider than the paper unless that is."""
-    return tuple(width * multiple for multiple in WIDTHS if width * multiple <= max(width, 1.0))
 
 
 def _lines(section: str, before: Any, after: Any) -> list[str]:

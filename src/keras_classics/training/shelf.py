@@ -24,7 +24,6 @@ from keras_classics.training.images import Images, decode_images
 from keras_classics.training.start import StartingNetwork
 from keras_classics.training.task import Task
 
-FEATURES = ".features-"  # beginning of the folders that hold them
 NONE = ArrayPictures(np.empty((0, 0, 0, 3), np.uint8))
 
 
@@ -80,9 +79,6 @@ class Shelf:
     def head(self, task: Task, network: StartingNetwork, data: Images, *, told: Told) -> KeptHead:
         """Put the head of a network and a size into the network; fitted where it was not before.
 
-        What is computed of the features is kept if this is broken off, also by the end of the
-        process, until `tidy`.
-
         Raises:
             OutputError: If the features do not fit on the disk.
         """
@@ -90,18 +86,15 @@ class Shelf:
         if key in self._heads:
             put_head(network.model, network, self._heads[key].head)
             return self._heads[key]
-        place = self.scratch / f"{FEATURES}{key[0]}-{key[1]}"
-        place.mkdir(exist_ok=True)
-        check_space(place, 4 * network.head.input.shape[-1] * len(data.labels))
-        fitted = fit_head_of(task, network, data, place, told=told)
-        self._heads[key] = KeptHead(fitted.head, fitted.probabilities(data.part("val")))
-        shutil.rmtree(place, ignore_errors=True)
-        return self._heads[key]
-
-    def tidy(self) -> None:
-        """Remove features that were begun."""
-        for place in self.scratch.glob(f"{FEATURES}*"):
+        place = self.scratch / f".features-{key[0]}-{key[1]}"
+        place.mkdir(exist_ok=True)  # a process that was killed leaves what it computed
+        try:
+            check_space(place, 4 * network.head.input.shape[-1] * len(data.labels))
+            fitted = fit_head_of(task, network, data, place, told=told)
+            self._heads[key] = KeptHead(fitted.head, fitted.probabilities(data.part("val")))
+        finally:
             shutil.rmtree(place, ignore_errors=True)
+        return self._heads[key]
 
     def _decoded(self, first: Images, task: Task, *, kept: bool) -> Pictures:
         sizes, listing = task.sizes, first.listing

@@ -6,10 +6,10 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -23,19 +23,18 @@ from keras_classics.errors import (
     NothingLearntError,
     out_of_memory,
 )
-from keras_classics.evaluation.metrics import interval
 from keras_classics.host.interrupts import Interrupts, handled
 from keras_classics.host.staging import Staging, check_outside, free_name, staging, taken
 from keras_classics.training import tuning_files
 from keras_classics.training.batch_size import with_batch_size
 from keras_classics.training.begun import Run
-from keras_classics.training.budget import Budget, Clock, expected, reserve
 from keras_classics.training.config import TrainConfig
 from keras_classics.training.events import Checked, EpochEnd, Event, Features, Step
 from keras_classics.training.fitting import Fitting, feed, fit
 from keras_classics.training.head_search import (
     SHARE,
     Candidate,
+    Clock,
     HeadTrial,
     best_head,
     candidates,
@@ -43,7 +42,7 @@ from keras_classics.training.head_search import (
     try_head,
 )
 from keras_classics.training.images import Images
-from keras_classics.training.judging import command, hardware
+from keras_classics.training.judging import hardware
 from keras_classics.training.recipe import Monitor
 from keras_classics.training.record import Record
 from keras_classics.training.release import released
@@ -53,19 +52,24 @@ from keras_classics.training.search_space import Ranges, Settings, Space, space_
 from keras_classics.training.shelf import Shelf
 from keras_classics.training.task import Task, computing, task_of
 from keras_classics.training.trials import (
-    NEVER_RUN,
+    FOUND,
     Status,
-    Study,
     Trial,
     best_of,
     check_optuna,
+    importances,
     open_study,
-    rank,
+    sampler,
+    trials_of,
 )
+from keras_classics.training.tuned import Tuned
+
+if TYPE_CHECKING:
+    import optuna
 
 RUN = "run"  # the final one, in the folder of the tuning
-DRAWS = 5  # in a row that are not begun, after which no more is drawn
-NOTED_EVERY = 10.0  # seconds: of the time spent, a kill forgets no more, and an epoch
+MARGIN = 1.15  # a run takes longer than the trial did: checkpoints, statistics, other work
+FINISH = 10.0  # seconds of a run for judging, baselines and report
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class TuneBegin:
-    """The images are there; the first trial begins."""
+    """The images are there; the search begins."""
 
     source: str
     classes: int
@@ -90,12 +94,9 @@ class TuneBegin:
     val: int
     test: int
     skipped: int
-    network: str
-    space: Space
-    epochs: int  # of a trial
+    monitor: Monitor
     seconds: float  # of the budget that are left
-    done: int  # trials of earlier processes
-    heads: int = 0  # networks and sizes that are tried by their heads first
+    heads: int  # networks and sizes that are tried by their heads first
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,12 @@ class HeadTried:
 
 @dataclass(frozen=True)
 class TrialsBegin:
-    """With trained weights: the heads are tried; trials of the best network and size begin."""
+    """The trials begin."""
 
     network: str
     space: Space
     epochs: int  # of a trial
+    done: int  # trials of earlier processes
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,13 @@ class TrialBegin:
 
     number: int  # from 0
     settings: Settings
-    seconds: float | None  # that it will take, unless it is pruned; None: not known yet
     left: float  # seconds of the budget
     reserved: float  # of these, for the final run
 
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """A trial is over, or was not begun."""
+    """A trial is over."""
 
     trial: Trial
     best: bool  # so far
@@ -149,128 +150,56 @@ TuneEvent = Event | TuneBegin | HeadTried | TrialsBegin | TrialBegin | TrialEnd 
 TuneListener = Callable[[TuneEvent], None]
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What came of a tuning."""
-
-    folder: Path
-    space: Space
-    trials: tuple[Trial, ...]
-    best: Trial | None  # None where no trial ended an epoch: the recipe's own settings then
-    monitor: Monitor
-    val_images: int  # that the trials were compared on
-    importances: dict[str, float]
-    run: Run | None  # None if it was interrupted before
-    interrupted: bool
-    moved: int  # images that the final run had in another part than the trials
-    heads: tuple[HeadTrial, ...] = ()  # of trained weights, with which the tuning began
-    fine_tunes: bool = True  # whether there are trials at all
-
-    @property
-    def head(self) -> HeadTrial | None:
-        """The best of the heads, whose network and size the trials have."""
-        return best_head(self.heads, self.monitor)
-
-    @property
-    def first(self) -> Trial | None:
-        """The trial of the recipe's own settings, or of those nearest to them."""
-        own = [trial for trial in self.trials if trial.settings == self.space.default]
-        return next((trial for trial in own if trial.judged), None)
-
-    @property
-    def settings(self) -> Settings:
-        """The best ones."""
-        return self.best.settings if self.best else self.space.default
-
-    @property
-    def config(self) -> TrainConfig:
-        """A run with them."""
-        return self.space.config(self.settings)
-
-    @property
-    def ran(self) -> tuple[Trial, ...]:
-        """The trials that were begun."""
-        return tuple(trial for trial in self.trials if trial.status not in NEVER_RUN)
-
-    @property
-    def ranked(self) -> list[Trial]:
-        """The trials whose figures count, the best first."""
-        judged = [trial for trial in self.trials if trial.judged]
-        return sorted(judged, key=lambda trial: rank(trial, self.monitor), reverse=True)
-
-    @property
-    def command(self) -> str:
-        """That repeats the final run."""
-        return command(self.config)
-
-    def remarks(self) -> list[str]:
-        """What to make of the figures."""
-        best, first = self.best, self.first
-        judged = sum(head.judged for head in self.heads)
-        if best is None and not self.fine_tunes:
-            return [_luckiest(f"{judged} heads")] if judged > 1 else []
-        if best is None:
-            return ["no trial ended an epoch in this time: the run has the recipe's own settings"]
-        said = []
-        if best.settings == self.space.own:
-            said.append("nothing was better than the recipe's own settings on the validation part")
-        elif first is not None and first.settings == self.space.own:
-            said.append(
-                f"validation: {self._figure(best)}, with the recipe's own settings "
-                f"{self._figure(first)}, on {self.val_images:,} images"
-            )
-        if len(self.ranked) > 1:
-            said.append(_luckiest(f"{len(self.ranked)} trials"))
-        if self.moved:
-            said.append(
-                f"{self.moved} images were in another part in the final run than in the trials, as "
-                "near copies look different in other sizes"
-            )
-        return said
-
-    def _figure(self, trial: Trial) -> str:
-        if trial.value is None:
-            return "-"
-        if self.monitor == "val_loss":
-            return f"loss {trial.value:.3f}"
-        if self.monitor == "val_f1":
-            return f"F1 {trial.value:.1%}"
-        low, high = interval(trial.value, self.val_images)
-        return f"{trial.value:.1%} ({low:.1%} to {high:.1%})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        judgement = self.run.judgement if self.run else None
-        return {
-            "folder": str(self.folder),
-            "monitor": self.monitor,
-            "best": dataclasses.asdict(self.best) if self.best else None,
-            "recipes_own": dataclasses.asdict(self.first) if self.first else None,
-            "command": self.command,
-            "heads": [dataclasses.asdict(head) for head in self.heads],
-            "trials": [dataclasses.asdict(trial) for trial in self.trials],
-            "importances": self.importances,
-            "validation_images": self.val_images,
-            "moved_images": self.moved,
-            "interrupted": self.interrupted,
-            "artefact": str(self.run.artefact) if self.run else None,
-            "held_out": judgement.to_dict() if judgement else None,
-        }
-
-
-def _luckiest(which: str) -> str:
-    return (
-        f"the best of {which} is partly luck: expect less on new images, and trust the held-out "
-        "figures"
-    )
-
-
 class _Stop(Exception):  # noqa: N818  nothing went wrong
     """Raised by a trial's listener to end it."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status)
         self.status = status
+
+
+@dataclass
+class _Watch:
+    """Listens to a running trial: notes its figures in the study, and ends it where that is due."""
+
+    trial: optuna.Trial
+    monitor: Monitor
+    epochs: int  # of a complete trial
+    clock: Clock
+    tell: Callable[[Event], None]  # everything, first
+    is_short: Callable[[float | None], bool]  # of time, by the seconds of all epochs, if known
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+        self.setup: float | None = None  # seconds until the first step was done
+        self.steps = 1.0  # of all, for each one after the first that was done
+        self.found: dict[str, Any] = {"epochs": 0, "value": None, "full": None}
+        self.note("killed")  # which it is if nothing else is noted
+
+    def note(self, status: Status, **found: Any) -> dict[str, Any]:
+        """Write down what is known of the trial."""
+        self.found |= {**found, "status": status, "seconds": self.clock() - self.began}
+        self.trial.set_user_attr(FOUND, self.found)
+        return self.found
+
+    def __call__(self, event: Event) -> None:
+        """Hear of one event."""
+        self.tell(event)
+        if isinstance(event, Step):
+            if self.setup is None:
+                self.setup = self.clock() - self.began
+            self.steps = (event.total - 1) / max(event.done - 1, 1)
+            if event.done < event.total and self.is_short(self.found["full"]):
+                raise _Stop("out of time")
+        elif isinstance(event, EpochEnd):
+            value, setup = float(getattr(event, self.monitor)), self.setup or 0.0
+            if event.best:
+                self.found |= {"value": value, "loss": event.val_loss, "best_epoch": event.epoch}
+            full = setup + self.steps * (self.clock() - self.began - setup)
+            self.note("killed", epochs=event.epoch, full=full)
+            self.trial.report(value, event.epoch)
+            if event.epoch < self.epochs and self.trial.should_prune():
+                raise _Stop("pruned")
 
 
 def tune(
@@ -298,29 +227,36 @@ def tune(
         NothingLearntError: On Ctrl-C before a trial is over.
     """
     check_optuna()
-    _check(config)
-    ranges, base = config.ranges, dataclasses.replace(config.base, out=None)
+    _check_seconds(config.seconds)
+    if config.trials is not None and config.trials < 1:
+        raise ClassicsError(f"trials={config.trials}: at least 1 is needed.")
+    ranges = config.ranges
+    ranges.check()
+    end = clock() + config.seconds
     fixed = {
         name: values[0]
         for name in ("learning_rate", "size", "width")
         if len(values := getattr(ranges, name)) == 1
     }
-    base = dataclasses.replace(base, **fixed)
+    base = dataclasses.replace(config.base, out=None, **fixed)
     tell: TuneListener = listener or (lambda _: None)
     task = task_of(base, tell)
-    plan = candidates(task, ranges, config.networks, _space)
-    space = _space(task, ranges)
-    _check_anything_left(task, space, plan)
+    plan = candidates(task, ranges, config.networks)
+    if len(plan) < 2 and not (task.fine_tunes and space_of(task, ranges).varied):
+        raise ClassicsError(
+            "every setting is fixed: nothing is left to tune; leave one out."
+            if task.fine_tunes
+            else "unfreeze='none': without fine-tuning, network and size are all that is tuned; "
+            "give several, or leave --unfreeze out."
+        )
     out = config.out or free_name(Path("runs"), f"{base.data_name}-{task.architecture.name}-tuned")
     if base.folder is not None:
         check_outside(out, base.folder)
     with handled() as interrupts, staging(out) as stage:
         task = with_batch_size(task)
-        if task.config is not base:
-            space = _space(task, ranges)
         config = dataclasses.replace(config, base=task.config)
         record = Record.of(task, task.policy(), "optuna")
-        search = _Search(config, task, space, record, stage, interrupts, tell, clock, plan)
+        search = _Search(config, task, record, stage, interrupts, tell, clock, end, plan)
         search.look_at_data()
         search.write_record()
         stage.publish()
@@ -351,8 +287,10 @@ def resume_tuning(
         NothingLearntError: On Ctrl-C before anything more is found.
     """
     check_optuna()
+    if seconds is not None:
+        _check_seconds(seconds)
+    began = clock()
     values = tuning_files.read_record(folder)
-    path = folder / tuning_files.RECORD
     final = folder / RUN
     if (final / CARD).is_file() and not (final / RUN_RECORD).is_file():
         raise ClassicsError(f"{folder}: is finished; its artefact is {final}.")
@@ -363,20 +301,16 @@ def resume_tuning(
         plan = TypeAdapter(tuple[Candidate, ...]).validate_python(values.get("plan", ()))
         heads = TypeAdapter(list[HeadTrial]).validate_python(values.get("heads", []))
     except (KeyError, TypeError, ValueError) as error:
-        raise ClassicsError(f"{path}: not the record of a tuning or corrupt.") from error
-    if seconds is not None:
-        _check_seconds(seconds)
+        raise tuning_files.corrupt(folder) from error
     tell: TuneListener = listener or (lambda _: None)
     record.check_here()
     task = task_of(record.placed(), tell)
     record.check_images(task)
     config = TuneConfig(task.config, budget, trials, ranges=ranges)
     stage = Staging(folder, folder.resolve(), kept=True)
+    end = None if seconds is None else began + seconds
     with handled() as interrupts, taken(stage.folder):
-        space = _space(task, ranges)
-        search = _Search(
-            config, task, space, record, stage, interrupts, tell, clock, plan, heads, seconds
-        )
+        search = _Search(config, task, record, stage, interrupts, tell, clock, end, plan, heads)
         if not (final / RUN_RECORD).is_file():
             search.look_at_data()
         return search.search_and_train()
@@ -388,31 +322,32 @@ class _Search:
 
     config: TuneConfig
     task: Task
-    space: Space
     record: Record
     stage: Staging
     interrupts: Interrupts
     tell: TuneListener
     clock: Clock
+    end: float | None  # of the clock; None for what an earlier process left of the budget
     plan: tuple[Candidate, ...]  # tried by their heads
     heads: list[HeadTrial] = dataclasses.field(default_factory=list)  # what came of them
-    more: float | None = None  # seconds, where a later process is given others
     data: Images | None = None
 
     def __post_init__(self) -> None:
+        self.began = self.clock()
+        self.space = space_of(self.task, self.config.ranges)
         self.shelf = Shelf(self.stage.folder)
-        self.budget = Budget(self.config.seconds, spent=0.0, clock=self.clock)
-        self.begun = False  # and told
+        self.monitor = self.task.recipe.selection.monitor
+        self.epochs = self.task.recipe.epochs  # of a trial, unless it ends early
 
     @property
-    def monitor(self) -> Monitor:
-        """What decides."""
-        return self.task.recipe.selection.monitor
+    def left(self) -> float:
+        """Seconds of the budget; below 0 when it is over."""
+        return (math.inf if self.end is None else self.end) - self.clock()
 
     @property
-    def epochs(self) -> int:
-        """Of a trial, unless it ends early."""
-        return self.task.recipe.epochs
+    def best_head(self) -> HeadTrial | None:
+        """Of those that were tried so far."""
+        return best_head(self.heads, self.monitor)
 
     def look_at_data(self) -> None:
         """Decode the images in the recipe's own size.
@@ -420,7 +355,7 @@ class _Search:
         Raises:
             DataError: If trials could not be compared on them.
         """
-        self.data = self.shelf.images(self._task(self.space.default))
+        self.data = self.shelf.images(self.task.changed(self.space.config(self.space.default)))
         if not len(self.data.part("val")):
             raise DataError(
                 f"{self.data.source}: there are too few images for a validation part, on which "
@@ -435,231 +370,192 @@ class _Search:
         """All the trials, and the final run."""
         self.interrupts.at_once = False  # from here on there is something to lose
         self.shelf.scratch = self.stage.folder  # which is in its place now
-        before = sum(head.seconds for head in self.heads if head.judged)
-        total = self.config.seconds if self.more is None else before + self.more
-        self.budget = Budget(total, spent=before, clock=self.clock)
-        tried = self._try_heads()
+        done = {head.candidate for head in self.heads}
+        plan = [each for each in self.plan if each not in done]
+        spent = sum(head.seconds for head in self.heads if head.judged)
+        if plan:
+            self._begin(spent, heads=len(plan))
+            self._try_heads(plan)
+        if best := self.best_head:
+            self.task = best.candidate.task(self.task)
+            sizes = (best.candidate.size,)
+            self.space = space_of(self.task, dataclasses.replace(self.config.ranges, size=sizes))
+            self.epochs = self.task.recipe.epochs
         with open_study(
-            self.stage.folder,
-            self.space,
-            monitor=self.monitor,
-            epochs=self.epochs,
-            seed=self.task.config.seed,
+            self.stage.folder, self.space, monitor=self.monitor, epochs=self.epochs
         ) as study:
-            study.go_on()
-            if tried:
-                study.spent = self.budget.spent
-            else:
-                spent = max(study.spent, before)
-                total = spent + self.more if self.more is not None else self.config.seconds
-                self.budget = Budget(total, spent=spent, clock=self.clock)
+            if not plan:
+                trials = trials_of(study, self.space)
+                self._begin(spent + sum(trial.seconds for trial in trials), heads=0)
             interrupted = False
-            if self.data is not None and self._trials_wanted:
-                self._tell_begin(study)
-                if self.heads:
-                    title = self.task.architecture.title
-                    self.tell(TrialsBegin(title, self.space, self.epochs))
-                try:
-                    self._search(study)
-                    self.interrupts.check()
-                except KeyboardInterrupt:
-                    interrupted = True
-                if interrupted and not best_of(study.trials(), self.monitor):
-                    raise self._nothing("interrupted before a trial was over", found=False)
-                self.stage.kept = True
-            self.shelf.tidy()
+            if self.data is not None and self.task.fine_tunes and self.space.varied:
+                interrupted = self._search(study)
             self.shelf = Shelf(self.stage.folder)  # the run decodes its own
-            tuned = self._write(study, run=None, interrupted=interrupted, last=True)
+            tuned = self._write(study, interrupted=interrupted)
             if interrupted:
                 return tuned
-            run = self._final(tuned)
-            study.spent = self.budget.spent
-            return self._write(study, run=run, interrupted=run.interrupted, last=True)
+            self.stage.kept = True
+            return self._write(study, run=self._final(tuned))
 
-    @property
-    def _trials_wanted(self) -> bool:
-        return self.task.fine_tunes and bool(self.space.varied)
+    def _begin(self, spent: float, *, heads: int) -> None:
+        """The search begins: set the end of the budget, and tell.
 
-    def _try_heads(self) -> bool:
-        """Try all candidates that fit, and take the best network and size; whether one was tried.
+        Args:
+            spent: Seconds of the budget, by earlier processes.
+            heads: That are tried first.
+        """
+        if self.end is None:
+            self.end = self.began + self.config.seconds - spent
+        if self.data is not None:
+            self.tell(
+                TuneBegin(
+                    source=self.data.source,
+                    classes=len(self.data.listing.classes),
+                    **self.data.counts,
+                    skipped=len(self.data.skipped),
+                    monitor=self.monitor,
+                    seconds=self.left,
+                    heads=heads,
+                )
+            )
+
+    def _try_heads(self, plan: Sequence[Candidate]) -> None:
+        """Try all candidates that fit.
 
         Raises:
             NothingLearntError: On Ctrl-C.
         """
-        done = {head.candidate for head in self.heads}
-        left = [each for each in self.plan if each not in done] if self.data is not None else []
-        if left:
-            self._tell_begin(None)
         try:
-            for each in left:
+            for each in plan:
                 self._try_head(each)
                 self.interrupts.check()
         except KeyboardInterrupt:
             found = any(head.judged for head in self.heads)
             raise self._nothing("interrupted while heads were tried", found=found) from None
-        best = best_head(self.heads, self.monitor)
-        if best is not None:
-            self.task = best.candidate.task(self.task)
-            sizes = (best.candidate.size,)
-            self.space = _space(self.task, dataclasses.replace(self.config.ranges, size=sizes))
-        return bool(left)
 
     def _try_head(self, candidate: Candidate) -> None:
         """Try one, unless it would take too long; the first one, whatever it takes."""
-        longest = None
-        if self.heads:
-            longest = self._left_for_heads()
-        seconds = None if longest is None else too_long(candidate, self.heads, longest)
+        seconds = too_long(candidate, self.heads, self._left_for_heads())
         if seconds is not None:
             trial = HeadTrial(candidate, "too long", seconds=seconds)
         else:
             policy, config = self.record.policy, self.task.config
             with released(), self.interrupts.allowed(), computing(policy, config):
-                trial = try_head(
-                    candidate, self.task, self.shelf, clock=self.clock, longest=longest
-                )
+                trial = try_head(candidate, self.task, self.shelf, clock=self.clock)
         self.heads.append(trial)
-        best = best_head(self.heads, self.monitor)
-        self.tell(HeadTried(trial, best=best is trial))
+        self.tell(HeadTried(trial, best=self.best_head is trial))
         self.stage.kept = self.stage.kept or trial.judged
         self.write_record()
 
     def _left_for_heads(self) -> float:
         """Seconds; where nothing is fine-tuned, all but those of the final run."""
         if not self.task.fine_tunes:
-            return self.budget.left - self._reserve(0.0)
+            return self.left - self._reserve(0.0)
         others = sum(head.seconds for head in self.heads[1:] if head.judged)
-        return SHARE * self.budget.seconds - others
+        return SHARE * self.config.seconds - others
 
     def _nothing(self, what: str, *, found: bool) -> NothingLearntError:
         """What is told where there is no outcome yet."""
-        go_on = f"resume with `classics tune --resume {self.stage.out}`."
+        resume = f"resume with `classics tune --resume {self.stage.out}`."
+        kept = found or self.stage.kept
         return NothingLearntError(
-            f"{what}: {go_on if found or self.stage.kept else 'nothing was found, nothing saved.'}"
+            f"{what}: {resume if kept else 'nothing was found, nothing saved.'}"
         )
 
-    def _search(self, study: Study) -> None:
-        """Trial after trial, until time or trials are used up."""
-        unused = 0
-        while unused < DRAWS and self._another(study):
-            optuna_trial, settings = study.begin()
-            trials = study.trials()
-            seconds = expected(settings, trials, self.epochs)
-            status = self._why_not(settings, trials, seconds)
-            if status:
-                trial = Trial(optuna_trial.number, settings, status)
-                study.end(optuna_trial, trial)
-                self.tell(TrialEnd(trial, best=False))
-                unused += 1
-                continue
-            unused = 0
-            self.tell(
-                TrialBegin(
-                    optuna_trial.number,
-                    settings,
-                    seconds,
-                    left=self.budget.left,
-                    reserved=self._reserved(trials),
-                )
-            )
-            trial = self._try(study, optuna_trial, settings)
-            study.end(optuna_trial, trial)
-            study.spent = self.budget.spent
-            best = best_of(study.trials(), self.monitor)
-            self.tell(TrialEnd(trial, best=best is not None and best.number == trial.number))
-            if trial.status == "interrupted":
-                raise KeyboardInterrupt
-            self.stage.kept = True
-            self._write(study, run=None, interrupted=False)
+    def _search(self, study: optuna.Study) -> bool:
+        """Trial after trial, until time or trials are used up; whether Ctrl-C ended them.
 
-    def _another(self, study: Study) -> bool:
-        """Whether there is anything to begin another trial with."""
-        trials = study.trials()
-        ran = [t for t in trials if t.status not in {"interrupted", "killed", *NEVER_RUN}]
-        if self.config.trials is not None and len(ran) >= self.config.trials:
+        Raises:
+            NothingLearntError: On Ctrl-C before a trial was over.
+        """
+
+        def after(study: optuna.Study, found: optuna.trial.FrozenTrial) -> None:
+            trials = trials_of(study, self.space)
+            best = best_of(trials, self.monitor)
+            self.tell(TrialEnd(trials[-1], best=best is not None and best.number == found.number))
+            self.stage.kept = True
+            self._write(study, over=False)
+            self.interrupts.check()
+            study.sampler = sampler(study, self.space, self.task.config.seed)
+            if not self._another(trials):
+                study.stop()
+
+        trials = trials_of(study, self.space)
+        title = self.task.architecture.title
+        self.tell(TrialsBegin(title, self.space, self.epochs, done=len(trials)))
+        study.sampler = sampler(study, self.space, self.task.config.seed)
+        try:
+            if self._another(trials):
+                study.optimize(lambda trial: self._try(study, trial), callbacks=[after])
+            self.interrupts.check()
+        except KeyboardInterrupt:
+            if not best_of(trials_of(study, self.space), self.monitor):
+                raise self._nothing("interrupted before a trial was over", found=False) from None
+            return True
+        return False
+
+    def _another(self, trials: tuple[Trial, ...]) -> bool:
+        """Whether another trial may begin: it and the final run must fit, by the fastest one."""
+        counted = [trial for trial in trials if trial.status not in {"interrupted", "killed"}]
+        if self.config.trials is not None and len(counted) >= self.config.trials:
             return False
-        return self.budget.left > self._reserved(trials)
+        fastest = min((trial.full for trial in counted if trial.full is not None), default=0.0)
+        return self.left > fastest + self._reserved(trials)
 
     def _reserved(self, trials: tuple[Trial, ...]) -> float:
-        """Seconds for the final run, as far as is known what it will take."""
-        return self._reserve(expected(self._best(trials).settings, trials, self.epochs))
+        """Seconds for the final run with the best settings so far."""
+        best = best_of(trials, self.monitor)
+        return self._reserve(best.full if best else None)
 
-    def _reserve(self, seconds: float | None) -> float:
+    def _reserve(self, full: float | None) -> float:
         """Seconds for the final run, from those of a trial; it computes features anew."""
-        best = best_head(self.heads, self.monitor)
-        return reserve(seconds) + (best.seconds if best else 0.0)
+        head = self.best_head.seconds if self.best_head else 0.0
+        return head + (0.0 if full is None else MARGIN * full + FINISH)
 
-    def _best(self, trials: tuple[Trial, ...]) -> Trial:
-        found = best_of(trials, self.monitor)
-        return found or Trial(-1, self.space.default, "complete")
+    def _try(self, study: optuna.Study, trial: optuna.Trial) -> float:
+        """Run one trial: the objective of Optuna's study."""
+        from optuna import TrialPruned
 
-    def _why_not(
-        self, settings: Settings, trials: tuple[Trial, ...], seconds: float | None
-    ) -> Status | None:
-        """Why a trial is not begun; None if it is."""
-        if any(t.settings == settings and t.judged for t in trials):
-            return "repeat"
-        if seconds is None:
-            return None
-        needed = seconds + max(self._reserve(seconds), self._reserved(trials))
-        return "too long" if needed > self.budget.left else None
+        known = trials_of(study, self.space)
+        reserved = self._reserved(known)
+        settings = self.space.suggest(trial)
 
-    def _try(self, study: Study, optuna_trial: Any, settings: Settings) -> Trial:
-        """Run one trial."""
-        began = self.clock()
-        found: dict[str, Any] = {"epochs": 0, "setup": 0.0}
-        known = study.trials()
+        def is_short(full: float | None) -> bool:
+            return self.left <= max(reserved, self._reserve(full))
 
-        def tell(event: Event) -> None:
-            self.tell(event)
-            match event:
-                case Step():
-                    found["setup"] = found["setup"] or self.clock() - began
-                    last = event.done == event.total
-                    if self.budget.left <= needed() and not last:
-                        raise _Stop("out of time")
-                case EpochEnd():
-                    value = float(getattr(event, self.monitor))
-                    found["epochs"] = event.epoch
-                    if event.best:
-                        found.update(value=value, loss=event.val_loss, best_epoch=event.epoch)
-                    if self.budget.spent > study.spent + NOTED_EVERY:
-                        study.spent = self.budget.spent
-                    optuna_trial.report(value, event.epoch)
-                    if event.epoch < self.epochs and optuna_trial.should_prune():
-                        raise _Stop("pruned")
-
-        def needed() -> float:
-            """Seconds that must be left for the final run, with these settings or the best ones."""
-            now = Trial(-1, settings, "complete", **found, seconds=self.clock() - began)
-            own = expected(settings, known or (now,), self.epochs)
-            return max(self._reserve(own), self._reserved(known))
-
+        self.tell(TrialBegin(trial.number, settings, left=self.left, reserved=reserved))
+        watch = _Watch(trial, self.monitor, self.epochs, self.clock, self.tell, is_short)
         status: Status = "complete"
         try:
             with released():
-                fitting = self._fit(settings, tell)
+                fitting = self._fit(settings, watch)
+            if fitting.interrupted:
+                raise KeyboardInterrupt
             if fitting.diverged:
                 status = "diverged"
-            if fitting.interrupted:
-                status = "interrupted"
         except _Stop as stop:
             status = stop.status
         except DivergedError:
             status = "diverged"
         except (NothingLearntError, KeyboardInterrupt):
-            status = "interrupted"
+            watch.note("interrupted")
+            self.tell(TrialEnd(trials_of(study, self.space)[-1], best=False))
+            study.enqueue_trial(trial.params)
+            raise KeyboardInterrupt from None
         except Exception as error:
             if not out_of_memory(error):
                 raise
             status = "no memory"
         finally:
             self.interrupts.at_once = False
-        return Trial(optuna_trial.number, settings, status, **found, seconds=self.clock() - began)
+        value = watch.note(status)["value"]
+        if status != "complete":
+            raise TrialPruned  # the sampler learns from these, too
+        return float(value)
 
     def _fit(self, settings: Settings, tell: Callable[[Event], None]) -> Fitting:
         """Train with some settings, and look at the validation part only; nothing is kept."""
-        task = dataclasses.replace(self._task(settings), tell=tell)
+        task = dataclasses.replace(self.task.changed(self.space.config(settings)), tell=tell)
         with self.interrupts.allowed(), computing(self.record.policy, task.config):
             network = task.network()
             data = self.shelf.images(task)
@@ -668,54 +564,32 @@ class _Search:
             batches = feed(network, task.recipe, data, seed=task.config.seed)
             return fit(network, task.recipe, batches, tell=tell, interrupts=self.interrupts)
 
-    def _task(self, settings: Settings) -> Task:
-        return self.task.changed(self.space.config(settings))
-
     def _final(self, tuned: Tuned) -> Run:
         """Train with the best settings, and judge."""
         place = self.stage.folder / RUN
-        seconds = expected(tuned.settings, tuned.trials, self.epochs)
-        if tuned.head and (seconds is not None or not tuned.fine_tunes):
-            seconds = (seconds or 0.0) + tuned.head.seconds
+        head = tuned.head.seconds if tuned.head else 0.0
+        seconds = tuned.best.full if tuned.best else None
+        if seconds is not None or not self.task.fine_tunes:
+            seconds = (seconds or 0.0) + head
         epochs = self.epochs if self.task.fine_tunes else 0
         title = self.task.architecture.title
-        self.tell(FinalBegin(title, tuned.settings, seconds, self.budget.left, epochs))
+        self.tell(FinalBegin(title, tuned.settings, seconds, self.left, epochs))
+        config = dataclasses.replace(tuned.config, out=place)
+        if self.task.origin is not None and (seconds or math.inf) > self.left:
+            # Fewer epochs of fine-tuning; at the least the head, for which there must be time.
+            least = 2 * head + 3 * FINISH
+            config = dataclasses.replace(config, minutes=max(self.left, least) / 60)
         try:
             if (place / RUN_RECORD).is_file():
                 return resume_run(place, self.tell)
-            return train(dataclasses.replace(tuned.config, out=place), self.tell)
+            return train(config, self.tell)
         except NothingLearntError:
-            raise NothingLearntError(
-                "interrupted in the final run: resume with `classics tune --resume "
-                f"{self.stage.out}`."
-            ) from None
-
-    def _tell_begin(self, study: Study | None) -> None:
-        """Once: before the heads, where some are to be tried."""
-        data = self.data
-        if data is None or (study and self.begun):
-            return
-        self.begun = True
-        self.tell(
-            TuneBegin(
-                source=data.source,
-                classes=len(data.listing.classes),
-                **data.counts,
-                skipped=len(data.skipped),
-                network=self.task.architecture.title,
-                space=self.space,
-                epochs=self.epochs,
-                seconds=self.budget.left,
-                done=len(study.trials()) if study else 0,
-                heads=len(self.plan) - len(self.heads),
-            )
-        )
+            raise self._nothing("interrupted in the final run", found=True) from None
 
     def write_record(self, **found: Any) -> None:
         """Write what another process needs to go on, and what was found so far."""
-        record = dataclasses.asdict(self.record)
         content = {
-            **record,
+            **dataclasses.asdict(self.record),
             "ranges": dataclasses.asdict(self.config.ranges),
             "space": self.space.to_dict(),
             "seconds": self.config.seconds,
@@ -728,10 +602,14 @@ class _Search:
         tuning_files.write_record(self.stage.folder, content)
 
     def _write(
-        self, study: Study, *, run: Run | None, interrupted: bool, last: bool = False
+        self,
+        study: optuna.Study,
+        *,
+        over: bool = True,
+        run: Run | None = None,
+        interrupted: bool = False,
     ) -> Tuned:
         """Write all files anew, from what the study knows."""
-        trials = study.trials()
         folder, out = self.stage.folder, self.stage.out
         val = len(self.data.part("val")) if self.data else 0
         if run is not None and run.artefact.parent == folder:
@@ -741,29 +619,17 @@ class _Search:
         tuned = Tuned(
             folder=out,
             space=self.space,
-            trials=trials,
-            best=best_of(trials, self.monitor),
+            trials=trials_of(study, self.space),
             monitor=self.monitor,
             val_images=val,
-            importances=study.importances() if last else {},
+            importances=importances(study) if over else {},
             run=run,
-            interrupted=interrupted,
+            interrupted=run.interrupted if run else interrupted,
             moved=self._moved(run),
             heads=tuple(self.heads),
-            fine_tunes=self.task.fine_tunes,
         )
-        tuning_files.write_trials(folder, trials, self.monitor)
-        tuning_files.write_heads(folder, tuned.heads, self.monitor)
-        if tuned.best is not None:
-            about = f"found by classics tune: trial {tuned.best.number + 1} of {len(tuned.ran)}"
-            if self.heads:
-                about += f", for {self.task.architecture.name}"
-            tuning_files.write_recipe(folder, self.space, tuned.settings, about)
-        if last:
-            tuning_files.write_picture(folder, trials, self.space, self.monitor, tuned.importances)
-        found = tuned.to_dict()
-        del found["folder"]
-        self.write_record(**found)
+        tuning_files.write(folder, tuned, self.task.architecture.name)
+        self.write_record(**{k: v for k, v in tuned.to_dict().items() if k != "folder"})
         return tuned
 
     def _moved(self, run: Run | None) -> int:
@@ -775,35 +641,6 @@ class _Search:
         return sum(trials.get(name, split) != split for name, split in splits.items())
 
 
-def _check(config: TuneConfig) -> None:
-    """Refuse what cannot be, before anything is looked for or read."""
-    _check_seconds(config.seconds)
-    if config.trials is not None and config.trials < 1:
-        raise ClassicsError(f"trials={config.trials}: at least 1 is needed.")
-    config.ranges.check()
-
-
 def _check_seconds(seconds: float) -> None:
     if not 0 < seconds < math.inf:
         raise ClassicsError(f"minutes={seconds / 60:g}: above 0 is needed.")
-
-
-def _check_anything_left(task: Task, space: Space, plan: tuple[Candidate, ...]) -> None:
-    if len(plan) > 1 or (task.fine_tunes and space.varied):
-        return
-    if not task.fine_tunes:
-        raise ClassicsError(
-            "unfreeze='none': without fine-tuning, network and size are all that is tuned; give "
-            "several, or leave --unfreeze out."
-        )
-    raise ClassicsError("every setting is fixed: nothing is left to tune; leave one out.")
-
-
-def _space(task: Task, ranges: Ranges) -> Space:
-    return space_of(
-        task.config,
-        ranges,
-        recipe=task.recipe,
-        architecture=task.architecture,
-        origin=task.origin,
-    )

@@ -1,33 +1,29 @@
-"""What a tuning leaves on the disk beside the run: trials, the study, a recipe, a picture."""
+"""What a tuning leaves on the disk beside the run: trials, a record, a recipe, a picture."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from keras_classics.architectures import catalog
 from keras_classics.errors import ClassicsError
-from keras_classics.evaluation.charts import STYLE, Bar, Chart, Dot, Line, bars, percent, plain
+from keras_classics.evaluation.charts import Chart, Dot, Line, percent, plain, sheet
 from keras_classics.host.files import write_text
 from keras_classics.training import recipes
-from keras_classics.training.head_search import HeadTrial
-from keras_classics.training.recipe import Monitor, Recipe
+from keras_classics.training.recipe import Recipe, Transfer
 from keras_classics.training.search_space import Settings, Space, differing, toml_value
-from keras_classics.training.trials import Trial
+from keras_classics.training.tuned import Tuned
 
-TRIALS, RECORD, RECIPE, PICTURE = "trials.csv", "study.json", "best.toml", "trials.svg"
-HEADS = "heads.csv"
+RECORD = "study.json"
 FORMAT = 1
-SECTIONS = ("optimizer", "schedule", "loss", "network", "selection", "augmentation", "mixing")
 
 
 def write_record(folder: Path, content: Mapping[str, Any]) -> None:
@@ -44,73 +40,78 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What `write_record` wrote.
 
     Raises:
-        ClassicsError: If the folder is not that of a tuning, or its record is torn.
+        ClassicsError: If the folder is not that of a tuning, or its record is corrupt.
     """
     path = folder / RECORD
-    if not folder.is_dir():
-        raise ClassicsError(f"{folder}: no such folder; --resume takes the folder of a tuning.")
     if not path.is_file():
-        raise ClassicsError(
-            f"{folder}: not the folder of a tuning; --resume takes what `classics tune` made."
-        )
+        what = "not the folder of a tuning" if folder.is_dir() else "no such folder"
+        raise ClassicsError(f"{folder}: {what}; --resume takes what `classics tune` made.")
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") > FORMAT:
-            raise ClassicsError(f"{path}: of a later version; upgrade keras-classics.")
-    except ClassicsError:
-        raise
+        later = values.pop("format") > FORMAT
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClassicsError(f"{path}: not the record of a tuning or corrupt.") from error
+        raise corrupt(folder) from error
+    if later:
+        raise ClassicsError(f"{path}: written by a later version; upgrade keras-classics.")
     return values
 
 
-def write_trials(folder: Path, trials: Sequence[Trial], monitor: Monitor) -> None:
-    """Write `trials.csv`: a row a trial.
+def corrupt(folder: Path) -> ClassicsError:
+    """The error of a record that cannot be used."""
+    return ClassicsError(f"{folder / RECORD}: not the record of a tuning, or corrupt.")
+
+
+def write(folder: Path, tuned: Tuned, network: str) -> None:
+    """Write all that was found, beside `study.json`; files of nothing are left out.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    figures = [monitor, "val_loss_of_that_epoch", "best_epoch", "epochs", "seconds"]
-    writer.writerow(["trial", "status", *names, *figures])
-    for trial in trials:
-        values = (trial.value, trial.loss, trial.best_epoch, trial.epochs)
-        writer.writerow(
-            [trial.number, trial.status]
-            + [getattr(trial.settings, name) for name in names]
-            + ["" if value is None else value for value in values]
-            + [f"{trial.seconds:.1f}"]
-        )
-    write_text(folder / TRIALS, text.getvalue())
+    _write_rows(
+        folder / "trials.csv",
+        (
+            {
+                "trial": trial.number,
+                "status": trial.status,
+                **dataclasses.asdict(trial.settings),
+                tuned.monitor: trial.value,
+                "val_loss_of_that_epoch": trial.loss,
+                "best_epoch": trial.best_epoch,
+                "epochs": trial.epochs,
+                "seconds": f"{trial.seconds:.1f}",
+            }
+            for trial in tuned.trials
+        ),
+    )
+    _write_rows(
+        folder / "heads.csv",
+        (
+            {
+                "network": head.candidate.network,
+                "size": head.candidate.size,
+                "status": head.status,
+                # Where the loss decides, it is both.
+                tuned.monitor: head.value,
+                "val_loss": head.loss,
+                "seconds": f"{head.seconds:.1f}",
+            }
+            for head in tuned.heads
+        ),
+    )
+    if tuned.best is not None:
+        about = f"found by classics tune: trial {tuned.best.number + 1} of {len(tuned.trials)}"
+        about += f", for {network}" if tuned.heads else ""
+        write_text(folder / "best.toml", recipe_text(tuned.space, tuned.settings, about))
+        write_text(folder / "trials.svg", picture(tuned))
 
 
-def write_heads(folder: Path, heads: Sequence[HeadTrial], monitor: Monitor) -> None:
-    """Write `heads.csv`: a row for each network and size; none where there are none.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    if not heads:
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["network", "size", "status", monitor, "val_loss", "seconds"])
-    for head in heads:
-        figures = ["" if value is None else value for value in (head.value, head.loss)]
-        where = head.candidate
-        writer.writerow([where.network, where.size, head.status, *figures, f"{head.seconds:.1f}"])
-    write_text(folder / HEADS, text.getvalue())
-
-
-def write_recipe(folder: Path, space: Space, settings: Settings, about: str) -> None:
-    """Write `best.toml`: a recipe of one's own, with these settings.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    write_text(folder / RECIPE, recipe_text(space, settings, about))
+def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    text, found = io.StringIO(), list(rows)
+    if found:
+        writer = csv.DictWriter(text, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+        write_text(path, text.getvalue())
 
 
 def recipe_text(space: Space, settings: Settings, about: str) -> str:
@@ -147,131 +148,76 @@ def recipe_text(space: Space, settings: Settings, about: str) -> str:
     lines = [f"about = {toml_value(about)}"]
     if not own:
         lines.append(f"extends = {toml_value(file.name)}")
-    changed = differing(below, wanted)
-    for name in ("name", "about", "sources"):
-        changed.pop(name, None)
-    sections = {name: changed.pop(name) for name in (*SECTIONS, "transfer") if name in changed}
-    lines += ["", *(f"{key} = {toml_value(value)}" for key, value in changed.items())]
-    for name, section in sections.items():
-        before = getattr(below, name)
-        if section is None:
-            continue
-        before = type(section)() if before is None else before
-        inner = differing(before, section)
-        if inner or getattr(below, name) is None:
-            lines += ["", f"[{name}]"]
-            lines += [f"{key} = {toml_value(value)}" for key, value in inner.items()]
-    return "\n".join(lines) + "\n"
+    sections = []
+    for name, value in differing(below, wanted).items():
+        if dataclasses.is_dataclass(value):
+            before = getattr(below, name)
+            inner = differing(Transfer() if before is None else before, value)
+            sections += ["", f"[{name}]", *(f"{k} = {toml_value(v)}" for k, v in inner.items())]
+        elif value is not None and name not in {"name", "about", "sources"}:
+            lines.append(f"{name} = {toml_value(value)}")
+    return "\n".join([*lines, *sections]) + "\n"
 
 
-MORE_STYLE = (
-    "text.head{font-size:15px;font-weight:600}.whisker{stroke:none}.grid,.axis{stroke-width:1}"
-    ".one.bar{fill:#1f5fbf;opacity:.75}"
-)
 LABELS = {
     "learning_rate": "learning rate",
     "size": "pixels of a side",
     "width": "width",
     "augmentation": "strength of the augmentation",
 }
-PANEL = (470.0, 250.0)
 
 
-def write_picture(
-    folder: Path,
-    trials: Sequence[Trial],
-    space: Space,
-    monitor: Monitor,
-    importances: Mapping[str, float],
-) -> None:
-    """Write `trials.svg`: the trials in their order, and over each setting.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    shown = [trial for trial in trials if trial.judged]
-    if shown:
-        write_text(folder / PICTURE, picture(shown, space, monitor, importances))
-
-
-def picture(
-    trials: Sequence[Trial], space: Space, monitor: Monitor, importances: Mapping[str, float]
-) -> str:
-    """The SVG, which needs no other file."""
+def picture(tuned: Tuned) -> str:
+    """The SVG of the trials in their order and over each setting, which needs no other file."""
+    trials = [trial for trial in tuned.trials if trial.judged]
     values = [trial.value or 0.0 for trial in trials]
     pad = 0.06 * (max(values) - min(values)) or 0.05
-    limits = (min(values) - pad, max(values) + pad)
-    y_format = plain if monitor == "val_loss" else percent
-    name = monitor.replace("val_", "").replace("f1", "F1")
+    loss = tuned.monitor == "val_loss"
+    what = f"validation {tuned.monitor.removeprefix('val_').replace('f1', 'F1')}"
 
-    def panel(key: str, x_label: str, x: tuple[float, float], places: Sequence[float]) -> Chart:
+    def panel(key: str, label: str, places: list[float], limits: tuple[float, float]) -> Chart:
+        pad_x = 0.04 * (limits[1] - limits[0]) or 0.5
         chart = Chart(
-            key, x_label, f"validation {name} over {x_label}", x, limits, x_label,
-            f"validation {name}", y_format=y_format, width=PANEL[0], height=PANEL[1], right=30,
-        )  # fmt: skip
+            key,
+            label,
+            f"{what} over {label}",
+            (limits[0] - pad_x, limits[1] + pad_x),
+            (min(values) - pad, max(values) + pad),
+            label,
+            what,
+            y_format=plain if loss else percent,
+            right=30,
+        )
         for look, complete in (("two", False), ("one", True)):
-            dots = [
-                Dot(place, value, value, value, size=4.0)
-                for place, value, trial in zip(places, values, trials, strict=True)
-                if (trial.status == "complete") is complete
-            ]
-            chart.dots(dots, look)
+            chart.dots(
+                [
+                    Dot(x, y, y, y, size=4.0)
+                    for x, y, trial in zip(places, values, trials, strict=True)
+                    if (trial.status == "complete") is complete
+                ],
+                look,
+            )
         return chart
 
-    numbers = [float(trial.number + 1) for trial in trials]
-    history = panel("history", "trial", (min(numbers) - 0.5, max(numbers) + 0.5), numbers)
+    numbers = [trial.number + 1.0 for trial in trials]
+    history = panel("history", "trial", numbers, (numbers[0], numbers[-1]))
     history.whole_x = True
-    best, steps = values[0], []
-    for number, value in zip(numbers, values, strict=True):
-        better = min(best, value) if monitor == "val_loss" else max(best, value)
-        steps += [(number, best), (number, better)]
-        best = better
-    history.lines([Line("", "one", steps)])
-    panels = [history.svg()]
-    for key in space.varied:
-        found = [float(getattr(trial.settings, key)) for trial in trials]
-        low, high = (float(f(getattr(space, key))) for f in (min, max))
-        x_format: Callable[[float], str] = plain
+    best = list(itertools.accumulate(values, min if loss else max))
+    history.lines([Line("", "one", list(zip(numbers, best, strict=True)))])
+    panels = [history]
+    for key in tuned.space.varied:
+        change = math.log10 if key == "learning_rate" else float
+        places = [change(getattr(trial.settings, key)) for trial in trials]
+        bounds = [change(value) for value in getattr(tuned.space, key)]
+        label = LABELS[key]
+        if key in tuned.importances:
+            label += f" (explains {tuned.importances[key]:.0%} of the differences)"
+        chart = panel(key, label, places, (min(bounds), max(bounds)))
         if key == "learning_rate":
-            found, low, high = [math.log10(v) for v in found], math.log10(low), math.log10(high)
-            x_format = _power
-        room = 0.04 * (high - low)
-        chart = panel(key, LABELS[key], (low - room, high + room), found)
-        chart.x_format = x_format
-        panels.append(chart.svg())
-    note = Markup("")
-    if importances:
-        rows = [Bar(key.replace("_", " "), v, (v, v), "one") for key, v in importances.items()]
-        title = "what explains the differences"
-        panels.append(bars("importances", title, "importance of each setting", rows))
-        i = len(panels) - 1
-        note = Markup('<text class="label start" x="{:.0f}" y="{:.0f}">{}</text>').format(
-            10 + i % 2 * (PANEL[0] + 10), 73 + i // 2 * PANEL[1], title
-        )
-    width, height = PANEL
-    total = 70 + height * math.ceil(len(panels) / 2)
-    placed = [
-        str(svg).replace(
-            "<svg ",
-            f'<svg x="{10 + i % 2 * (width + 10):.0f}" y="{60 + i // 2 * height:.0f}" '
-            f'width="{width:.0f}" height="{height:.0f}" ',
-            1,
-        )
-        for i, svg in enumerate(panels)
-    ]
-    head = Markup(
-        '<text class="head" x="20" y="26">{} trials, by the validation part</text>'
-        '<circle class="one dot" cx="25" cy="43" r="4"/><text class="note" x="35" y="47">'
-        'all epochs</text><circle class="two dot" cx="115" cy="43" r="4"/><text class="note" '
-        'x="125" y="47">stopped: worse than the others, or the time was up; the line is the best '
-        "so far</text>"
-    ).format(len(trials))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width + 30:.0f} {total:.0f}" '
-        f'width="{2 * width + 30:.0f}" height="{total:.0f}"><style>{STYLE}{MORE_STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{head}{note}{"".join(placed)}</svg>\n'
+            chart.x_format = lambda power: f"{10**power:.2g}"
+        panels.append(chart)
+    return sheet(
+        f"{len(trials)} trials on the validation part; blue: all epochs, line: best so far; "
+        "orange: stopped early",
+        panels,
     )
-
-
-def _power(value: float) -> str:
-    return f"{10**value:.2g}"
