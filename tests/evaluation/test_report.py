@@ -172,8 +172,8 @@ def test_a_perfect_network_without_validation():
     judged = {"train": Judged(paths, labels), "test": Judged(paths, labels, p)}
     page = Page(render(assess(judged, NAMES).content, about(data={"source": None})))
     assert "100.0%" in page.text
-    assert "Nothing was calibrated" in page.text
-    assert "was called anything but its label" in page.text
+    assert "Not calibrated" in page.text
+    assert "No held-out or validation image was misclassified" in page.text
 
 
 def test_a_class_without_images_has_dashes_and_is_not_among_the_worst(content, monkeypatch):
@@ -184,7 +184,7 @@ def test_a_class_without_images_has_dashes_and_is_not_among_the_worst(content, m
 
     def table():
         page = render(found, about())
-        return page[page.index("<h2>Each class</h2>") :].partition("</table>")[0]
+        return page[page.index("<h2>Per class</h2>") :].partition("</table>")[0]
 
     (row,) = (row for row in table().split("<tr>") if ">a</th>" in row)
     assert row.count("–") == 2  # recall and F1
@@ -223,7 +223,7 @@ def test_many_classes_and_images_stay_below_two_megabytes(tmp_path):
     page = Page(path.read_text())
     assert "All 1,000 classes" in page.text
     assert "the 30 classes with the lowest F1" in page.text
-    assert "commonest confusions" in page.text
+    assert "most common confusions" in page.text
 
 
 def test_thumbnails_are_small():
@@ -251,8 +251,11 @@ LITE = "the ImageNet weights efficientnet_lite0-google"
 def test_where_a_run_began(content, network, weights, sentence, fact):
     card = about(network=network, recipe={**about()["recipe"], "weights": weights})
     text = Page(render(content, card)).text
-    assert f"Began with {sentence}. What" in text or f"Began with {sentence}. accuracy" in text
-    assert f"began with {fact} input" in text
+    assert (
+        f"Started from {sentence}. Network and" in text
+        or f"Started from {sentence}. accuracy" in text
+    )
+    assert f"initial weights {fact} input" in text
 
 
 @pytest.mark.parametrize(
@@ -261,7 +264,7 @@ def test_where_a_run_began(content, network, weights, sentence, fact):
 )
 def test_what_the_head_was_fitted_on_is_what_a_run_began_with(content, began_with, sentence):
     told = {**content, "transfer": transfer(began_with=began_with)}
-    assert f"Began with {sentence}. The fine-tuned" in Page(render(told, about())).text
+    assert f"Started from {sentence}. The fine-tuned" in Page(render(told, about())).text
 
 
 def figures(images, right):
@@ -307,20 +310,20 @@ def rows_of(page, heading):
 def test_the_head_and_the_fine_tuned_network_side_by_side(content):
     page = render({**content, "transfer": transfer()}, from_weights())
     text = Page(page).text
-    assert f"Began with {LITE}. The fine-tuned network was kept." in text
+    assert f"Started from {LITE}. The fine-tuned network was kept." in text
     assert "The fine-tuned network was kept : it is better on the validation part." in text
     assert "logistic regression on 1,280 features" in text
     assert "C = 0.3" in text
-    assert "The lines go from 80% to 100%." in text
-    assert rows_of(page, "The head and fine-tuning") == [
+    assert "The scales run from 80% to 100%." in text
+    assert rows_of(page, "Head and fine-tuning") == [
         "validation 40 images held out 150 images",
         (
             "head alone on frozen features 12 s "
-            "92.5% 80.1 to 97.4% 37 right 94.0% 89.0 to 96.8% 141 right"
+            "92.5% 80.1 to 97.4% 37 correct 94.0% 89.0 to 96.8% 141 correct"
         ),
         (
             "fine-tuned kept 4 epochs 2 min 5 s "
-            "97.5% 87.1 to 99.6% 39 right 96.0% 91.5 to 98.2% 144 right"
+            "97.5% 87.1 to 99.6% 39 correct 96.0% 91.5 to 98.2% 144 correct"
         ),
     ]
 
@@ -336,7 +339,7 @@ def test_a_head_that_was_kept(content):
     assert "on 1,280 features of the frozen network." in text
     assert "which of the two" not in text
     assert "Curves" not in text
-    header, head = rows_of(page, "The head and fine-tuning")
+    header, head = rows_of(page, "Head and fine-tuning")
     assert header == "validation 40 images held out 150 images"
     assert head.startswith("head alone kept on frozen features 12 s 92.5%")
 
@@ -360,12 +363,12 @@ def test_parts_that_nothing_was_judged_on(val, test, header):
     card = {**from_weights(), "completed": False}
     page = render({"class_names": ["a"], "run": RUN, "transfer": told}, card)
     assert Page(page)
-    rows = rows_of(page, "The head and fine-tuning")
+    rows = rows_of(page, "Head and fine-tuning")
     assert rows[0] == header
     assert rows[2].startswith("fine-tuned kept 1 epoch 1 s")
 
 
-@pytest.mark.parametrize(("best", "words"), [(0, "from before fine-tuning"), (3, "epoch 3 of 4")])
+@pytest.mark.parametrize(("best", "words"), [(0, "before fine-tuning"), (3, "epoch 3 of 4")])
 def test_the_curves_of_fine_tuning_begin_with_the_head(content, best, words):
     told = {**content, "run": {**RUN, "best_epoch": best}, "transfer": transfer()}
     curves = section(render(told, from_weights()), "Curves")
@@ -415,8 +418,8 @@ def test_heat_maps_lie_over_the_pictures_where_the_network_looked(content):
     assert {"right.png", "wrong.png"} < paths_of(told)
     page = render(told, about(), thumbnails=pictures_at("right.png", "wrong.png"))
     shown = Page(section(page, LOOKED))
-    assert "Predicted right a , 87.5% right.png" in shown.text
-    assert "Predicted wrong labelled a predicted <b> , 87.5% wrong.png" in shown.text
+    assert "Correct a , 87.5% right.png" in shown.text
+    assert "Wrong labelled a predicted <b> , 87.5% wrong.png" in shown.text
     assert "Grad-CAM in layer top, 4 × 4 places." in shown.text
     assert len(shown.links) == 4
     for picture, heat in (map(picture_of, shown.links[i : i + 2]) for i in (0, 2)):
@@ -436,9 +439,9 @@ def test_small_pictures_are_enlarged_so_that_heat_maps_are_smooth(content):
 @pytest.mark.parametrize(
     ("rows", "right", "there", "absent"),
     [
-        ([("x", True)], 300, "No held-out image was predicted wrong.", "labelled"),
-        ([("x", False)], 0, "No held-out image was predicted right.", "a , 87.5%"),
-        ([("x", True), ("gone", False)], 200, "Predicted right a , 87.5% x", "Predicted wrong"),
+        ([("x", True)], 300, "No held-out image was predicted incorrectly.", "labelled"),
+        ([("x", False)], 0, "No held-out image was predicted correctly.", "a , 87.5%"),
+        ([("x", True), ("gone", False)], 200, "Correct a , 87.5% x", "Wrong"),
         ([("gone", True), ("gone", False)], 200, "classics report RUN --data FOLDER", "Predicted"),
     ],
 )
@@ -454,6 +457,6 @@ def test_only_right_ones_only_wrong_ones_and_pictures_that_are_gone(
 
 def test_heat_maps_without_pictures_at_hand_and_content_without_heat_maps(content):
     page = render({**content, "looked_at": BOTH}, about())
-    assert "The images are not at hand" in section(page, LOOKED)
+    assert "The images are not available" in section(page, LOOKED)
     assert "<img" not in page
     assert LOOKED not in render(content, about())

@@ -425,7 +425,10 @@ def test_what_cannot_be_resumed(world, shapes, tmp_path):
         ),
         ({"base": TrainConfig(recipe="quik")}, "quik"),
         ({"base": TrainConfig(epochs=0)}, "epochs=0: at least 1"),
-        ({"base": TrainConfig(weights="none", unfreeze="stage")}, "unfreeze='stage': is for runs"),
+        (
+            {"base": TrainConfig(weights="none", unfreeze="stage")},
+            "unfreeze='stage': needs trained weights",
+        ),
         ({"base": TrainConfig(folder=Path("nowhere"))}, "nowhere"),
     ],
 )
