@@ -117,7 +117,7 @@ def test_an_unfinished_run(capfd, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     error = run(capfd, tmp_path / "run", "--to", "onnx", code=2).err
-    assert "a run that is not finished; go on with" in error
+    assert "an unfinished run; resume with" in error
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 

@@ -67,7 +67,7 @@ def test_the_command_that_comes_next_has_the_options(capsys, shapes, tmp_path, m
         (["--recipe", "nonesuch"], "recipe 'nonesuch'"),
         (["-o", "nowhere/x.svg"], "nowhere/x.svg: cannot be written"),
         (["-o", "."], "cannot be written"),
-        (["--unfreeze", "stage"], "unfreeze='stage': is for runs that begin with trained weights"),
+        (["--unfreeze", "stage"], "unfreeze='stage': needs trained weights"),
     ],
 )
 def test_bad_arguments_are_one_line(capsys, shapes, tmp_path, monkeypatch, arguments, words):

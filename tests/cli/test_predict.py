@@ -248,7 +248,7 @@ def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
         assert before < reached < 6000
         before = reached
         if code > 0:
-            last = f"interrupted: {before:,} of 6,000 images are done; the same command goes on"
+            last = f"interrupted: {before:,} of 6,000 images are done; run the same command"
             assert said.splitlines()[-1].startswith(last)
     assert not out.exists()
     captured = run(

@@ -78,7 +78,7 @@ def test_how_to_transfer_needs_something_to_transfer(capsys, shapes):
     for option, value in (("--unfreeze", "stage"), ("--batch-norm", "train"), ("--minutes", "1")):
         assert app.run(["train", str(shapes), "--weights", "none", option, value]) == 2
         message = capsys.readouterr().err.strip()
-        assert "is for runs that begin with trained weights" in message
+        assert "needs trained weights" in message
         assert "\n" not in message
 
 
@@ -184,7 +184,7 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
     for words in (["--epochs", "3"], [str(shapes)], ["--set", "epochs=3"], ["--deterministic"]):
         assert app.run(["train", "--resume", str(out), *words]) == 2
         error = capsys.readouterr().err
-        assert "beside --resume: a run goes on as it began" in error
+        assert "beside --resume: a run resumes with its original options" in error
         assert error.count("\n") == 1
     assert app.run(["train", "--resume", str(out)]) == 0
     output = capsys.readouterr().out

@@ -283,7 +283,7 @@ def test_a_second_ctrl_c_while_it_is_judged_leaves_the_head(config, whole, monke
 
 def test_features_are_gone_on_with_where_a_process_was_stopped(config, whole, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH", 8)
-    with pytest.raises(NothingLearntError, match="before the head was fitted: go on with"):
+    with pytest.raises(NothingLearntError, match="before the head was fitted: resume with"):
         train(config, interrupted_at(Features, when=lambda event: event.done >= 24))
     file = config.out / FEATURES
     assert file.stat().st_size > 24 * 4 * np.load(whole[0].artefact / FEATURES).shape[1]
