@@ -39,7 +39,7 @@ def asked(monkeypatch):
 def test_the_verdict(capsys, run, asked):
     assert app.run(["learning-curve", str(run)]) == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert "twice the images (800)" in output
+    assert "twice as many images (800)" in output
     assert "18.3%" in output
     assert str(run / "report.html") in output
     assert asked[0][:2] == (run, (0.125, 0.25, 0.5))

@@ -177,7 +177,7 @@ def test_ctrl_c_and_resume(capsys, shapes, tmp_path, monkeypatch):
         arguments = [*TINY, "--epochs", "2", "--tensorboard", str(tmp_path / "board")]
         assert app.run(["train", str(shapes), *arguments, "--out", str(out)]) == 130
     output = capsys.readouterr().out.replace("\n", "")
-    assert "the best of 1 epoch is saved, not judged" in output
+    assert "the best of 1 epoch is saved but not evaluated" in output
     assert f"to resume: classics train --resume {out}" in output
     assert list((tmp_path / "board").iterdir())
 

@@ -107,7 +107,9 @@ def test_it_ends_where_the_loss_grows(shapes, monkeypatch):
 
 def test_a_loss_that_is_no_number_from_the_beginning(shapes, monkeypatch):
     monkeypatch.setattr(rate_finder, "_loss", lambda *_: float("nan"))
-    with pytest.raises(ClassicsError, match="the loss is NaN at the lowest rate, 1e-05; lower --lowest"):
+    with pytest.raises(
+        ClassicsError, match="the loss is NaN at the lowest rate, 1e-05; lower --lowest"
+    ):
         find_rate(dataclasses.replace(SMALL, folder=shapes))
 
 
