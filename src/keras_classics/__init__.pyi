@@ -31,13 +31,17 @@ from keras_classics.architectures.vgg import vgg16_sequential as vgg16_sequentia
 from keras_classics.architectures.vgg import vgg_block as vgg_block
 from keras_classics.classifier.artefact import Classifier as Classifier
 from keras_classics.classifier.artefact import load as load
+from keras_classics.classifier.published import published as published
 from keras_classics.engines.bulk import predict as predict
 from keras_classics.engines.bulk import predict_to as predict_to
 from keras_classics.engines.deployment import Deployment as Deployment
 from keras_classics.engines.deployment import open_engine as open_engine
 from keras_classics.errors import ClassicsError as ClassicsError
+from keras_classics.exporting.export import export as export
+from keras_classics.exporting.exported import Export as Export
+from keras_classics.exporting.exported import ExportError as ExportError
+from keras_classics.exporting.exported import read_export as read_export
 from keras_classics.networks import build as build
-from keras_classics.classifier.published import published as published
 from keras_classics.weights.labels import decode_predictions as decode_predictions
 from keras_classics.weights.records import RECORDS as RECORDS
 

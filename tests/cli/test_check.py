@@ -145,9 +145,9 @@ def fails(capsys, *arguments):
     ("arguments", "message"),
     [
         (["--size", "0"], "'--size'"),
-        (["--width", "0.5"], "--width: says how a --network is trained"),
-        (["--epochs", "3"], "--epochs: says how a --network is trained"),
-        (["--weights", "none"], "--weights: says how a --network is trained"),
+        (["--width", "0.5"], "--width: needs --network"),
+        (["--epochs", "3"], "--epochs: needs --network"),
+        (["--weights", "none"], "--weights: needs --network"),
         (["--network", "resnet51"], "did you mean 'resnet50'?"),
         (["--network", "vgg16", "--weights", "nowhere.h5"], "nowhere.h5"),
         (["--network", "mobilenet_v2", "--weights", "vgg16-keras"], "made for vgg16"),

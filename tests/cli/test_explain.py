@@ -161,7 +161,7 @@ def test_a_map_that_does_not_depend_on_the_weights_is_marked(capsys, artefact, s
 
     monkeypatch.setattr(faithfulness.Sanity, "passed", property(lambda _: False))
     output = run(capsys, artefact, shapes / "cross" / "002.png", "-o", "a.png").out
-    assert "too like it" in output
+    assert "too similar" in output
 
 
 def test_published_weights_take_the_place_of_the_artefact(

@@ -98,7 +98,7 @@ def test_what_is_below_the_threshold_is_marked(capsys, artefact, shapes, tmp_pat
     assert sum(p["accepted"] for p in printed["predictions"]) == 10
     table = run(capsys, "predict", copy, shapes / "cross").out
     assert table.count("% ?") == 10
-    assert "below the threshold" in table
+    assert "below the confidence threshold" in table
 
 
 def test_without_a_threshold_nothing_is_marked(capsys, artefact, shapes, tmp_path):

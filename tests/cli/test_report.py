@@ -66,7 +66,7 @@ def test_again_without_images_and_with_another_target(capsys, run, data):
     assert "without pictures" in capsys.readouterr().out
     without = (run / "report.html").read_text()
     assert PICTURE not in without
-    assert "The images are not at hand" in without
+    assert "The images are not available" in without
     assert app.run(["report", str(run), "--data", str(data)]) == 0
     again = (run / "report.html").read_text()
     assert again.count(PICTURE) == first.count(PICTURE)

@@ -76,7 +76,7 @@ def test_it_answers_as_predict_does_until_it_is_told_to_end(artefact, shapes):
         (["nowhere"], "nowhere: no such artefact or export"),
         (["cats=nowhere"], "nowhere is no artefact or export"),
         (["a/b={artefact}"], "'a/b' cannot be a model's name"),
-        (["{artefact}", "{artefact}"], "would be called the same"),
+        (["{artefact}", "{artefact}"], "would have the same name"),
         (["{artefact}", "--host", "0.0.0.0"], "other machines could reach it; give it a key by"),
         (
             ["{artefact}", "--host", "no-such-name.invalid", "--open-to-others"],

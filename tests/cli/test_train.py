@@ -48,7 +48,7 @@ def test_trained_weights_as_the_terminal_shows_them(capsys, artefact, tmp_path, 
     ]
     assert [lines[i + 1][:11] for i in phases] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
     head = next(line for line in lines if line.startswith("head: "))
-    assert re.search(r"^head: \d+\.\d% of \d validation images, after \d+ s; fine-tuning", head)
+    assert re.search(r"^head: \d+\.\d% of \d validation images, after \d+ s; now fine-tuning", head)
     assert "now fine-tuning for 3 epochs" in head
     assert head.endswith("; Ctrl-C keeps the head")
     # Both accuracies with their intervals.
@@ -140,9 +140,7 @@ def test_a_batch_size_found_by_trying_is_said(capsys, tmp_path, monkeypatch):
     auto = ["--batch-size", "auto", "--out", str(tmp_path / "run")]
     assert app.run(["train", str(data), *arguments, *auto]) == 0
     output = capsys.readouterr().out
-    assert (
-        "batches of 8 found by trying; learning rate 0.00025, scaled from 0.0005 for 32" in output
-    )
+    assert "batches of 8 found by trial; learning rate 0.00025, scaled from 0.0005 for 32" in output
     assert "1 epoch, batches of 8" in output
 
 

@@ -98,7 +98,7 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
     output = " ".join(capsys.readouterr().out.split())
     for words in (
         "a [b]: 3 classes, 42 training images, 9 to compare settings, 9 held out (1 cannot",
-        "5 min 0 s in all, the final run among them VGG16",
+        "5 min 0 s in all, the final run included VGG16",
         "VGG16, 4 epochs a trial, the recipe's own settings first: learning rate 5e-05 to 0.005;",
         "; size 32, 48, 64, 96, 128; width",
         "2 trials are there already",

@@ -443,7 +443,7 @@ def test_imbalance_names_what_a_run_can_do_or_does(folder):
     )
     assert {finding.kind for finding in (plain, weights, sampling)} == {"imbalance"}
     assert "--balance weights or --balance sampling" in plain.advice
-    assert "every image alike" in plain.text
+    assert "every image equally" in plain.text
     assert weights.text.endswith("; this run weights images of small classes higher")
     assert sampling.text.endswith("; this run shows images of small classes more often")
     for finding in (weights, sampling):

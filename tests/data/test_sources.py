@@ -138,7 +138,7 @@ def test_an_archive_stands_for_its_images_too(tree, tmp_path):
     with pytest.raises(DataError, match=r"empty\.zip: contains no images"):
         find_images(empty)
     empty.write_bytes(b"torn")
-    with pytest.raises(DataError, match=r"empty\.zip: is not a zip archive or corrupt"):
+    with pytest.raises(DataError, match=r"empty\.zip: is not a zip archive, or is corrupt"):
         find_images(empty)
 
 

@@ -393,7 +393,7 @@ def test_a_torn_export_is_refused(converted, tmp_path):
         with pytest.raises(ExportError, match=rf"{file}: missing"):
             open_engine(copy)
         (copy / EXPORT).write_text("{")
-        with pytest.raises(ExportError, match="not the description of an export or corrupt"):
+        with pytest.raises(ExportError, match="not the description of an export, or corrupt"):
             open_engine(copy)
 
 
@@ -463,7 +463,7 @@ def test_what_is_no_model(tmp_path):
     with pytest.raises(ArtefactError, match="not an artefact"):
         open_engine(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ArtefactError, match="a run that is not finished"):
+    with pytest.raises(ArtefactError, match="an unfinished run"):
         open_engine(tmp_path)
     with pytest.raises(ClassicsError, match="a folder or published weights are needed"):
         Deployment()

@@ -67,5 +67,5 @@ def test_many_images_and_classes_take_seconds(monkeypatch):
     began = time.process_time()
     found = linear_probe(part, part, part)
     assert time.process_time() - began < 15
-    assert "learnt from 5" in found.text
+    assert "fitted to 5" in found.text
     assert 550 < found.images <= 600

@@ -112,7 +112,7 @@ def test_different_images_are_compared_by_their_accuracies():
 def test_what_cannot_be_compared():
     with pytest.raises(DataError, match="two or more"):
         compare([run("x", [1])])
-    with pytest.raises(DataError, match="x: was not judged"):
+    with pytest.raises(DataError, match="x: was not evaluated"):
         compare([run("x", []), run("y", [1])])
     with pytest.raises(DataError, match="no class in common"):
         compare([run("x", [1]), run("y", [1], classes=("c", "d"))])

@@ -27,7 +27,9 @@ def test_a_power_law_without_noise_is_found():
         assert low - 1e-9 <= error <= high + 1e-9
     true = 2 * (2000**-0.5 - 4000**-0.5)
     assert curve.twice[0] <= true <= curve.twice[1]
-    assert curve.verdict.startswith("Yes: twice the images (4,000) would bring about 1.")
+    assert curve.verdict.startswith(
+        "Yes: twice as many images (4,000) would reduce the error by about 1."
+    )
 
 
 @pytest.mark.parametrize(("a", "b", "c"), [(0.05, 1.5, 0.4), (0.02, 3.0, 0.6), (0.0, 2.0, 0.35)])
@@ -42,7 +44,7 @@ def test_the_forecast_covers_the_truth(a, b, c):
 
 def test_a_flat_curve_is_no_promise():
     curve = fit_curve([Point(n, 1000, 10_000) for n in (100, 200, 400, 800)])
-    assert curve.verdict.startswith("More images of this kind would bring little")
+    assert curve.verdict.startswith("More images of this kind would help little")
 
 
 def test_few_held_out_images_cannot_tell():

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 from keras_classics.errors import ArtefactError, ClassicsError  # noqa: E402

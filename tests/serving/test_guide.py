@@ -19,7 +19,7 @@ from keras_classics.serving.places import Place
 from keras_classics.serving.shelf import open_place
 from serving.fakes import running
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 
 

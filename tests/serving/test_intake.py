@@ -155,11 +155,11 @@ FORMS = {
     "long boundary": (
         form_of(part()), f"multipart/form-data; boundary={'x' * 71}", 400, "boundary"
     ),
-    "another boundary": (form_of(part(), boundary=b"abc"), FORM, 400, "the form is torn"),
-    "no end": (form_of(part(), end=b""), FORM, 400, "the form is torn"),
-    "cut off": (form_of(part())[:90], FORM, 400, "the form is torn"),
-    "no form": (b"hello", FORM, 400, "the form is torn"),
-    "nothing": (b"", FORM, 400, "the form is torn"),
+    "another boundary": (form_of(part(), boundary=b"abc"), FORM, 400, "the form is corrupt"),
+    "no end": (form_of(part(), end=b""), FORM, 400, "the form is corrupt"),
+    "cut off": (form_of(part())[:90], FORM, 400, "the form is corrupt"),
+    "no form": (b"hello", FORM, 400, "the form is corrupt"),
+    "nothing": (b"", FORM, 400, "the form is corrupt"),
     "no file": (form_of(part(b"", b"photo.jpg")), FORM, 400, "the form holds no file"),
     "nothing in it": (form_of(part(b"", b"")), FORM, 400, "the form holds no file"),
     "no file name and damaged": (form_of(part(b"", b"\x89PNG")), FORM, 415, "file: not an image"),

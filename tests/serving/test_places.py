@@ -52,10 +52,10 @@ def test_the_current_folder_has_a_name(run, monkeypatch):
         (["cats:=run"], "'' cannot be a model's version"),
         (["cats:1/2=run"], "'1/2' cannot be a model's version"),
         (["cats:1:2=run"], "'1:2' cannot be a model's version"),
-        (["run", "run"], "run:1: run and run would be called the same"),
+        (["run", "run"], "run:1: run and run would have the same name"),
         (["cats=run", "cats=other"], "write cats:VERSION=FOLDER or NAME=FOLDER"),
-        (["cats:2=run", "cats:2=other"], "cats:2: run and other would be called the same"),
-        (["run", "run/exports/openvino-int8"], "would be called the same"),
+        (["cats:2=run", "cats:2=other"], "cats:2: run and other would have the same name"),
+        (["run", "run/exports/openvino-int8"], "would have the same name"),
     ],
 )
 def test_what_cannot_be_a_place(arguments, words):

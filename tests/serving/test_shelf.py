@@ -88,8 +88,8 @@ def test_a_folder_that_is_opened(folder):
 @pytest.mark.parametrize(
     ("engine", "words"),
     [
-        (lambda _: FakeEngine(class_names=("a", "b")), "no probabilities"),
-        (lambda _: Scores(), "no probabilities"),
+        (lambda _: FakeEngine(class_names=("a", "b")), "not probabilities"),
+        (lambda _: Scores(), "not probabilities"),
         (lambda _: FakeEngine(poison=0), "does not answer \\(RuntimeError: a picture"),
         (lambda _: Greedy(), "not enough memory"),
     ],
@@ -153,7 +153,7 @@ def test_hot_reload(serving, folder):
 
         write(folder, "torn")
         until(lambda: server.log.of("reload")[-1]["result"] == "refused")
-        assert "corrupt" in server.log.of("reload")[-1]["error"]
+        assert "torn" in server.log.of("reload")[-1]["error"]
         assert server.metric("classics_reloads_total", model="fake", result="refused") == 1
         assert answers(2)  # the old one goes on
         until(lambda: server.log.of("reload"))

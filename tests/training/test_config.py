@@ -105,15 +105,21 @@ def test_the_epochs_of_a_recipe_follow_the_number_of_images():
     [
         ({}, "efficientnet_lite0", "transfer", "imagenet", "--weights none"),
         ({"network": "vgg16"}, "vgg16", "transfer", "imagenet", "--weights none"),
-        ({"weights": "none"}, "resnet50", "quick", "none", "asked for"),
-        ({"width": 0.5}, "resnet50", "quick", "none", "--width"),
+        ({"weights": "none"}, "resnet50", "quick", "none", "as requested"),
+        ({"width": 0.5}, "resnet50", "quick", "none", "width 1 only"),
         ({"folder": None}, "resnet50", "quick", "none", "digits"),
         ({"folder": None, "network": "vgg16"}, "vgg16", "quick", "none", "digits"),
         ({"recipe": "paper", "network": "vgg16"}, "vgg16", "paper", "none", "from scratch"),
         ({"recipe": "a1"}, "resnet50", "a1", "none", "from scratch"),
         ({"recipe": "transfer"}, "efficientnet_lite0", "transfer", "imagenet", "--weights none"),
-        ({"weights": "resnet50-keras"}, "resnet50", "transfer", "resnet50-keras", "asked for"),
-        ({"weights": "imagenet", "recipe": "a1"}, "efficientnet_lite0", "a1", "imagenet", "asked"),
+        ({"weights": "resnet50-keras"}, "resnet50", "transfer", "resnet50-keras", "as requested"),
+        (
+            {"weights": "imagenet", "recipe": "a1"},
+            "efficientnet_lite0",
+            "a1",
+            "imagenet",
+            "as requested",
+        ),
     ],
 )
 def test_where_a_run_begins(options, network, chosen, weights, why):

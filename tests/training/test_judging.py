@@ -344,8 +344,8 @@ def test_heat_maps_of_few_answers(seer, labels, colours, right, tmp_path):
     found.write(tmp_path)
     page = (tmp_path / REPORT).read_text()
     assert page.count('alt="heat map for') == len(right)
-    assert ("No held-out image was predicted wrong." in page) == (False not in right)
-    assert ("No held-out image was predicted right." in page) == (True not in right)
+    assert ("No held-out image was predicted incorrectly." in page) == (False not in right)
+    assert ("No held-out image was predicted correctly." in page) == (True not in right)
 
 
 def test_heat_maps_of_a_calibrated_network_have_its_confidence(seer):

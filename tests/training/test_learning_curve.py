@@ -110,7 +110,7 @@ def test_an_interrupted_or_changed_training_leaves_the_run_as_it_was(run):
 
 
 def test_a_run_that_does_not_say_how_it_was_made(run):
-    with pytest.raises(ArtefactError, match="does not say how it was made"):
+    with pytest.raises(ArtefactError, match="does not say how it was trained"):
         config_of(run, {"run": {"config": None}})
     with pytest.raises(ArtefactError, match="another version"):
         config_of(run, {"run": {"config": {"colour": "red"}}})

@@ -164,7 +164,7 @@ def test_interrupted_in_the_first_epoch_it_goes_on_from_wherever(shapes, tmp_pat
     monkeypatch.chdir(shapes.parent)
     with pytest.raises(NothingLearntError, match=r"classics train --resume .*run"):
         train(replace(SMALL, folder=Path(shapes.name), epochs=1, out=out), stop_at(2))
-    with pytest.raises(ArtefactError, match=r"not finished.*--resume"):
+    with pytest.raises(ArtefactError, match=r"an unfinished run.*--resume"):
         load(out)
     monkeypatch.chdir(tmp_path)
     resume(Path("run"))
@@ -221,7 +221,7 @@ def test_what_stands_in_the_way_of_going_on(tmp_path):
 
     extra = data / "circle" / "extra.png"
     extra.write_bytes((data / "circle" / "000.png").read_bytes())
-    with pytest.raises(ClassicsError, match="not those that it began with"):
+    with pytest.raises(ClassicsError, match="have changed since the run started"):
         resume(run)
     extra.unlink()
 

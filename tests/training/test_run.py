@@ -352,7 +352,7 @@ def test_interrupted_before_the_first_step_nothing_is_left(shapes, tmp_path, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fitting, "_fit_phase", interrupt)
-    with pytest.raises(NothingLearntError, match="nothing saved"):
+    with pytest.raises(NothingLearntError, match="nothing was saved"):
         train(TrainConfig(folder=shapes, **SMALL, out=tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 

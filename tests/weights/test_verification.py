@@ -382,8 +382,8 @@ def test_an_installation_that_computes_something_else(change, files, monkeypatch
     expected = golden_outputs(VGG16)
     monkeypatch.setattr(module, "golden_outputs", lambda _: expected * change)
     assert re.fullmatch(
-        rf"this installation \(Keras {keras.__version__} on {keras.backend.backend()}\) does not "
-        r"compute vgg16 rightly: its outputs are (3\.0e-04|nan) off\.",
+        rf"this installation \(Keras {keras.__version__} on {keras.backend.backend()}\) gives "
+        r"wrong results for vgg16: its outputs are (3\.0e-04|nan) off\.",
         refusal(files[1][".h5"]),
     )
 

@@ -87,7 +87,7 @@ class Card:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
-                f"{path}: not the description of an artefact or corrupt."
+                f"{path}: not the description of an artefact, or corrupt."
             ) from error
 
     @classmethod

@@ -172,7 +172,7 @@ class Archive:
             raise unreadable(place, error) from None
         except Exception as error:  # zipfile raises nearly any type on a damaged directory
             raise DataError(
-                f"{place}: is not a zip archive or corrupt ({error}); create it again"
+                f"{place}: is not a zip archive, or is corrupt ({error}); create it again"
             ) from None
         self._made: set[str] = set()
         # The last of two files of one name is the one that unpacking would leave.

@@ -50,7 +50,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
             "images."
         ) from None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: not the figures of a run or corrupt.") from error
+        raise ArtefactError(f"{path}: not the figures of a run, or corrupt.") from error
     return content
 
 
@@ -118,7 +118,7 @@ def read_answers(folder: Path) -> Answers:
             "images."
         ) from None
     except (OSError, csv.Error, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path}: not the predictions of a run or corrupt.") from error
+        raise ArtefactError(f"{path}: not the predictions of a run, or corrupt.") from error
 
 
 def _bounds(*names: str) -> list[str]:

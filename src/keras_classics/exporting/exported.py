@@ -136,7 +136,7 @@ def read_export(folder: str | Path, *, verify: bool = True) -> Export:
     except ExportError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExportError(f"{path}: not the description of an export or corrupt.") from error
+        raise ExportError(f"{path}: not the description of an export, or corrupt.") from error
     for name, digest in export.files.items():
         if not (folder / name).is_file():
             raise ExportError(f"{folder / name}: missing; export again.")

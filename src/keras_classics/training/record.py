@@ -98,7 +98,7 @@ class Record:
         except ClassicsError:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ClassicsError(f"{path}: not the record of a run or corrupt.") from error
+            raise ClassicsError(f"{path}: not the record of a run, or corrupt.") from error
 
     def placed(self) -> TrainConfig:
         """The config with absolute paths, wherever this process runs."""
