@@ -97,13 +97,13 @@ def test_what_is_asked_for_and_what_is_shown(capsys, shapes, asked, tmp_path, mo
     )  # fmt: skip
     output = " ".join(capsys.readouterr().out.split())
     for words in (
-        "a [b]: 3 classes, 42 training images, 9 to compare settings, 9 held out (1 cannot",
-        "5 min 0 s in all, the final run included VGG16",
+        "a [b]: 3 classes, 42 training, 9 validation and 9 held-out images (1 cannot",
+        "5 min 0 s in all, final run included VGG16",
         "VGG16, 4 epochs a trial, the recipe's own settings first: learning rate 5e-05 to 0.005;",
         "; size 32, 48, 64, 96, 128; width",
         "2 trials are there already",
         "trial 2 learning rate 0.001, 48 pixels, width 0.25, augmentation × 1.4 75.0% 30 s best",
-        "it needs about 40 s, and 30 s are left: the budget was too short",
+        "it needs about 40 s but only 30 s are left: the time limit was too short",
         "the best of 2 trials",
         "1 (recipe)",
         "validation: 75.0% (",

@@ -170,7 +170,7 @@ def test_the_network_speaks_first(folder):
         [sys.executable, str(PROGRAM), str(folder)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "corrupt" in done.stderr
+    assert "torn" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

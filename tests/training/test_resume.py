@@ -231,7 +231,7 @@ def test_what_stands_in_the_way_of_going_on(tmp_path):
         (run / "run.json").write_text(json.dumps(record | changes))
 
     with_record({"versions": record["versions"] | {"backend": "cntk"}})
-    with pytest.raises(ClassicsError, match="began with the backend cntk"):
+    with pytest.raises(ClassicsError, match="started with the backend cntk"):
         resume(run)
     with_record({"format": 99})
     with pytest.raises(ClassicsError, match="of a later version"):

@@ -205,11 +205,11 @@ class _Display:
                 heads = f"; first, the heads of {event.heads} pairs of network and size"
                 self._line(
                     f"[bold]{escape(event.source)}[/]: {event.classes} classes, {event.train:,} "
-                    f"training images, {event.val:,} to compare settings, {event.test:,} held out"
+                    f"training, {event.val:,} validation and {event.test:,} held-out images"
                     f"{skipped}"
                 )
                 self._line(
-                    f"{duration(max(0.0, event.seconds))} in all, the final run among them"
+                    f"{duration(max(0.0, event.seconds))} in all, final run included"
                     f"{heads if event.heads else ''}"
                 )
             case tuning.HeadTried():
@@ -247,8 +247,8 @@ class _Display:
                 )
                 if event.seconds is not None and event.seconds > event.left:
                     self._line(
-                        f"[yellow]it needs about {duration(event.seconds)}, and "
-                        f"{duration(max(0.0, event.left))} are left: the budget was too short[/]"
+                        f"[yellow]it needs about {duration(event.seconds)} but only "
+                        f"{duration(max(0.0, event.left))} are left: the time limit was too short[/]"
                     )
             case Step() if not self.final:
                 self.run.bar(
