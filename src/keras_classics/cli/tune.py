@@ -248,7 +248,8 @@ class _Display:
                 if event.seconds is not None and event.seconds > event.left:
                     self._line(
                         f"[yellow]it needs about {duration(event.seconds)} but only "
-                        f"{duration(max(0.0, event.left))} are left: the time limit was too short[/]"
+                        f"{duration(max(0.0, event.left))} are left: the time limit was too "
+                        "short[/]"
                     )
             case Step() if not self.final:
                 self.run.bar(
