@@ -46,7 +46,7 @@ class ImageError(DataError):
 
 
 class ArtefactError(ClassicsError):
-    """A folder that is not the artefact of a run or corrupt."""
+    """A folder that is not the artefact of a run, or is corrupt."""
 
 
 class WeightsError(ClassicsError):

@@ -42,7 +42,7 @@ KEY = "keras_classics"  # under which a model file holds its metadata
 
 
 class ExportError(ClassicsError):
-    """What cannot be exported, or a folder that is not an export or corrupt."""
+    """What cannot be exported, or a folder that is not an export, or is corrupt."""
 
 
 @dataclass(frozen=True)

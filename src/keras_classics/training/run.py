@@ -80,7 +80,7 @@ def resume(folder: Path, listener: Listener | None = None) -> Run:
 
     Raises:
         ClassicsError: If it is not the folder of such a run, is finished, is being trained, or the
-            images or the backend are have changed since the run started; the folder stays as it is.
+            images or the backend have changed since the run started; the folder stays as it is.
         NothingLearntError: On Ctrl-C before the first epoch is over.
     """
     record = Record.read(folder)

@@ -283,7 +283,7 @@ def resume_tuning(
 
     Raises:
         ClassicsError: If it is not the folder of a tuning, is finished, goes on elsewhere, or the
-            images or the backend are have changed since the run started; the folder stays as it is.
+            images or the backend have changed since the run started; the folder stays as it is.
         NothingLearntError: On Ctrl-C before anything more is found.
     """
     check_optuna()
