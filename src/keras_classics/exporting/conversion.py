@@ -209,8 +209,8 @@ def _calibration(
     val = (parts.val if len(parts.val) else parts.train).drawn(VALIDATION_PICTURES, SEED + 1)
     if not len(train):
         raise ExportError(
-            f"{request.data or request.source}: holds none of the pictures that the run learnt "
-            "from, by which int8 is decided."
+            f"{request.data or request.source}: holds none of the run's training images, "
+            "which int8 is calibrated on."
         )
     tell("reading pictures", 0, 0)
     batches = [
