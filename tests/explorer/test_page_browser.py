@@ -367,6 +367,24 @@ def test_the_rings_of_all_branches_move_by_the_stride(visit, graphs):
     moved(corner, rings(rows - 1, columns - 1), rows - 1, columns - 1)
 
 
+def test_a_step_while_the_address_is_written_is_not_undone(visit):
+    page = visit().go("#model=resnet50&block=stage2_block1")
+    feature_map = page.get_by_role("application", name=re.compile("Channel 0 of"))
+    feature_map.focus()
+    press(page, "Home")
+    page.get_by_text("Position (0, 0)").wait_for()
+    # So busy that the time to write (0, 0) into the address is over before (0, 1) is drawn.
+    feature_map.evaluate(
+        """map => {
+            map.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+            const end = performance.now() + 500;
+            while (performance.now() < end);
+        }"""
+    )
+    page.wait_for_function("() => location.hash.includes('position=0,1')")
+    page.get_by_text("Position (0, 1)").wait_for()
+
+
 # The picture.
 
 

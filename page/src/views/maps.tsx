@@ -190,14 +190,21 @@ function MapAndField({
   }));
 
   // The address may say another position, and is told of this one once the pointer rests:
-  // browsers refuse an address that changes at every step.
+  // browsers refuse an address that changes at every step. What it was told must not come back
+  // as another position: whoever has moved on in the meantime would be moved back.
+  const told = useRef("");
   useEffect(() => {
-    if (position) setPlace(position);
+    if (!position || position.join() === told.current) return;
+    told.current = position.join();
+    setPlace(position);
   }, [position?.join()]);
   const [moved, setMoved] = useState(false);
   useEffect(() => {
     if (!moved) return;
-    const timer = setTimeout(() => show({ position: [row, column] }, true), RESTED);
+    const timer = setTimeout(() => {
+      told.current = [row, column].join();
+      show({ position: [row, column] }, true);
+    }, RESTED);
     return () => clearTimeout(timer);
   }, [moved, row, column]);
 
