@@ -36,11 +36,14 @@ from keras_classics.exporting.exported import (
     read_export,
     sha256,
 )
+from keras_classics.exporting.targets import TARGETS
 from keras_classics.weights.download import cache_folder
 
 CHOICES: tuple[str, ...] = ("auto", *ENGINES)
 
-TARGET_OF: Mapping[EngineName, TargetName] = {"openvino": "openvino", "onnxruntime": "onnx"}
+TARGET_OF: Mapping[EngineName, TargetName] = {
+    cast(EngineName, target.engine): name for name, target in TARGETS.items() if target.engine
+}
 """The format that an engine runs; the faster engine stands first."""
 
 WORTH_CONVERTING = 1000
@@ -149,7 +152,7 @@ class Deployment:
         """The engine of the folder of an export."""
         folder = Path(self.source)
         found = read_export(folder)
-        name = next((name for name, kind in TARGET_OF.items() if kind == found.target), None)
+        name = cast(EngineName | None, TARGETS[found.target].engine)
         if name is None:
             raise ClassicsError(
                 f"{folder}: no engine here runs {found.target}; export to openvino or onnx."

@@ -66,6 +66,7 @@ class Target:
     title: str
     backend: str  # of Keras, that the conversion needs
     packages: tuple[str, ...]  # needed, besides the backend
+    engine: str | None = None  # that runs it for `classics predict` and `classics serve`
     quantiser: tuple[str, ...] = ()  # needed for int8, besides
     refused: Mapping[Precision, str] = field(default_factory=dict)  # precision -> why
     fitted_only: Mapping[Precision, str] = field(default_factory=dict)  # precision -> why
@@ -73,11 +74,13 @@ class Target:
     options: Mapping[Precision, Mapping[str, str]] = field(default_factory=dict)  # of the runtime
 
 
+# The faster engine stands first.
 TARGETS: Mapping[TargetName, Target] = {
     "openvino": Target(
         "OpenVINO",
         backend="tensorflow",
         packages=("openvino",),
+        engine="openvino",
         quantiser=("nncf",),
         fitted_only={"bf16": "its engine would compute the resize rule in bf16, too"},
         # The plugin of the CPU takes bf16 by itself where the processor has it, so each says its
@@ -92,6 +95,7 @@ TARGETS: Mapping[TargetName, Target] = {
         "ONNX",
         backend="tensorflow",
         packages=("onnx", "onnxruntime", "tf2onnx"),
+        engine="onnxruntime",
         quantiser=("nncf",),
         refused={"bf16": "ONNX Runtime has no bf16 convolutions on a CPU"},
     ),
