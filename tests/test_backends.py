@@ -16,9 +16,9 @@ OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != keras.backend.backen
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory, pytestconfig):
-    """The tests marked `backends`, begun at once on each backend that is not the current one."""
+    """The tests of each backend that is not the current one, begun at once."""
     slow = pytestconfig.getoption("--slow")
-    chosen = ["-m", "backends", "--slow"] if slow else ["-m", "backends and not slow_elsewhere"]
+    chosen = ["-m", "every_backend or backends", "--slow"] if slow else ["-m", "every_backend"]
     running = {}
     for backend in OTHERS:
         if importlib.util.find_spec(backend) is None:

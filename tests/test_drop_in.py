@@ -146,7 +146,6 @@ def test_a_network_begins_where_several_inputs_end():
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("name", OURS)
 def test_the_cases_of_keras_applications(name, layout, data_format):
@@ -182,7 +181,6 @@ PUBLISHED_TESTS = (
 
 @pytest.mark.slow
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("test", PUBLISHED_TESTS)
 @pytest.mark.parametrize("name", OURS)

@@ -90,7 +90,6 @@ def test_arguments_by_position(name):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", OURS)
 def test_layers_are_those_of_keras_applications(name, pair):
     theirs, ours = pair(name)
@@ -110,7 +109,6 @@ def test_layers_are_those_of_keras_applications(name, pair):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere  # other backends are compared with golden outputs, which are Keras'
 @pytest.mark.parametrize("name", OURS)
 def test_outputs_are_those_of_keras_applications(name, pair, randomise, images, run):
     theirs, ours = pair(name)
@@ -129,7 +127,7 @@ def test_outputs_are_those_of_keras_applications(name, pair, randomise, images, 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow_elsewhere if name == "InceptionV3" else [])
+        pytest.param(name, marks=pytest.mark.every_backend if name == "ResNet50" else [])
         for name in OURS
     ],
 )
@@ -214,7 +212,6 @@ def test_constructors_of_the_variants(network):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_the_auxiliary_head_is_a_plain_second_output(randomise, images, run):
     arguments = {"weights": None, "width": 1 / 16, "classes": 5, "input_shape": (139, 160, 3)}
     model = randomise(InceptionV3(auxiliary=True, **arguments))

@@ -22,8 +22,8 @@ WIDTH = 1 / 16
 
 
 def slow(*values, **options):
-    """A case that is run with --slow alone, on every backend if it is marked so."""
-    return pytest.param(*values, marks=[pytest.mark.slow, pytest.mark.slow_elsewhere], **options)
+    """A case that is run with --slow alone."""
+    return pytest.param(*values, marks=pytest.mark.slow, **options)
 
 
 def networks(chosen=REPRESENTATIVES, among=CATALOG):

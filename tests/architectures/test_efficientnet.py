@@ -103,7 +103,6 @@ def relative(ours, theirs):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere  # other backends are compared with golden outputs, which are Keras'
 @pytest.mark.parametrize("network", ["b0", *(slow(network) for network in B[1:])])
 def test_layers_and_outputs_are_those_of_keras_applications(network, pair, run):
     theirs, ours = pair(network)
@@ -118,7 +117,6 @@ def test_layers_and_outputs_are_those_of_keras_applications(network, pair, run):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_built_without_a_size_it_is_the_same_network(pair, run):
     """That of keras.applications is not: it pads odd maps as if they were even."""
     ours = pair("b0")[1]
@@ -185,7 +183,7 @@ def test_arguments_are_those_of_keras_applications(network):
 @pytest.mark.backends
 @pytest.mark.parametrize(
     "network",
-    ["efficientnet_b0", pytest.param("efficientnet_lite0", marks=pytest.mark.slow_elsewhere)],
+    ["efficientnet_b0", "efficientnet_lite0"],
 )
 def test_gradients_reach_every_weight(network, gradients):
     model = randomised(

@@ -124,7 +124,6 @@ def test_channels(network, channels, images, run):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("network", MAIN)
 def test_data_formats_agree(network, data_format, randomise, images, run):
     last = randomise(small(network, input_shape=(75, 90, 3), classifier_activation=None))
@@ -435,9 +434,7 @@ ENDS = {
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize(
-    "network", [*ENDS, pytest.param("inception_v3", marks=pytest.mark.slow_elsewhere)]
-)
+@pytest.mark.parametrize("network", [*ENDS, "inception_v3"])
 def test_taps_give_the_maps_at_the_ends_of_stages(network, randomise, images, run):
     arguments = {"include_top": False, "depths": one_each(network), "input_shape": (75, 80, 3)}
     with pytest.raises(ClassicsError, match="which has ") as error:

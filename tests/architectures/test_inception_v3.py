@@ -179,7 +179,6 @@ def test_each_module_is_torchvisions(name, images, run):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_own_network_from_modules_learns_one_step(images):
     inputs = keras.Input((15, 15, 3))
     x = module_a(inputs, pool=32, width=1 / 16, name="mine1")

@@ -42,9 +42,7 @@ def described(model):
 
 # Where rounding to multiples of 8 decides: 0.35 keeps 90 %, 0.75 halves 24, 1.4 has a wider head.
 @pytest.mark.backends
-@pytest.mark.parametrize(
-    "alpha", [0.35, pytest.param(0.75, marks=pytest.mark.slow_elsewhere), slow(1.0), slow(1.4)]
-)
+@pytest.mark.parametrize("alpha", [0.35, 0.75, slow(1.0), slow(1.4)])
 def test_layers_and_outputs_are_those_of_keras_applications(alpha, pair, randomise, images, run):
     theirs, ours = pair(alpha)
     assert ours.name == theirs.name

@@ -55,7 +55,6 @@ def pixels(*shape, seed=0):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", [*OFTEN, *(slow(name) for name in CATALOG if name not in OFTEN)])
 def test_no_batch_norm_is_left_and_the_outputs_are_the_same(name, network, images, run):
     old = network(name)
@@ -221,7 +220,6 @@ def folded(model, mode):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize(
     ("name", "mode"),
     [

@@ -44,7 +44,7 @@ def test_identity_block_with_zero_weights_passes_the_input_through(images, run):
     np.testing.assert_array_equal(run(model, values), np.maximum(values, 0))
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_own_network_from_blocks_learns_one_step(images):
     inputs = keras.Input((8, 8, 3))
     x = convolutional_block(inputs, filters=2, name="mine1", strides=1)

@@ -91,7 +91,6 @@ STEMS = {
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", OFTEN)
 def test_a_grey_image_gives_what_its_three_equal_channels_gave(name, network, images, run):
     old = network(name)
@@ -241,7 +240,6 @@ def test_stem_of_other_channels():
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", BUILD)
 def test_other_classes_leave_all_before_the_predictions(name, network, images, run):
     old = network(name)
@@ -350,7 +348,6 @@ def softmax(logits):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_the_convolutional_top_slides_the_dense_one(network, images, run):
     old = network("vgg16")
     with unharmed(old) as made:
@@ -450,7 +447,6 @@ def norms(model):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", ["resnet50", "resnet50_d"])
 def test_without_gamma_the_outputs_are_the_same(name, network, images, run):
     old = network(name)

@@ -67,7 +67,7 @@ def test_of_two_outputs_the_first_is_explained(images):
     np.testing.assert_allclose(Probe(model).run(x).probabilities, first, rtol=1e-4)
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 @pytest.mark.parametrize("tap", ["images", "a", "total", "c"])
 def test_gradients_are_those_of_finite_differences(branching, pictures, tap):
     """Of the score, along a random direction of the image or of a layer inside a branch."""
@@ -188,7 +188,7 @@ def test_of_a_layer_called_twice_its_last_call_is_cut(pictures):
     np.testing.assert_allclose(found, 2 * pictures, rtol=1e-6)
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_a_layer_that_lets_no_gradient_pass(pictures):
     class Stop(layers.Layer):
         def call(self, x):

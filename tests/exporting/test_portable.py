@@ -131,7 +131,6 @@ def test_the_temperature_is_part_of_it(temperature, small):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("fit", RULES, ids=str)
 def test_pictures_of_any_size(fit, small):
     """Where a grey level is another one, as test_resizing.py says, this network sees it."""

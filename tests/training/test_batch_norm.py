@@ -23,7 +23,7 @@ def normed():
     return keras.Model(inputs, layers.BatchNormalization(momentum=0.7, name="second")(x))
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_reestimated_statistics_are_the_population_s():
     model = normed()
     rng = np.random.default_rng(0)

@@ -72,7 +72,6 @@ def test_the_specification_survives_the_way():
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_a_run_finds_its_batch_size(shapes, tmp_path):
     events = []
     run = train(dataclasses.replace(SMALL, folder=shapes, out=tmp_path / "run"), events.append)

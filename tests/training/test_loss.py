@@ -16,7 +16,7 @@ from keras_classics.training.recipe import Loss
 from weights.references import torch_module
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_of_mixed_images_the_class_that_is_named_counts_as_much_as_there_is_of_it():
     labels = np.array([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0], [0.4, 0.6, 0.0]], "float32")
     logits = np.array([[0.0, 5.0, 1.0], [0.0, 1.0, 2.0], [3.0, 1.0, 0.0]], "float32")

@@ -25,7 +25,7 @@ def steps(model, optimizer, count):
     return {v.path: keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_with_equal_rates_it_is_keras_own_adamw():
     settings = {"global_clipnorm": 1.0}
     ours = AdamW(0.01, rates={"below": 1.0, "above": 1.0}, decay=0.1, **settings)
@@ -173,7 +173,7 @@ def test_the_mean_of_the_weights_forgets_the_beginning_and_is_there_when_asked_f
     np.testing.assert_allclose(keras.ops.convert_to_numpy(kernel)[0, 0], weights[-1], rtol=1e-6)
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_gradients_of_several_batches_make_one_step():
     recipe = Optimizer(name="sgd", learning_rate=1.0, accumulate=2)
     found = in_steps(two_layers(), optimizer_for(recipe, 1.0, EQUAL), (0.1, 0.3, 0.2, 0.2))

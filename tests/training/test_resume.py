@@ -63,7 +63,6 @@ def whole(shapes, tmp_path_factory):
 
 
 @pytest.mark.backends
-@pytest.mark.slow_elsewhere
 def test_interrupted_in_the_middle_of_an_epoch_it_ends_as_if_it_had_not_been(
     shapes, whole, tmp_path
 ):

@@ -122,7 +122,7 @@ def test_the_gpu_is_asked(capability, expected, monkeypatch):
         assert "call" not in vars(model.get_layer("bn"))
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 def test_a_step_is_compiled_by_jax_alone_on_a_processor():
     backend = keras.backend.backend()
     assert speed.jit_compile() is (backend == "jax")

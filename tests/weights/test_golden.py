@@ -71,7 +71,7 @@ def test_every_network_has_golden_outputs():
     assert golden_outputs(CATALOG["vgg16"].replace(name="mine")) is None
 
 
-@pytest.mark.backends
+@pytest.mark.every_backend
 @pytest.mark.parametrize("network", NETWORKS)
 def test_computed_on_each_backend(network):
     architecture = CATALOG[network]
