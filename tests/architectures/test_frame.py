@@ -22,7 +22,11 @@ MAIN = ("vgg16", "resnet50", "inception_v3")
 
 
 def small(network, **arguments):
-    return build(network, **{"weights": None, "width": WIDTH, "classes": 5, **arguments})
+    """A network of one block a stage, unless the depths are given."""
+    own = {"weights": None, "width": WIDTH, "classes": 5}
+    if isinstance(network, str):
+        own["depths"] = one_each(network)
+    return build(network, **own | arguments)
 
 
 def vgg_side(n):
@@ -397,7 +401,7 @@ def test_one_block_a_stage(network):
     """What small tests and lessons are made with: the same stages, blocks and top."""
     record = CATALOG[network]
     size = record.least_size
-    model = small(network, depths=one_each(network), input_shape=(size, size, 3))
+    model = small(network, input_shape=(size, size, 3))
     assert record.bears(model.name)
     assert model.output_shape == (None, 5)
     least = {kind for kind in record.kinds if kind.made_by or kind.frame == "stage"}
@@ -436,7 +440,7 @@ ENDS = {
 @pytest.mark.backends
 @pytest.mark.parametrize("network", [*ENDS, "inception_v3"])
 def test_taps_give_the_maps_at_the_ends_of_stages(network, randomise, images, run):
-    arguments = {"include_top": False, "depths": one_each(network), "input_shape": (75, 80, 3)}
+    arguments = {"include_top": False, "input_shape": (75, 80, 3)}
     with pytest.raises(ClassicsError, match="which has ") as error:
         small(network, **arguments, taps=["nothing"])
     ends = re.search("which has (.*)\\.", str(error.value))[1].split(", ")
@@ -464,7 +468,7 @@ def test_taps_stand_alone(arguments):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_options_are_those_of_the_record(network):
     record = CATALOG[network]
-    arguments = {"depths": one_each(network), "input_shape": (75, 75, 3)}
+    arguments = {"input_shape": (75, 75, 3)}
     own = {option.name for option in record.options}
     for option in ("dropout", "drop_path"):
         if option not in own:
@@ -504,6 +508,6 @@ def test_norms_that_can_start_at_zero_close_the_residuals(network):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_where_the_pixels_are_scaled(network):
     record = CATALOG[network]
-    model = small(network, depths=one_each(network))
+    model = small(network)
     inside = {layer.name for layer in model.layers} & {"rescaling", "normalization"}
     assert bool(inside) == (record.input_scaling == "inside") == (record.mode == "raw")
