@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from graphs import SWISH, inverted_residuals
-from keras_classics import InceptionV3, analyse, build, identity_block, vgg16_sequential
+from keras_classics import analyse, build, identity_block, vgg16_sequential
 from keras_classics.architectures.analysis import Field, Span
 from keras_classics.errors import ClassicsError
-from zoo import NETWORKS
+from zoo import NETWORKS, one_each
 
 # Giga multiply-adds and parameters of the full networks at their default size.
 PUBLISHED = {
@@ -69,17 +69,18 @@ def positive(model):
 @pytest.mark.parametrize(
     ("network", "size"),
     [
-        ("vgg16", (256, 288)),
-        ("resnet50", (544, 577)),
-        pytest.param("resnet50_v1_5", (512, 544), marks=pytest.mark.slow),
-        ("resnet50_d", (512, 545)),
-        ("inception_v3", (1399, 1450)),
+        ("vgg16", (128, 160)),
+        ("resnet50", (224, 256)),
+        ("resnet50_v1_5", (128, 160)),
+        ("resnet50_d", (128, 160)),
+        ("inception_v3", (640, 672)),
     ],
 )
 def test_the_field_is_what_the_running_network_sees(network, size, dtype_policy, run):
     """A bright line just inside the field moves the output, one just outside does not."""
     dtype_policy("float64")  # the line's weight in the output is less than float32 can tell
-    model = positive(small(network, include_top=False, input_shape=(*size, 3), width=1e-9))
+    arguments = {"include_top": False, "depths": one_each(network), "width": 1e-9}
+    model = positive(small(network, input_shape=(*size, 3), **arguments))
     field = analyse(model).model.field
     position = [side // 2 for side in model.output_shape[1:3]]
     dark = np.zeros((1, *size, 3))
@@ -102,7 +103,7 @@ def test_the_field_is_what_the_running_network_sees(network, size, dtype_policy,
         ("vgg16", "block1_pool", 40, 9),
         ("vgg16", "block3_pool", 96, 6),
         ("resnet50", "pool1_pool", 63, 7),
-        ("resnet50", "conv3_block2_out", 160, 10),
+        ("resnet50", "conv2_block2_out", 96, 8),
         ("resnet50_v1_5", "conv3_block1_out", 160, 10),
         ("resnet50_d", "conv3_block1_out", 160, 10),
         ("inception_v3", "stem_pool2", 107, 5),
@@ -134,9 +135,10 @@ def test_the_field_by_gradient(network, last, size, position, images, gradients)
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 def test_sixteen_bits_halve_the_activations(policy, dtype_policy):
-    full = analyse(small("resnet50", input_shape=(64, 64, 3)))
+    arguments = {"input_shape": (64, 64, 3), "depths": (1, 1, 1, 1)}
+    full = analyse(small("resnet50", **arguments))
     dtype_policy(policy)
-    half = analyse(small("resnet50", input_shape=(64, 64, 3)))
+    half = analyse(small("resnet50", **arguments))
     of_input = 64 * 64 * 3
     inputs = {c.name: c.activation_bytes for c in half.layers if c.kind == "InputLayer"}
     (input_bytes,) = inputs.values()
@@ -148,7 +150,7 @@ def test_sixteen_bits_halve_the_activations(policy, dtype_policy):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_blocks_and_layers_add_up_to_the_model(network):
-    model = small(network, prefix="a_")
+    model = small(network, prefix="a_", depths=one_each(network))
     analysis = analyse(model)
     assert sorted(cost.name for cost in analysis.layers) == sorted(x.name for x in model.layers)
     loose = [layer for layer in analysis.tree.members if isinstance(layer, str)]
@@ -167,10 +169,11 @@ def test_blocks_and_layers_add_up_to_the_model(network):
 
 
 def test_an_open_size_must_be_given():
-    model = small("resnet50", include_top=False)
+    arguments = {"include_top": False, "depths": (1, 1, 1, 1)}
+    model = small("resnet50", **arguments)
     with pytest.raises(ValueError, match="leaves its height or width open: give size"):
         analyse(model)
-    fixed = small("resnet50", include_top=False, input_shape=(64, 96, 3))
+    fixed = small("resnet50", input_shape=(64, 96, 3), **arguments)
     given = analyse(model, size=(64, 96)).model
     assert dataclasses.replace(given, field=None) == dataclasses.replace(
         analyse(fixed).model, field=None
@@ -188,9 +191,9 @@ def test_a_fixed_size_cannot_be_changed():
 
 
 def test_channels_first_is_measured_alike(data_format):
-    last = analyse(small("inception_v3", input_shape=(107, 139, 3))).model
+    last = analyse(small("inception_v3", input_shape=(107, 139, 3), depths=(1, 1, 1))).model
     data_format("channels_first")
-    first = analyse(small("inception_v3", input_shape=(3, 107, 139))).model
+    first = analyse(small("inception_v3", input_shape=(3, 107, 139), depths=(1, 1, 1))).model
     assert dataclasses.replace(first, output_shape=()) == dataclasses.replace(last, output_shape=())
     fixed = small("vgg16", include_top=False, input_shape=(3, 64, 96))
     field = analyse(fixed).model.field
@@ -250,8 +253,8 @@ def test_frozen_layers_are_not_trainable():
 
 
 def test_the_auxiliary_output_is_counted():
-    arguments = {"weights": None, "width": 1 / 32, "input_shape": (139, 139, 3)}
-    plain, both = (analyse(InceptionV3(auxiliary=a, **arguments)) for a in (False, True))
+    arguments = {"depths": (1, 1, 1), "input_shape": (139, 139, 3)}
+    plain, both = (analyse(small("inception_v3", auxiliary=a, **arguments)) for a in (False, True))
     extra = sum(c.macs for c in both.layers if c.name.startswith("auxiliary"))
     assert both.model.macs - plain.model.macs == extra > 0
 
@@ -295,9 +298,10 @@ def test_the_axis_of_the_channels_is_the_models_own(built_as, data_format):
     def measured():
         data_format(built_as)
         shape = (3, 64, 96) if built_as == "channels_first" else (64, 96, 3)
-        model = small("resnet50_d", include_top=False, input_shape=shape)
+        arguments = {"include_top": False, "depths": (1, 1, 1, 1)}
+        model = small("resnet50_d", input_shape=shape, **arguments)
         open_shape = tuple(n if n == 3 else None for n in shape)
-        open_model = small("resnet50_d", include_top=False, input_shape=open_shape)
+        open_model = small("resnet50_d", input_shape=open_shape, **arguments)
         own = analyse(model)
         data_format({"channels_first": "channels_last"}.get(built_as, "channels_first"))
         return own, analyse(model), analyse(open_model, size=(64, 96))
