@@ -117,22 +117,19 @@ def test_layers_and_outputs_are_those_of_keras_applications(network, pair, run):
 
 
 @pytest.mark.backends
-def test_built_without_a_size_it_is_the_same_network(pair, run):
+def test_built_without_a_size_it_is_the_same_network(run):
     """That of keras.applications is not: it pads odd maps as if they were even."""
-    ours = pair("b0")[1]
-    weights = own_weights(randomised(ours))[:-2]
-    x = pixels(1, *SHAPE)
-    arguments = {"weights": None, "include_top": False}
+    arguments = {"weights": None, "include_top": False, "depths": (1,) * 7}
     sized, open_ = (
         keras_classics.EfficientNetB0(input_shape=shape, **arguments)
         for shape in (SHAPE, (None, None, 3))
     )
-    there = applications.EfficientNetB0(**arguments)
-    for model in (sized, open_):
-        model.set_weights(weights)
+    open_.set_weights(randomised(sized).get_weights())
+    x = pixels(1, *SHAPE)
     expected = run(sized, x)
     assert expected.shape == (1, 4, 4, 1280)
     np.testing.assert_allclose(run(open_, x), expected, rtol=1e-4, atol=1e-5)
+    there = applications.EfficientNetB0(weights=None, include_top=False)
     assert run(there, x).shape == (1, 3, 3, 1280)
 
 
@@ -250,8 +247,14 @@ def test_residuals_are_dropped_the_more_often_the_later_they_are():
     ]
 
 
-@pytest.mark.parametrize("side", [64, 97])
-@pytest.mark.parametrize("network", ["lite0", *(slow(network) for network in LITE[1:])])
+@pytest.mark.parametrize(
+    ("network", "side"),
+    [
+        ("lite0", 97),
+        slow("lite0", 64),
+        *(slow(network, n) for network in LITE[1:] for n in (64, 97)),
+    ],
+)
 def test_lite_is_that_of_timm(network, side, tmp_path, run, images):
     theirs = torch_network("timm", f"tf_efficientnet_{network}")
     path = save(theirs.state_dict(), tmp_path / "weights.safetensors")
@@ -266,7 +269,9 @@ def test_lite_is_that_of_timm(network, side, tmp_path, run, images):
     assert relative(run(ours, x), expected) < (5e-5 if network == "lite4" else 1e-5)
 
 
-@pytest.mark.parametrize(("network", "side"), [("lite0", 224), ("lite1", 240), ("lite2", 260)])
+@pytest.mark.parametrize(
+    ("network", "side"), [("lite0", 224), slow("lite1", 240), slow("lite2", 260)]
+)
 def test_the_real_weights_say_what_torch_says(network, side, run):
     """Those of the packages, through the packages' own network, at the size that it pads for."""
     theirs = packaged_network(network[-1])
