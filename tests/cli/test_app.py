@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 from keras_classics import __version__
 from keras_classics.cli import app, backend
 from keras_classics.errors import ClassicsError
@@ -139,17 +140,8 @@ def test_no_permission_for_the_output(capsys, data):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits on the size of files")
 def test_a_disk_that_takes_no_model(tmp_path, data):
     """A real refusal of the system: files may not grow beyond 100 kB."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    result = subprocess.run(
-        [*CLASSICS, "train", data, *QUICK, "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        check=False,
-    )
+    limits = resource.RLIMIT_FSIZE, (100_000, 100_000)
+    result = forked.run("train", data, *QUICK, "--out", tmp_path / "out", limits=limits)
     assert result.returncode == 2
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, result.stderr
@@ -159,13 +151,10 @@ def test_a_disk_that_takes_no_model(tmp_path, data):
 
 def interrupted(tmp_path, data, wait_for, epochs="1000"):
     """Start a long run, press Ctrl-C when a text appears, and wait for the end."""
-    process = subprocess.Popen(
-        [*CLASSICS, "train", data, *QUICK[:-1], epochs, "--out", tmp_path / "out"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = forked.Classics(
+        "train", data, *QUICK[:-1], epochs, "--out", tmp_path / "out",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    )  # fmt: skip
     for line in process.stdout:
         if wait_for in line:
             break
@@ -283,13 +272,7 @@ def test_an_installed_backend_takes_the_place_of_the_configured_one(monkeypatch,
 def test_output_into_a_closed_pipe_is_no_error(artefact, shapes):
     reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
     reader.wait()
-    result = subprocess.run(
-        [*CLASSICS, "predict", artefact, shapes, "--csv"],
-        stdout=reader.stdin,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    result = forked.run("predict", artefact, shapes, "--csv", stdout=reader.stdin)
     reader.stdin.close()
     assert "Traceback" not in result.stderr
     assert "error" not in result.stderr
@@ -300,9 +283,8 @@ def test_remarks_that_nobody_reads_cost_nothing(artefact, shapes, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as nobody:
-        command = [*CLASSICS, "predict", artefact, shapes, "-o", out]
-        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=nobody, check=False)
-    assert (result.returncode, result.stdout) == (0, b"")
+        result = forked.run("predict", artefact, shapes, "-o", out, stderr=nobody)
+    assert (result.returncode, result.stdout) == (0, "")
     assert len(out.read_text().splitlines()) == 1 + 60
 
 
@@ -331,13 +313,8 @@ def test_a_reader_that_has_seen_enough():
 
 
 def test_a_terminal_of_few_characters():
-    result = subprocess.run(
-        [*CLASSICS, "summary", "vgg16", "--width", "0.05", "--size", "32"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = forked.run("summary", "vgg16", "--width", "0.05", "--size", "32", env=environment)
     assert result.returncode == 0, result.stderr
     assert "vgg_block" in result.stdout
 
@@ -372,13 +349,10 @@ def test_debug_may_stand_anywhere(capsys, tmp_path):
 
 
 def test_many_interrupts_in_a_row_lose_nothing(tmp_path, data):
-    process = subprocess.Popen(
-        [*CLASSICS, "train", data, *QUICK[:-1], "1000", "--out", tmp_path / "out"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = forked.Classics(
+        "train", data, *QUICK[:-1], "1000", "--out", tmp_path / "out",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+    )  # fmt: skip
     for line in process.stdout:
         if "epoch   3/" in line:
             break

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +12,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from forked import Classics
 from keras_classics.cli import app
 from keras_classics.web.server import listen
 
@@ -30,16 +29,9 @@ def fails(capsys, *arguments):
     return line
 
 
-def started(*arguments, **options):
+def started(*arguments):
     """The command in a process of its own, and the address that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_classics.cli", "explore", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        **options,
-    )
+    process = Classics("explore", *arguments, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:"), line + process.stderr.read()
     return process, line

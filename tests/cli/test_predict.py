@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from forked import Classics
 from keras_classics import load, published
 from keras_classics.cli import app
 from keras_classics.weights.download import PackagedFile
@@ -217,10 +216,7 @@ def test_the_installed_weights_are_gone(capsys, shapes, tmp_path, monkeypatch):
 
 
 def predicting(artefact, folder, out, *more):
-    command = [sys.executable, "-m", "keras_classics.cli", "predict", artefact, folder, "-o", out]
-    return subprocess.Popen(
-        [*command, "--engine", "keras", *more], stderr=subprocess.PIPE, text=True
-    )
+    return Classics("predict", artefact, folder, "-o", out, "--engine", "keras", *more)
 
 
 def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
@@ -242,6 +238,7 @@ def test_signals_and_kills_from_outside(capsys, artefact, shapes, tmp_path):
         assert process.wait() == code
         said = process.stderr.read()
         process.stderr.close()
+        process.stdout.close()
         if before:
             assert f"resuming after {before:,} images" in said
         reached = json.loads(done.read_text())["images"]
