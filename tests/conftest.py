@@ -242,10 +242,13 @@ def flower(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def untrained(shapes, tmp_path_factory):
-    """Makes an artefact of random weights, with the shapes as its data, and a temperature."""
+    """Makes an artefact of random weights and one block a stage.
+
+    The shapes are its data, and it has a temperature.
+    """
 
     def make(network, *, size, width=0.125, mode="tf", fit="crop"):
-        from keras_classics import build
+        from keras_classics import CATALOG, build
         from keras_classics.classifier.artefact import folder_id, write_artefact
         from keras_classics.classifier.card import Card, Preprocessing
         from keras_classics.data.folder import scan
@@ -253,7 +256,10 @@ def untrained(shapes, tmp_path_factory):
         from keras_classics.data.splits import assign_splits
         from keras_classics.evaluation.temperature import Calibration
 
-        model = build(network, weights=None, input_shape=(size, size, 3), width=width, classes=3)
+        model = build(
+            network, weights=None, input_shape=(size, size, 3), width=width, classes=3,
+            depths=(1,) * len(CATALOG[network].depths),
+        )  # fmt: skip
         rng = np.random.default_rng(0)
         for weight in model.weights:
             weight.assign(random_values(weight.name, tuple(weight.shape), rng))
@@ -328,3 +334,14 @@ def converted(tmp_path_factory):
         return made[key]
 
     return convert_once
+
+
+@pytest.fixture
+def converted_here(monkeypatch):
+    """Exports are converted in this process, which has imported what another would import anew."""
+    from keras_classics.exporting import conversion, export
+
+    def convert(asked, folder, _, tell):
+        conversion.convert(asked, folder, tell)
+
+    monkeypatch.setattr(export, "_in_another_process", convert)

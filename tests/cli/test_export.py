@@ -73,6 +73,7 @@ def test_what_is_said_of_int8_that_was_accepted(capfd, artefact, out, tmp_path, 
     assert "it agrees less than it should, and was accepted" in words
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_json(capfd, artefact, tmp_path):
     shown = run(capfd, artefact, "--to", "saved_model", "--raw", "--json", "-o", tmp_path / "raw")
     printed = json.loads(shown.out)
@@ -101,6 +102,7 @@ def test_mistakes_are_told_in_one_line(capfd, artefact, arguments, message):
     assert not (artefact / "exports").exists()
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_pictures_of_another_run(capfd, artefact, tmp_path):
     from pictures import write_pictures
 
@@ -113,6 +115,7 @@ def test_pictures_of_another_run(capfd, artefact, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("converted_here")
 def test_an_unfinished_run(capfd, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")

@@ -111,6 +111,7 @@ def test_the_first_view(visit):
     node(page, "conv3").wait_for()
 
 
+@pytest.mark.slow
 def test_levels_fold_and_unfold(page):
     node(page, "conv3").wait_for()
     page.get_by_role("radio", name="Blocks").check(force=True)
@@ -129,6 +130,7 @@ def test_levels_fold_and_unfold(page):
     node(page, "conv3_block3").wait_for()
 
 
+@pytest.mark.slow
 def test_pan_and_zoom(page):
     x, y, width, height = view_box(page)
     page.get_by_role("button", name="Zoom in").click()
@@ -151,6 +153,7 @@ def test_pan_and_zoom(page):
     assert view_box(page)[2] >= width * 0.99
 
 
+@pytest.mark.slow
 def test_the_keys_that_pan_and_zoom(page):
     drawing = page.get_by_role("group", name="Drawing of")
     node(page, "conv3").focus()
@@ -172,6 +175,7 @@ def test_the_keys_that_pan_and_zoom(page):
     assert view_box(page) == pytest.approx(fitting, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_home_and_end_come_into_sight(page):
     node(page, "conv3").focus()
     press(page, *".....")
@@ -192,6 +196,7 @@ def test_home_and_end_come_into_sight(page):
     assert tops[0] < between[1] < tops[1]
 
 
+@pytest.mark.slow
 def test_search_unfolds_what_it_finds(page):
     box = page.get_by_role("combobox", name="Search blocks and layers")
     box.fill("no such thing")
@@ -202,6 +207,7 @@ def test_search_unfolds_what_it_finds(page):
     frame(page, "conv4").wait_for()
 
 
+@pytest.mark.slow
 def test_free_layout_in_a_worker_of_its_own_host(visit):
     page = visit().go("#model=inception_v3&layout=down&opened=mixed0")
     frame(page, "mixed0").wait_for()
@@ -213,6 +219,7 @@ def test_free_layout_in_a_worker_of_its_own_host(visit):
     frame(page, "mixed4").wait_for()
 
 
+@pytest.mark.slow
 def test_copy_as_figure_is_the_same_drawing(page, address):
     url = f"{address}api/models/resnet50/drawing.svg?level=stages&theme=light&standalone=1"
     page.get_by_role("button", name="Export").click()
@@ -227,6 +234,7 @@ def test_copy_as_figure_is_the_same_drawing(page, address):
         assert waiting.value.path().read_bytes().startswith(start)
 
 
+@pytest.mark.slow
 def test_an_export_is_as_dark_as_the_page(visit, address):
     page = visit(scheme="dark").go("#model=resnet50")
     url = f"{address}api/models/resnet50/drawing.svg?level=stages&standalone=1&theme="
@@ -247,6 +255,7 @@ def test_an_export_is_as_dark_as_the_page(visit, address):
         assert (np.median(pixels) < 128) == darker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["down", "right"])
 def test_the_menu_says_that_a_free_layout_is_exported_as_figure(visit, address, layout):
     page = visit().go(f"#model=resnet50&layout={layout}&opened=conv3")
@@ -270,6 +279,7 @@ def test_the_menu_says_that_a_free_layout_is_exported_as_figure(visit, address, 
 # The chosen block.
 
 
+@pytest.mark.slow
 def test_a_layer_with_its_arithmetic(visit, graphs):
     page = visit().go("#model=resnet50&block=conv3_block1_2_conv")
     layer = next(x for x in graphs["resnet50"]["layers"] if x["name"] == "conv3_block1_2_conv")
@@ -284,6 +294,7 @@ def test_a_layer_with_its_arithmetic(visit, graphs):
     page.get_by_role("region", name="Code and paper").get_by_text("arxiv.org").wait_for()
 
 
+@pytest.mark.slow
 def test_a_feature_map_pixel_and_its_receptive_field(visit, graphs):
     page = visit().go("#model=resnet50&block=conv1_conv")
     span = next(x for x in graphs["resnet50"]["layers"] if x["name"] == "conv1_conv")["field"]
@@ -308,6 +319,7 @@ def test_a_feature_map_pixel_and_its_receptive_field(visit, graphs):
     assert "channel=2" in page.url
 
 
+@pytest.mark.slow
 def test_one_ring_for_each_branch_of_a_module(visit):
     page = visit().go("#model=inception_v3&block=mixed4")
     picture = page.get_by_role("img", name=re.compile("The picture as the network sees it"))
@@ -367,6 +379,7 @@ def test_the_rings_of_all_branches_move_by_the_stride(visit, graphs):
     moved(corner, rings(rows - 1, columns - 1), rows - 1, columns - 1)
 
 
+@pytest.mark.slow
 def test_a_step_while_the_address_is_written_is_not_undone(visit):
     page = visit().go("#model=resnet50&block=stage2_block1")
     feature_map = page.get_by_role("application", name=re.compile("Channel 0 of"))
@@ -393,6 +406,7 @@ def upload(page, file, data):
     page.get_by_label("Picture file").set_input_files(file)
 
 
+@pytest.mark.slow
 def test_uploads_that_are_no_pictures_get_a_message(visit, tmp_path):
     page = visit(expected=("status of 4",)).go("#model=resnet50&view=picture")
     frames = [cv2.imdecode(np.frombuffer(png(8, 8, seed=n), np.uint8), 1) for n in (1, 2)]
@@ -429,6 +443,7 @@ def gif(frames):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_upload_paste_and_drop(page, tmp_path):
     panel = tab(page, "Picture")
     first = panel.get_by_role("heading", level=2).inner_text()
@@ -460,6 +475,7 @@ def test_upload_paste_and_drop(page, tmp_path):
 # What it looks at, and what carries it.
 
 
+@pytest.mark.slow
 def test_the_scrubber_with_control_second_class_and_curves(visit):
     page = visit().go("#model=resnet50&view=explain")
     panel = page.get_by_role("tabpanel", name="Explain")
@@ -520,6 +536,7 @@ def test_cutting_a_shortcut_changes_the_answer_at_once(visit):
     )
 
 
+@pytest.mark.slow
 def test_cutting_a_branch(visit):
     page = visit().go("#model=inception_v3&view=ledger")
     page.get_by_role("switch", name="Cut branch mixed0_1x1_relu of mixed0").click()
@@ -527,6 +544,7 @@ def test_cutting_a_branch(visit):
     assert "cuts=mixed0:" in page.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["Explain", "Compare"])
 def test_cuts_that_are_not_in_force_are_said(visit, view):
     cuts = "conv2_block1_add:0,conv5_block3_add:1"
@@ -547,6 +565,7 @@ def test_cuts_that_are_not_in_force_are_said(visit, view):
     assert said.count() == 0
 
 
+@pytest.mark.slow
 def test_two_networks_on_one_picture(page, graphs):
     panel = tab(page, "Compare")
     panel.get_by_label(re.compile("^Compare")).select_option(label="InceptionV3, random weights")
@@ -581,6 +600,7 @@ def diverging(panel):
     return [one.evaluate(DIVERGING) for one in maps.all()]
 
 
+@pytest.mark.slow
 def test_maps_have_the_scale_of_the_method_that_made_them(visit):
     page = visit().go("#model=resnet50&other=inception_v3&view=explain&at=conv5_block3")
     panel = page.get_by_role("tabpanel", name="Explain")
@@ -615,6 +635,7 @@ def truth(graphs, prompt):
     raise LookupError(prompt)
 
 
+@pytest.mark.slow
 def test_quiz_of_the_live_graph(visit, graphs):
     page = visit().go("#model=resnet50&view=quiz&seed=7")
     panel = page.get_by_role("tabpanel", name="Quiz")
@@ -641,6 +662,7 @@ def test_quiz_of_the_live_graph(visit, graphs):
 # The address.
 
 
+@pytest.mark.slow
 def test_the_view_is_in_the_address(visit):
     state = "#model=inception_v3&block=mixed3&view=block&level=blocks&picture=china&channel=5"
     page = visit().go(state)
@@ -658,6 +680,7 @@ def test_the_view_is_in_the_address(visit):
     page.get_by_role("switch", name="Cut the shortcut of conv2_block1").wait_for()
 
 
+@pytest.mark.slow
 def test_position_measure_and_depth_are_in_the_address(visit, address):
     state = "#model=resnet50&block=conv2_block1&other=inception_v3"
     page = visit().go(state)
@@ -694,6 +717,7 @@ def test_position_measure_and_depth_are_in_the_address(visit, address):
     again.get_by_text("Position (1, 2)").wait_for()
 
 
+@pytest.mark.slow
 def test_what_an_address_says_wrongly_is_left_out_with_a_message(visit):
     wrong = "#model=nothing&block=conv9&wings=2&cuts=conv1_conv:7&class=99999&position=99,0"
     page = visit().go(f"{wrong}&view=block")
@@ -706,6 +730,7 @@ def test_what_an_address_says_wrongly_is_left_out_with_a_message(visit):
     assert "model=resnet50" in page.url
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_said(visit):
     one = visit(expected=("ERR_FAILED",))
     page = one.go("#model=resnet50")
@@ -717,6 +742,7 @@ def test_a_server_that_is_gone_is_said(visit):
 # Keyboard alone.
 
 
+@pytest.mark.slow
 def test_everything_by_keyboard(page):
     press(page, "/")
     assert focused(page) == "Search blocks and layers"
@@ -757,6 +783,7 @@ def test_everything_by_keyboard(page):
     page.get_by_role("region", name="With 1 cut").wait_for()
 
 
+@pytest.mark.slow
 def test_the_export_menu_by_keyboard(page, address):
     url = f"{address}api/models/resnet50/drawing.svg?level=stages&theme=light&standalone=1"
     tab_to(page, "Export")
@@ -783,6 +810,7 @@ def test_the_export_menu_by_keyboard(page, address):
     assert not menu.is_visible()
 
 
+@pytest.mark.slow
 def test_pictures_by_keyboard(page, tmp_path):
     press(page, "2")
     panel = page.get_by_role("tabpanel", name="Picture")
@@ -806,6 +834,7 @@ def test_pictures_by_keyboard(page, tmp_path):
     assert focused(page) == "Upload a picture"
 
 
+@pytest.mark.slow
 def test_the_tab_key_comes_to_every_control(page):
     seen = []
     for _ in range(60):
@@ -827,6 +856,7 @@ def test_the_tab_key_comes_to_every_control(page):
 # Light and dark, phone and desktop.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "size"),
     [
@@ -848,6 +878,7 @@ def test_axe_finds_nothing_serious(visit, scheme, size):
         assert wide <= size[0], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "size"), [("light", DESKTOP), ("dark", PHONE)], ids=["desktop", "phone"]
 )
@@ -901,6 +932,7 @@ def test_axe_finds_nothing_serious_in_what_opens(visit, scheme, size):
     clean("free layout")
 
 
+@pytest.mark.slow
 def test_a_quiz_answer_that_is_right_is_legible(visit, graphs):
     page = visit(scheme="dark").go("#model=resnet50&view=quiz&seed=7")
     panel = page.get_by_role("tabpanel", name="Quiz")
@@ -914,6 +946,7 @@ def test_a_quiz_answer_that_is_right_is_legible(visit, graphs):
 # A finger.
 
 
+@pytest.mark.slow
 def test_a_phone_in_the_hand(visit):
     page = visit(size=PHONE, touch=True).go("#model=resnet50")
     node(page, "conv2").tap()
@@ -936,6 +969,7 @@ def test_a_phone_in_the_hand(visit):
     assert page.evaluate("[innerWidth, scrollX, visualViewport.scale]") == [PHONE[0], 0, 1]
 
 
+@pytest.mark.slow
 def test_one_finger_moves_the_drawing_and_two_zoom_it(visit):
     one = visit(size=PHONE, touch=True)
     page = one.go("#model=resnet50")
@@ -966,6 +1000,7 @@ def test_one_finger_moves_the_drawing_and_two_zoom_it(visit):
     assert page.get_by_role("heading", name="conv2_block1").is_visible()  # nothing was chosen
 
 
+@pytest.mark.slow
 def test_the_switch_of_light_and_dark_outlives_a_reload(page):
     page.get_by_role("combobox", name="Colours").select_option("dark")
     assert page.locator("html").get_attribute("data-theme") == "dark"

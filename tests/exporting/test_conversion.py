@@ -92,6 +92,7 @@ def test_published_weights_have_no_pictures():
         conversion._compared(request, None)
 
 
+@pytest.mark.slow
 def test_published_weights_are_quantised_by_other_pictures(artefact, shapes, tmp_path, monkeypatch):
     """A fifth of them decides; the others, whose classes are known, judge."""
     monkeypatch.setattr(conversion, "published", lambda _: _published(artefact))
@@ -148,10 +149,11 @@ def test_nothing_was_held_out(artefact, tmp_path, monkeypatch):
             "a probability differs by .*--accept takes it as it is",
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "int8",
             (None, 2.0),
             r"top-1 agrees on .*\(accuracy .* to .*\), with 16 of 16 layers in int8 by NNCF; --acc",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -41,9 +41,14 @@ def test_there_is_one_for_each_target():
     ("target", "decoder"),
     [
         ("openvino", "decode_pillow"),
-        ("onnx", "decode_opencv"),
-        ("litert", "decode_pillow"),
-        ("saved_model", "decode_opencv"),
+        *(
+            pytest.param(target, decoder, marks=pytest.mark.slow)
+            for target, decoder in (
+                ("onnx", "decode_opencv"),
+                ("litert", "decode_pillow"),
+                ("saved_model", "decode_opencv"),
+            )
+        ),
     ],
 )
 def test_what_is_shown_says_what_predict_says(converted, artefact, target, decoder):
@@ -52,6 +57,7 @@ def test_what_is_shown_says_what_predict_says(converted, artefact, target, decod
     _run(folder, artefact, decoder, target)
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_torch_says_what_predict_says(artefact, tmp_path):
     from keras_classics import export
 

@@ -15,6 +15,7 @@ from keras_classics.data.fit import CentralCrop, fit_image
 from keras_classics.exporting import runtimes
 from keras_classics.exporting.portable import portable
 from keras_classics.weights.preprocess import Mode, preprocess
+from zoo import one_each
 
 CLASSES = ("a", "b", "c", "d", "e")
 RULES = [
@@ -88,6 +89,7 @@ OFTEN = {
 def test_each_network_fitted(name, mode, randomise):
     """Logits, because random networks have saturated probabilities."""
     arguments = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
+    arguments["depths"] = one_each(name)
     model = randomise(build(name, input_shape=(75, 80, 3), **arguments))
     ours = classifier(model, mode=mode, size=(75, 80))
     x = pictures(3, 75, 80, 3)

@@ -90,6 +90,7 @@ DROP = """([data, kind]) => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_a_picture_is_dropped_or_pasted(server, visit, kind):
     page = visit(server)
@@ -99,6 +100,7 @@ def test_a_picture_is_dropped_or_pasted(server, visit, kind):
     assert page.get_by_text("dropped.png, by ants, version 1").is_visible()
 
 
+@pytest.mark.slow
 def test_another_model_is_chosen(server, visit):
     page = visit(server)
     page.get_by_label("Model").select_option("bees")
@@ -108,6 +110,7 @@ def test_another_model_is_chosen(server, visit):
     assert page.get_by_text("by bees, version 7").is_visible()
 
 
+@pytest.mark.slow
 def test_one_model_needs_no_choice(serving, visit):
     with running(serving) as server:
         page = visit(server)
@@ -116,6 +119,7 @@ def test_one_model_needs_no_choice(serving, visit):
         assert page.get_by_label("Model").is_hidden()
 
 
+@pytest.mark.slow
 def test_what_is_not_sure_enough(server, visit):
     images = pictures(300, seed=3)
     page = visit(server)
@@ -127,6 +131,7 @@ def test_what_is_not_sure_enough(server, visit):
         assert ("not sure enough" in page.get_by_role("status").inner_text()) is not sure
 
 
+@pytest.mark.slow
 def test_what_is_no_picture(server, visit):
     page = visit(server, expected=("415",))
     file = {"name": "notes<b>.txt", "mimeType": "text/plain", "buffer": b"hello"}
@@ -137,6 +142,7 @@ def test_what_is_no_picture(server, visit):
     assert shown(page)
 
 
+@pytest.mark.slow
 def test_names_of_classes_are_text_and_no_markup(serving, visit):
     names = ("<img src=x onerror=alert(1)>", "b", "c", "d", "e")
     with running(serving, opened(engine=FakeEngine(class_names=names))) as server:
@@ -146,6 +152,7 @@ def test_names_of_classes_are_text_and_no_markup(serving, visit):
         assert page.locator("img").count() == 1
 
 
+@pytest.mark.slow
 def test_a_later_picture_overtakes_an_earlier_one(serving, visit):
     gate = threading.Event()
     engine = FakeEngine(gate=gate, requests=2)
@@ -160,6 +167,7 @@ def test_a_later_picture_overtakes_an_earlier_one(serving, visit):
         assert shown(page)[0] == wanted(second)[0]
 
 
+@pytest.mark.slow
 def test_a_key_is_asked_for(serving, visit):
     with running(serving, keys=(KEY,)) as server:
         page = visit(server, expected=("401",))
@@ -171,6 +179,7 @@ def test_a_key_is_asked_for(serving, visit):
         assert page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
+@pytest.mark.slow
 def test_by_keyboard(server, visit):
     page = visit(server)
     page.get_by_label("Model").wait_for()  # as soon as the server has said which there are
@@ -184,6 +193,7 @@ def test_by_keyboard(server, visit):
     assert chooser.value.element.get_attribute("id") == "file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing_serious(server, visit, scheme, size):
@@ -197,6 +207,7 @@ def test_axe_finds_nothing_serious(server, visit, scheme, size):
     assert (ground == "rgb(21, 22, 26)") is (scheme == "dark")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_documentation(server, visit, scheme, size):
