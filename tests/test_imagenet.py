@@ -34,6 +34,7 @@ def benchmark():
     return module
 
 
+@pytest.mark.slow
 def test_answers_on_photographs_are_those_of_the_packages_own_network(benchmark, tmp_path, capsys):
     """Three of four pictures lie in the folder of what it says, the others in that of the second.
 
