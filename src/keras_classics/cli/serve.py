@@ -94,9 +94,9 @@ def serve(
 ) -> None:
     """Serve predictions over HTTP: image uploads, and the Open Inference Protocol v2.
 
-    Try it at /, read the documentation at /docs. SIGTERM or Ctrl-C shuts it down gracefully.
+    Try it at /; /openapi.json describes it. SIGTERM or Ctrl-C shuts it down gracefully.
     """
-    require("serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
+    require("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from keras_classics.data.budget import default_budget
     from keras_classics.serving.keys import VARIABLE, read_keys
     from keras_classics.serving.places import parse_places

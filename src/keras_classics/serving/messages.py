@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -20,6 +21,27 @@ class Problem(Message):
     """Why a request was not answered."""
 
     error: str = Field(description="One line: what is wrong, and what to do.")
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "The request is not one.",
+        404: "No such model or version.",
+        408: "The body did not arrive in time.",
+        413: "Too many bytes, pixels or pictures.",
+        415: "Not an image, or a content type that is not taken.",
+        422: "An image that is damaged.",
+        429: "Too many pictures are waiting; Retry-After says when to try again.",
+        500: "A bug, or the network failed; the log says more.",
+        504: "Not answered in time.",
+        507: "Not enough memory.",
+    }.items()
+}
+"""What may become of a request with pictures."""
+PROBLEMS[429]["headers"] = {
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+}
 
 
 class Live(Message):
@@ -210,3 +232,10 @@ class Classification(Message):
     model: str
     version: str
     predictions: list[Classified]
+
+
+def problem_of(errors: Sequence[Any]) -> str:
+    """What pydantic found first, in one line."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in {"query", "path"})
+    return f"{place + ': ' if place else ''}{first['msg']}."

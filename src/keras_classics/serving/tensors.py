@@ -19,15 +19,16 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from keras_classics.errors import ClassicsError
-from keras_classics.serving.intake import TooLargeError
 from keras_classics.serving.messages import (
     InferRequest,
     InferResponse,
     InputTensor,
     OutputTensor,
     RequestedOutput,
+    problem_of,
 )
 from keras_classics.serving.settings import Settings
+from keras_classics.web.uploads import UploadError
 
 HEADER = "Inference-Header-Content-Length"
 IMAGE, FILE, PROBABILITIES = "image", "file", "probabilities"
@@ -152,15 +153,16 @@ def _check_size(text: bytes, most_bytes: int, most_values: int) -> None:
     texts are counted, too, of which a request needs few.
     """
     if len(text) > most_bytes:
-        raise TooLargeError(
-            f"the JSON of the request has more than {most_bytes:,} bytes; send the data of the "
-            "tensor behind it (binary_data_size)."
-        )
-    if sum(map(text.count, (b",", b"[", b"{"))) > most_values:
-        raise TooLargeError(
-            f"the JSON of the request holds more than {most_values:,} values; send the data of the "
-            "tensor behind it (binary_data_size)."
-        )
+        held = f"has more than {most_bytes:,} bytes"
+    elif sum(map(text.count, (b",", b"[", b"{"))) > most_values:
+        held = f"holds more than {most_values:,} values"
+    else:
+        return
+    raise UploadError(
+        f"the JSON of the request {held}; send the data of the tensor behind it "
+        "(binary_data_size).",
+        413,
+    )
 
 
 def _request(text: bytes) -> InferRequest:
@@ -168,9 +170,7 @@ def _request(text: bytes) -> InferRequest:
         values = json.loads(text, parse_constant=_no_number)
         return InferRequest.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ClassicsError(f"{place + ': ' if place else ''}{first['msg']}.") from None
+        raise ClassicsError(problem_of(error.errors(include_input=False))) from None
     except (ValueError, RecursionError) as error:
         words = " ".join(str(error).split())[:100]
         raise ClassicsError(f"the request is no JSON: {words}.") from None
