@@ -21,13 +21,7 @@ sys.path.insert(0, str(TESTS))
 from keras_classics.errors import ArtefactError, ClassicsError  # noqa: E402
 from keras_classics.serving import answering, process  # noqa: E402
 from keras_classics.serving.places import parse_places  # noqa: E402
-from keras_classics.serving.process import (  # noqa: E402
-    Control,
-    Job,
-    hangups_ignored,
-    leave,
-    server_for,
-)
+from keras_classics.serving.process import Job, hangups_ignored, leave, run, server_for  # noqa: E402
 from keras_classics.serving.settings import Settings  # noqa: E402
 from keras_classics.web.server import address_of, listen  # noqa: E402
 from serving.fakes import FakeEngine  # noqa: E402
@@ -81,7 +75,7 @@ def main():
 
                     serve_with_workers(job, listening, options.workers, started)
                 else:
-                    Control().run(server_for(job), listening, started)
+                    run(server_for(job), listening, started)
         except ClassicsError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)

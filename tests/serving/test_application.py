@@ -163,9 +163,9 @@ def test_a_line_of_the_log_is_one_line():
     assert "error" not in json.loads(lines[0])
 
 
-def test_the_log_is_on_standard_error(capsys):
+def test_the_log_is_on_standard_error(capfd):
     Journal().note("start")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert json.loads(captured.err)["event"] == "start"
     assert captured.out == ""
 
