@@ -54,6 +54,7 @@ def main():
         parser.add_argument(f"--{option}", type=float, default=otherwise)
     options = parser.parse_args()
     process._ENDING_SECONDS = options.ending
+    process._LEAVING_SECONDS = 0.5
     if options.stuck:
         answering.fitted = lambda *_: time.sleep(options.stuck)
     settings = Settings(
@@ -80,7 +81,7 @@ def main():
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
     sys.stdout.write("ended.\n")
-    leave()
+    leave(0.5)
 
 
 if __name__ == "__main__":

@@ -184,8 +184,7 @@ def test_by_keyboard(server, visit):
     assert chooser.value.element.get_attribute("id") == "file"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
 def test_axe_finds_nothing_serious(server, visit, scheme, size):
     page = visit(server, size=size, scheme=scheme)
     assert not serious(page)

@@ -90,7 +90,7 @@ def test_a_stop_under_load(folder):
 
 def test_a_stop_of_workers_under_load(folder):
     """One that opens its models shares their socket; who waited at it would not be answered."""
-    stops(folder, "--seconds", 0.01, "--workers", 3, linger=0.5, opening=True)
+    stops(folder, "--seconds", 0.01, "--workers", 2, linger=0.5, opening=True)
 
 
 @pytest.mark.slow
