@@ -46,7 +46,7 @@ class Opener:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--ending", type=int, default=5)
     for option, otherwise in (
         ("seconds", 0.0), ("timeout", 10.0), ("linger", 0.0), ("watch", 0.0), ("stuck", 0.0)
@@ -71,7 +71,7 @@ def main():
 
         try:
             with hangups_ignored():
-                if options.workers > 1:
+                if options.workers:
                     from keras_classics.serving.workers import serve_with_workers
 
                     serve_with_workers(job, listening, options.workers, started)

@@ -118,6 +118,7 @@ def test_the_metrics(serving):
         labels = {"network": "vgg16", "engine": "keras", "precision": "f32", "version": "3"}
         assert metric("classics_model_info", model="other", **labels) == 1
         assert metric("classics_refused_total", reason="request") == 1
+        assert metric("classics_refused_total", reason="bounds") == 0
 
 
 def test_the_metrics_do_not_wait_for_decoders(serving):

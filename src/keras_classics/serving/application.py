@@ -167,14 +167,16 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": words}, status, headers)
 
 
-def _told(error: Exception) -> tuple[int, str, str]:
+def _told(error: Exception) -> tuple[int, str | None, str]:
     """The status of an error, a word for the metrics, and what the asker is told."""
     failed = isinstance(error, EngineError)
-    reason = "engine" if failed else "request"
+    reason: str | None = "engine" if failed else "request"
     cause = error.__cause__ if failed else error
     match error:
         case HTTPException():
             reason = error.reason if isinstance(error, Refused) else "bounds"
+            if error.status_code in {404, 405}:  # nothing was asked
+                reason = None
             told = error.status_code, error.detail
         case BusyError():
             told, reason = (429, str(error)), "queue"
