@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +40,7 @@ from keras_classics.exporting import runtimes
 from keras_classics.exporting.exported import Precision
 
 LEAST_SINGLE = 10  # single images in each round
-OPENING = 15.0  # seconds for a contender, conversion included
+PREPARING = 2.0  # for each contender, in units of what it takes to prepare the network
 PACKAGES = ("keras", "tensorflow", "openvino", "onnxruntime")
 
 Tell = Callable[[str], None]
@@ -140,24 +141,29 @@ def benchmark(
         names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
         environment |= dict.fromkeys(names, str(threads))
     with tempfile.TemporaryDirectory(prefix="keras-classics-") as place:
-        artefact = Path(network)
+        if not is_artefact:
+            environment["KERAS_CLASSICS_HOME"] = place  # nobody will use its conversions again
+        artefact = Path(network) if is_artefact else Path(place) / "artefact"
         tell("preparing the network")
-        with process_with(environment) as process:
-            if not is_artefact:
-                environment["KERAS_CLASSICS_HOME"] = place  # nobody will use its conversions again
-                artefact = Path(place) / "artefact"
-                process.submit(
-                    write_random,
-                    artefact,
-                    network,
-                    size=size,
-                    width=1.0 if width is None else width,
-                    classes=1000 if classes is None else classes,
+        began = time.perf_counter()
+        try:
+            with process_with(environment) as process:
+                if not is_artefact:
+                    process.submit(
+                        write_random,
+                        artefact,
+                        network,
+                        size=size,
+                        width=1.0 if width is None else width,
+                        classes=1000 if classes is None else classes,
+                    ).result()
+                task = process.submit(
+                    task_of, artefact, Path(place), batch=batch, threads=threads
                 ).result()
-            task = process.submit(
-                task_of, artefact, Path(place), batch=batch, threads=threads
-            ).result()
-        foresee(expected_seconds(task, len(contenders), rounds, seconds))
+        except BrokenProcessPool:
+            raise MemoryError from None  # for lack of which it was killed
+        preparing = PREPARING * (time.perf_counter() - began)
+        foresee(len(contenders) * (preparing + rounds * turn_s(task, seconds)))
         measured = measure(
             contenders, task, rounds=rounds, seconds=seconds, environment=environment, tell=tell
         )
@@ -179,11 +185,10 @@ def benchmark(
     )
 
 
-def expected_seconds(task: Task, contenders: int, rounds: int, seconds: float) -> float:
-    """How long it will take, if all run as fast as Keras does."""
+def turn_s(task: Task, seconds: float) -> float:
+    """How long a turn takes of what is no faster than Keras."""
     alone = max(seconds / 2, LEAST_SINGLE * task.image_s)
-    many = max(seconds, CALL * task.batch * task.image_s)
-    return contenders * (OPENING + rounds * (alone + many))
+    return alone + max(seconds, CALL * task.batch * task.image_s)
 
 
 def measure(

@@ -58,8 +58,7 @@ def task_of(artefact: Path, exports: Path, *, batch: int, threads: int | None) -
     began = time.perf_counter()
     classifier.probabilities(image)
     image_s = time.perf_counter() - began
-    known = {each.name: each for each in catalog.CATALOG.values() if each.peer("keras")}
-    peer = next((known[name] for name in difflib.get_close_matches(card.network, known, 1)), None)
+    peer = nearest_peer(card.network)
     return Task(
         artefact=str(artefact),
         exports=str(exports),
@@ -74,6 +73,12 @@ def task_of(artefact: Path, exports: Path, *, batch: int, threads: int | None) -
         batch=batch,
         threads=threads,
     )
+
+
+def nearest_peer(network: str) -> frame.Architecture | None:
+    """The network, or that with the most similar name, as far as keras.applications has it."""
+    known = {each.name: each for each in catalog.CATALOG.values() if each.peer("keras")}
+    return next((known[name] for name in difflib.get_close_matches(network, known, 1)), None)
 
 
 def quantise(task: Task, library: str, folder: Path) -> None:
