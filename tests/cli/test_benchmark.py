@@ -28,7 +28,7 @@ def test_a_small_network_on_everything(capfd, tmp_path):
         assert row["p99_ms"] >= row["p50_ms"] > 0
         assert row["images_per_s"] > 0
         assert row["name"] in shown.out
-    assert "relative to VGG16 of width 1 of keras.applications" in " ".join(shown.out.split())
+    assert "relative to keras.applications' VGG16 (width 1)" in " ".join(shown.out.split())
     assert shown.err == "This will take about a minute.\n"
 
 
@@ -62,7 +62,7 @@ def asked(monkeypatch):
             size=224,
             width=0.25,
             macs=4_210_000,
-            reference="ResNet50 of width 1",
+            reference="ResNet50 (width 1)",
             batch=options["batch"],
             rounds=options["rounds"],
             rows=tuple(rows),
@@ -79,7 +79,7 @@ def test_the_table_fits_a_terminal(capsys, monkeypatch, asked):
     assert classics(["benchmark", "resnet50"]) == 0
     shown = capsys.readouterr()
     assert "keras.applications f32     1.0     2.0     3.0    1234.6   5.43  200 MB" in shown.out
-    assert "ratio: images/s relative to ResNet50 of width 1 of keras.applications" in shown.out
+    assert "ratio: images/s relative to keras.applications' ResNet50 (width 1)" in shown.out
     assert "left out: onnxruntime f32: onnx is not installed" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
     assert shown.err == "This will take about 3 minutes.\n"
@@ -96,7 +96,7 @@ def test_no_column_is_empty(capsys, asked):
     ("options", "precisions", "rounds", "seconds"),
     [
         ([], {"int8", "bf16", "f32"}, 5, 2.0),
-        (["--quick"], {"bf16", "f32"}, 2, 0.5),
+        (["--quick"], {"bf16", "f32"}, 1, 0.5),
         (["--quick", "--precision", "int8", "--rounds", "3"], {"int8"}, 3, 0.5),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_is_written(tmp_path, name, start):
     ("arguments", "message"),
     [
         (["resnet5"], "did you mean 'resnet50'"),
-        (["no/such/run"], "no/such/run"),
+        (["no/such/run"], "no/such/run: no such artefact."),
         (
             ["vgg16", "--library", "openvina"],
             "onnxruntime, keras, keras.applications; did you mean 'openvino'?",

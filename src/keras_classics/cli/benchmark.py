@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keras_classics.cli import options
-from keras_classics.host.units import short
+from keras_classics.host.units import counted, short
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,15 +37,15 @@ def benchmark(
     ] = 16,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Rough figures: 2 rounds of half a second, without int8."),
+        typer.Option("--quick", help="Rough figures: one round of half a second, without int8."),
     ] = False,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Rounds that everything runs in.", show_default="5, quick: 2"),
+        typer.Option(min=1, help="Rounds that everything runs in.", show_default="5; 1 for quick"),
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Minimum seconds per round.", show_default="2, quick: 0.5"),
+        typer.Option(min=0.01, help="Minimum seconds per round.", show_default="2; 0.5 for quick"),
     ] = None,
     threads: Annotated[
         int | None,
@@ -108,7 +108,7 @@ def benchmark(
             width=width,
             classes=classes,
             batch=batch_size,
-            rounds=rounds or (2 if quick else 5),
+            rounds=rounds or (1 if quick else 5),
             seconds=seconds or (0.5 if quick else 2.0),
             threads=threads,
             foresee=foresee,
@@ -145,8 +145,10 @@ def _show(screen: Console, found: Results) -> None:
     show_table(screen, table)
     screen.print(f"{found.machine['processor']}, {found.machine['cores']} cores")
     screen.print("p50, p95, p99: percentiles of the latency of one image")
-    screen.print(f"images/s: in batches of {found.batch}, median of {found.rounds} rounds")
+    screen.print(
+        f"images/s: in batches of {found.batch}, median of {counted(found.rounds, 'round')}"
+    )
     if compared:
-        screen.print(f"ratio: images/s relative to {found.reference} of keras.applications")
+        screen.print(f"ratio: images/s relative to keras.applications' {found.reference}")
     for name, why in found.missing.items():
         screen.print(f"left out: {name}: {why}", markup=False, soft_wrap=True)

@@ -89,7 +89,7 @@ def here(monkeypatch):
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("network", "width", "reference"),
-    [("mobilenet_v2", 0.25, "MobileNetV2"), ("vgg16", 0.0625, "VGG16 of width 1")],
+    [("mobilenet_v2", 0.25, "MobileNetV2"), ("vgg16", 0.0625, "VGG16 (width 1)")],
 )
 def test_what_it_is_compared_with(monkeypatch, network, width, reference):
     tasks, foreseen = [], []

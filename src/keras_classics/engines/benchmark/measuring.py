@@ -129,11 +129,12 @@ def benchmark(
         ClassicsError: If there is no such network, or nothing could run.
     """
     runtimes.check_installed("tensorflow")
-    is_artefact = network not in catalog.CATALOG and Path(network).is_dir()
+    folder = Path(network)
+    is_artefact = network not in catalog.CATALOG and (folder.is_dir() or len(folder.parts) > 1)
     if is_artefact and not (size is width is classes is None):
         raise ClassicsError("--size, --width and --classes: those of an artefact are fixed.")
     if is_artefact:
-        check_artefact(Path(network))
+        check_artefact(folder)
     else:
         network = catalog.find(network).name
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -143,7 +144,7 @@ def benchmark(
     with tempfile.TemporaryDirectory(prefix="keras-classics-") as place:
         if not is_artefact:
             environment["KERAS_CLASSICS_HOME"] = place  # nobody will use its conversions again
-        artefact = Path(network) if is_artefact else Path(place) / "artefact"
+        artefact = folder if is_artefact else Path(place) / "artefact"
         tell("preparing the network")
         began = time.perf_counter()
         try:
@@ -176,7 +177,7 @@ def benchmark(
         size=task.size,
         width=task.width,
         macs=task.macs,
-        reference=f"{task.peer}{'' if task.peer_width == task.width else ' of width 1'}",
+        reference=f"{task.peer}{'' if task.peer_width == task.width else ' (width 1)'}",
         batch=batch,
         rounds=rounds,
         rows=rows_of(measured),
