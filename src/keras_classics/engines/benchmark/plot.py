@@ -72,7 +72,7 @@ def _latency(axes: Axes, rows: tuple[Row, ...]) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ms for one image: median, 95th and 99th percentile")
+    axes.set_xlabel("ms for one image:\nmedian, 95th and 99th percentile")
     _plain(axes)
 
 
