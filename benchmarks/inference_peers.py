@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_classics.architectures.catalog import CATALOG
 from keras_classics.engines.benchmark.contenders import CONTENDERS, Contender, Run, Task
-from keras_classics.engines.benchmark.measuring import Results, benchmark
-from keras_classics.engines.benchmark.plot import draw
 from torch_modules import torch_module
 
+if TYPE_CHECKING:
+    from keras_classics.engines.benchmark.measuring import Results
 
-def open_torch(contender: Contender, task: Task) -> Run:
-    """A model of torchvision or timm with random weights."""
+
+def open_torch(name: str, contender: Contender, task: Task) -> Run:
+    """A model of torchvision or timm with random weights, by its name there."""
     import torch
 
-    name = CATALOG[task.network].peer(contender.library)
-    if name is None:
-        raise ValueError(f"has no {task.network}")
     if contender.library == "timm":
         model = torch_module("timm").create_model(name, num_classes=task.classes)
     else:
@@ -52,11 +50,16 @@ def open_torch(contender: Contender, task: Task) -> Run:
     return run
 
 
-PEERS = tuple(
-    Contender(library, precision, open_torch)
-    for library in ("torchvision", "timm")
-    for precision in ("bf16", "f32")
-)
+def peers_of(network: str) -> list[Contender]:
+    """The models of torch that are a network's peers."""
+    from keras_classics.architectures.catalog import find  # noqa: PLC0415
+
+    return [
+        Contender(library, precision, partial(open_torch, name))
+        for library, name in find(network).peers
+        if library != "keras"
+        for precision in ("bf16", "f32")
+    ]
 
 
 def table(found: Results) -> str:
@@ -80,6 +83,10 @@ def table(found: Results) -> str:
 
 def main() -> None:
     """Measure and print."""
+    # Here, as each contender's process reads this file, and would hold Keras, too.
+    from keras_classics.engines.benchmark.measuring import benchmark  # noqa: PLC0415
+    from keras_classics.engines.benchmark.plot import draw  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network")
     parser.add_argument("--size", type=int)
@@ -90,15 +97,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
+
+    def say(what: str) -> None:
+        sys.stderr.write(f"{what}\n")
+
     found = benchmark(
         asked.network,
-        contenders=(*CONTENDERS, *PEERS),
+        contenders=(*CONTENDERS, *peers_of(asked.network)),
         size=asked.size,
         classes=asked.classes,
         batch=asked.batch_size,
         rounds=asked.rounds,
         seconds=asked.seconds,
         threads=asked.threads,
+        foresee=lambda seconds: say(f"about {seconds / 60:.0f} minutes"),
+        tell=say,
     )
     sys.stdout.write(f"{found.machine['processor']}, {found.machine['cores']} cores\n\n")
     sys.stdout.write(table(found) + "\n")

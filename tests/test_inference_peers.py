@@ -11,7 +11,7 @@ from keras_classics.architectures.catalog import CATALOG
 from keras_classics.engines.benchmark.measuring import Measured, Results, rows_of
 from scripts import benchmark_script, torch_module
 
-TASK = replace(TASK, network="resnet50", size=64, batch=2)
+TASK = replace(TASK, size=64, batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,10 @@ def test_torch_s_models_run_at_their_best(
         return original(self, x)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", forward)
-    contender = next(each for each in peers.PEERS if each.name == f"{library} {precision}")
-    run = contender.open(contender, replace(TASK, network=network))
+    contender = next(
+        each for each in peers.peers_of(network) if each.name == f"{library} {precision}"
+    )
+    run = contender.open(contender, TASK)
     run(3)
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     assert set(seen) == {(kind, kind, False, True)}
@@ -65,7 +67,7 @@ def test_the_table_compares_with_the_faster_of_torchvision_s(peers):
         "torchvision f32": [12.0, 24.0, 36.0],
         "keras.applications f32": [10.0, 30.0, 20.0],
     }
-    contenders = {each.name: each for each in (*peers.CONTENDERS, *peers.PEERS)}
+    contenders = {each.name: each for each in (*peers.CONTENDERS, *peers.peers_of("resnet50"))}
     measured = [Measured(contenders[name], "", [0.1], rates[name], 3) for name in rates]
     rows = rows_of(measured)
     found = Results("resnet50", 224, 1.0, 1, "ResNet50", 16, 3, rows, {"timm f32": "no"}, {})
