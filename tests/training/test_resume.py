@@ -126,7 +126,7 @@ def check_killed(found, kills):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(shapes, tmp_path, kills):
     check_killed(killed(shapes, tmp_path, kills=kills, network="vgg16"), kills)
 
