@@ -579,8 +579,8 @@ SURGERIES = {
     ("name", "surgery"),
     [
         *(("vgg16", surgery) for surgery in SURGERIES),
-        ("resnet50_v1_5", "fold_gamma"),
-        ("auxiliary", "adapt_channels"),
+        pytest.param("resnet50_v1_5", "fold_gamma", marks=pytest.mark.slow),
+        pytest.param("auxiliary", "adapt_channels", marks=pytest.mark.slow),
     ],
 )
 def test_saved_models_before_and_after(name, surgery, network, images, run, tmp_path):

@@ -413,7 +413,12 @@ def test_a_source_that_is_not_there(ending, tmp_path):
         pytest.param(
             "inception_v3", "resnet50_d", "conv1_a_conv is missing; ", marks=pytest.mark.slow
         ),
-        ("inception_v3", "inception_v3_torch", "stem_1_bn has 3 tensors, needs 4; "),
+        pytest.param(
+            "inception_v3",
+            "inception_v3_torch",
+            "stem_1_bn has 3 tensors, needs 4; ",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_source_of_another_network(source, network, culprit, make):
