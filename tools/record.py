@@ -37,7 +37,7 @@ MAKER = """
 P = ParamSpec("P")
 def _constructor(arguments: Callable[P, Arguments]) -> Callable[P, keras.Model]: ...
 """
-COLUMNS = ("network", "constructor", "paper", "parameters", "GMACs", "input", "least input")
+COLUMNS = ("network", "constructor", "paper", "parameters", "GMACs", "input", "minimum input")
 
 
 def stub() -> str:

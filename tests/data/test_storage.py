@@ -114,7 +114,7 @@ def test_what_is_hidden_is_skipped_and_what_is_no_file_is_ignored(tmp_path):
     assert listing.ignored == tuple(map(Path, ("a/inner.zip", "a/notes.txt", "logo.png")))
     with pytest.raises(ImageError, match=r"a/link\.png: a symbolic link, which is not followed"):
         listing.storage.read_bytes("a/link.png")
-    kinds = {one.kind: [place.paths for place in one.places] for one in check(place).findings}
+    kinds = {one.kind: [place.paths for place in one.places] for one in check(place, size=64).findings}
     assert kinds["unreadable"] == [("a/link.png",)]
     assert kinds["outside-classes"] == [("logo.png",)]
     assert kinds["other-files"] == [("a/inner.zip",), ("a/notes.txt",)]
@@ -126,7 +126,7 @@ def test_the_check_finds_in_an_archive_what_it_finds_in_a_folder(photos, tmp_pat
     (photos / "cross" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (photos / "cross" / "x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     place = pack_folder(tmp_path / "photos.zip", photos)
-    assert check(place).findings == check(photos).findings
+    assert check(place, size=64).findings == check(photos, size=64).findings
     assert quick_check(scan(place)) == quick_check(scan(photos))
 
 

@@ -170,7 +170,7 @@ def test_nothing_is_said_of_the_folders_of_a_table(tmp_path):
     names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
     text = "".join(f"{name},{name.parts[1][0]}\n" for name in names)
     (tmp_path / "t.csv").write_text("path,label\n" + text)
-    result = check(tmp_path / "t.csv")
+    result = check(tmp_path / "t.csv", size=64)
     assert result.folder == str(tmp_path / "t.csv")
     assert result.classes == {"c": 24, "s": 12}
     assert {finding.kind for finding in result.findings} <= {"tiny"}
