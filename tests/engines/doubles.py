@@ -62,7 +62,7 @@ class Double(Deployment):
 
 def done_of(out: Path) -> int:
     """Images done of the job of a file, though another process may be about to commit them."""
-    uri = f"{partial_of(out).as_uri()}?immutable=1"
+    uri = f"{partial_of(out).as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as database:
             return database.execute("SELECT sum(images) FROM batches").fetchone()[0] or 0

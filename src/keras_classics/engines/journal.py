@@ -101,6 +101,7 @@ class Journal:
         self.images = ImageList(self._database)
         self._appended = self.certain = self.done[0]
         self._committed = time.monotonic()
+        self._open = True
 
     def _read(self, asked: Asked) -> None:
         """Lock the database, and read the job that it holds, if any."""
@@ -209,6 +210,9 @@ class Journal:
 
     def close(self) -> None:
         """Leave the database to another process; remove it where it holds no job."""
+        if not self._open:  # it may be another process's by now
+            return
+        self._open = False
         self._database.close()
         if self.job is None:
             self._file.unlink(missing_ok=True)
