@@ -144,7 +144,7 @@ def torch_loader(files: list[str], labels: list[int], *, area: bool, workers: in
     """The loader of torch; images (b, 3, h, w)."""
     import torch
 
-    from keras_classics.engines.benchmark.torch_modules import torch_module
+    from torch_modules import torch_module
 
     v2 = torch_module("torchvision.transforms.v2")
     view = (

@@ -35,7 +35,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_classics.engines.benchmark.torch_modules import torch_module
+from torch_modules import torch_module
 
 BEGAN = time.monotonic()
 

@@ -38,8 +38,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_classics.engines.benchmark.torch_modules import torch_module
 from keras_classics.evaluation.metrics import interval
+from torch_modules import torch_module
 
 SIZE = 224
 MEAN, SCALE = 127.0, 128.0  # of the weights: (pixel - MEAN) / SCALE

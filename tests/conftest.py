@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-import dataclasses
 import gc
 import os
+import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -188,45 +190,61 @@ def serving():
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory):
-    """A folder with 3 classes of 20 pictures."""
-    from pictures import write_pictures
+def made_once(tmp_path_factory):
+    """Makes a folder once for all workers of the tests."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    return write_pictures(tmp_path_factory.mktemp("data") / "shapes", each=20)
+    def made_once(name, make):
+        folder = common / "common" / name
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = tmp_path_factory.mktemp(name)
+                make(unfinished / name)
+                (unfinished / name).rename(folder)
+        return folder
+
+    return made_once
 
 
 @pytest.fixture(scope="session")
-def artefact(shapes, tmp_path_factory):
+def shapes(made_once):
+    """A folder with 3 classes of 20 pictures."""
+    from pictures import write_pictures
+
+    return made_once("shapes", lambda folder: write_pictures(folder, each=20))
+
+
+@pytest.fixture(scope="session")
+def artefact(shapes, made_once, tmp_path_factory):
     """The artefact of a short run on the shapes."""
     from keras_classics.training.config import TrainConfig
     from keras_classics.training.run import train
 
-    out = tmp_path_factory.mktemp("runs") / "shapes"
-    train(
-        TrainConfig(
-            folder=shapes,
-            network="vgg16",
-            weights="none",
-            width=0.125,
-            size=32,
-            epochs=12,
-            batch_size=8,
-            learning_rate=1e-3,
-            out=out,
-        )
+    config = TrainConfig(
+        folder=shapes,
+        network="vgg16",
+        weights="none",
+        width=0.125,
+        size=32,
+        epochs=12,
+        batch_size=8,
+        learning_rate=1e-3,
     )
-    return out
+    made = made_once("artefact", lambda folder: train(replace(config, out=folder)))
+    return shutil.copytree(made, tmp_path_factory.mktemp("runs") / "shapes")
 
 
 @pytest.fixture(scope="session")
-def head_artefact(shapes, artefact, tmp_path_factory):
+def head_artefact(shapes, artefact, made_once, tmp_path_factory):
     """The artefact of a run on the shapes that fitted a head to the features of another run."""
     from keras_classics.training.config import TrainConfig
     from keras_classics.training.run import train
 
-    out = tmp_path_factory.mktemp("runs") / "head"
-    train(TrainConfig(folder=shapes, weights=str(artefact), unfreeze="none", seed=1, out=out))
-    return out
+    config = TrainConfig(folder=shapes, weights=str(artefact), unfreeze="none", seed=1)
+    made = made_once("head", lambda folder: train(replace(config, out=folder)))
+    return shutil.copytree(made, tmp_path_factory.mktemp("runs") / "head")
 
 
 @pytest.fixture(scope="session")
@@ -278,7 +296,7 @@ def untrained(shapes, tmp_path_factory):
                 "images": {"train": 42, "val": 9, "test": 9},
             },
             history=[{"loss": 1.0}],
-            calibration=dataclasses.asdict(Calibration(1.5, 0.4, 0.9, False, 9, None)),
+            calibration=asdict(Calibration(1.5, 0.4, 0.9, False, 9, None)),
         )
         folder = tmp_path_factory.mktemp("untrained") / network
         folder.mkdir()

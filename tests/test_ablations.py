@@ -200,6 +200,7 @@ def test_a_folder_s_own_splits_are_kept(ablations, tmp_path):
     assert (len(data.x), len(data.test_x)) == (18, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["residual", *(pytest.param(n, marks=pytest.mark.slow) for n in ("batch_norm", "factorised"))],
@@ -214,6 +215,7 @@ def test_a_short_run(tiny, name, tmp_path, monkeypatch, capsys):
     check(json.loads(saved.read_text("utf-8")), {name: tiny.ABLATIONS[name]})
 
 
+@pytest.mark.slow
 def test_the_same_seeds_give_the_same_figures(tiny):
     data = tiny.load(None, 16)
     case = tiny.residual_cases()[1]
@@ -222,6 +224,7 @@ def test_the_same_seeds_give_the_same_figures(tiny):
     np.testing.assert_allclose(rows[0].losses, rows[1].losses, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_told(tiny):
     data = tiny.load(None, 32)
     case = tiny.Case("plain", "1e9", tiny.vgg_network, rate=1e9)

@@ -18,7 +18,9 @@ OTHERS = [b for b in ("tensorflow", "jax", "torch") if b != keras.backend.backen
 def processes(tmp_path_factory, pytestconfig):
     """The tests of each backend that is not the current one, begun at once."""
     slow = pytestconfig.getoption("--slow")
-    chosen = ["-m", "every_backend or backends", "--slow"] if slow else ["-m", "every_backend"]
+    chosen = ["-m", "every_backend and not slow"]
+    if slow:
+        chosen = ["-m", "every_backend or backends", "--slow"]
     running = {}
     for backend in OTHERS:
         if importlib.util.find_spec(backend) is None:

@@ -146,8 +146,22 @@ def test_a_network_begins_where_several_inputs_end():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("VGG16", "channels_last"),
+        ("ResNet50", "channels_first"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("VGG16", "channels_first"),
+                ("ResNet50", "channels_last"),
+                ("InceptionV3", "channels_first"),
+                ("InceptionV3", "channels_last"),
+            )
+        ),
+    ],
+)
 def test_the_cases_of_keras_applications(name, layout, data_format):
     data_format(layout)
     first = layout == "channels_first"
@@ -222,7 +236,8 @@ def differ(some, others):
 
 
 @pytest.mark.parametrize(
-    "name", ["VGG16", "ResNet50", pytest.param("InceptionV3", marks=pytest.mark.slow)]
+    "name",
+    ["VGG16", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ResNet50", "InceptionV3"))],
 )
 def test_the_guide_to_transfer_learning(name, learned, images):
     """Train a new top on a frozen base, then all of it at a low rate."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from keras_classics import RECORDS
 from keras_classics.cli import app
+from scripts import benchmark_script
 
 WEIGHTS = "efficientnet_lite0-google"
 # Of two photographs: left, top, right, bottom. Small, tall, wide, odd, and at the network's size.
@@ -26,14 +24,10 @@ CROPS = [
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "imagenet.py"
-    spec = importlib.util.spec_from_file_location("_benchmark_imagenet", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("imagenet")
 
 
+@pytest.mark.slow
 def test_answers_on_photographs_are_those_of_the_packages_own_network(benchmark, tmp_path, capsys):
     """Three of four pictures lie in the folder of what it says, the others in that of the second.
 

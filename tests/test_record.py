@@ -77,6 +77,7 @@ def test_constructors_show_all_that_they_take(name):
         assert re.search(rf"^    {argument}: ", made.__doc__, re.M), argument
 
 
+@pytest.mark.slow
 def test_help_shows_signature_and_arguments():
     program = "import keras_classics; help(keras_classics.ResNet50)"
     shown = subprocess.run(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +11,12 @@ from PIL import Image
 
 from keras_classics.data.folder import scan
 from keras_classics.data.splits import assign_splits
+from scripts import benchmark_script
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = Path(__file__).parents[1] / "benchmarks" / "transfer_peers.py"
-    spec = importlib.util.spec_from_file_location("_benchmark_transfer_peers", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("transfer_peers")
 
 
 @pytest.fixture(scope="module")

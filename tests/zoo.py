@@ -6,6 +6,7 @@ import pytest
 
 from keras_classics import CATALOG, build
 
+FAMILIES = ("vgg16", "inception_v3", "resnet50", "mobilenet_v2", "efficientnet_b0")
 # Those whose relatives differ in nothing but the numbers of blocks and filters, or not at all.
 REPRESENTATIVES = (
     "vgg16",
@@ -26,12 +27,13 @@ def slow(*values, **options):
     return pytest.param(*values, marks=pytest.mark.slow, **options)
 
 
-def networks(chosen=REPRESENTATIVES, among=CATALOG):
+def networks(chosen, among=CATALOG):
     """All names, to be parametrised over; those that are not chosen are slow."""
     return [name if name in chosen else slow(name, id=name) for name in among]
 
 
-NETWORKS = networks()
+NETWORKS = networks(FAMILIES)
+VARIANTS = networks(REPRESENTATIVES)  # where what tells them apart is tested
 
 
 def one_each(network):

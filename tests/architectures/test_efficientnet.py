@@ -197,7 +197,9 @@ def test_gradients_reach_every_weight(network, gradients):
         assert np.abs(gradient).max() > 0, weight.path
 
 
-@pytest.mark.parametrize("network", [*B, *LITE])
+@pytest.mark.parametrize(
+    "network", [n if n in ("b0", "b7", "lite0") else slow(n) for n in (*B, *LITE)]
+)
 def test_blocks_and_names_of_a_small_one(network):
     name = f"efficientnet_{network}"
     model = build(name, depths=one_each(name), width=1 / 16, classes=2)

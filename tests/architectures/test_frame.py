@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_classics import CATALOG, VGG16, InceptionV3, ResNet50, block_tree, build
+from keras_classics import CATALOG, VGG16, block_tree, build
 from keras_classics.architectures import frame
 from keras_classics.architectures.efficientnet import SCALES
 from keras_classics.architectures.frame import input_shape_for
 from keras_classics.architectures.layers import scaled
 from keras_classics.errors import ClassicsError
-from zoo import NETWORKS, REPRESENTATIVES, one_each, slow
+from zoo import FAMILIES, NETWORKS, one_each, slow
 
 WIDTH = 1 / 16
 MAIN = ("vgg16", "resnet50", "inception_v3")
@@ -62,8 +62,8 @@ def maps_of(network):
 @pytest.mark.parametrize(
     ("network", "more"),
     [
-        *((network, (1, 31) if network in MAIN else (0, 0)) for network in REPRESENTATIVES),
-        *(slow(network, (0, 0)) for network in CATALOG if network not in REPRESENTATIVES),
+        *((network, (1, 31) if network in MAIN else (0, 0)) for network in FAMILIES),
+        *(slow(network, (0, 0)) for network in CATALOG if network not in FAMILIES),
         *(slow(network, (0, 0)) for network in MAIN),
         *(slow(network, (45, 2)) for network in MAIN),
     ],
@@ -364,11 +364,9 @@ except ImportError:
 def test_saved_models_open_with_plain_keras(tmp_path, randomise, images, run):
     models = {
         "vgg": VGG16(weights=None, width=WIDTH, input_shape=(40, 33, 3), classes=4, dropout=0.5),
-        "resnet": ResNet50(weights=None, width=WIDTH, input_shape=(None, None, 3), prefix="a_"),
+        "resnet": small("resnet50", input_shape=(None, None, 3), prefix="a_"),
         "resnet_d": small("resnet50_d", include_top=False, input_shape=(40, 40, 3)),
-        "inception": InceptionV3(
-            weights=None, width=WIDTH, input_shape=(151, 151, 3), auxiliary=True
-        ),
+        "inception": small("inception_v3", input_shape=(151, 151, 3), auxiliary=True),
     }
     inputs = {}
     for name, model in models.items():

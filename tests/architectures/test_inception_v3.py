@@ -178,6 +178,7 @@ def test_each_module_is_torchvisions(name, images, run):
     assert error < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.backends
 def test_own_network_from_modules_learns_one_step(images):
     inputs = keras.Input((15, 15, 3))

@@ -112,7 +112,6 @@ THEIR_PLACES = ("weights/records.py", "weights/layouts/")
 NAMED = {
     "__init__.py": "the modules of the public blocks",
     "architectures/__init__.py": "the default of training",
-    "engines/benchmark/contenders.py": "torchvision's constructor that takes other arguments",
 }
 # Docstrings and comments that have one as an example, or say what is known of one.
 TOLD = {

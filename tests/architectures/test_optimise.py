@@ -20,6 +20,7 @@ from keras_classics.architectures.optimise import (
 )
 from keras_classics.architectures.rebuild import graph_of
 from keras_classics.weights.preprocess import Mode, as_scaling, preprocess
+from zoo import one_each
 
 SMALL = {"width": 1 / 16, "classes": 5, "classifier_activation": None}
 OFTEN = ("vgg16", "resnet50_d", "inception_v3", "mobilenet_v2")  # of each kind one
@@ -32,7 +33,7 @@ def built():
 
     @functools.cache
     def built(name):
-        return build(name, input_shape=(75, 80, 3), **SMALL)
+        return build(name, input_shape=(75, 80, 3), depths=one_each(name), **SMALL)
 
     yield built
     built.cache_clear()

@@ -116,7 +116,7 @@ def test_json(capsys, data):
     assert plain["run"] is None
     assert plain["images"] == 37
     assert plain["classes"] == {"circle": 12, "cross": 12, "stripes": 12}
-    assert plain["cost"]["size"] == 64
+    assert plain["cost"]["size"] == 224
     unreadable, tiny = plain["findings"]
     assert unreadable["severity"] == "mend"
     assert unreadable["places"] == [{"paths": ["cross/torn.png"], "note": "not an image"}]

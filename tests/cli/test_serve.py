@@ -145,7 +145,7 @@ def test_a_torn_artefact_with_workers(artefact, tmp_path):
 @pytest.mark.parametrize(
     ("module", "package"),
     [
-        ("starlette", "starlette"),
+        ("fastapi", "fastapi"),
         ("uvicorn", "uvicorn"),
         ("python_multipart", "python-multipart"),
         ("prometheus_client", "prometheus-client"),

@@ -21,8 +21,9 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from keras_classics.data import copies
+from keras_classics.data.check import run
 from keras_classics.data.check.findings import RULES
-from keras_classics.data.check.run import FOLDER_SIZE, check, quick_check
+from keras_classics.data.check.run import quick_check
 from keras_classics.data.copies import NEAR, near_groups, perceptual_hash
 from keras_classics.data.decode import read_image
 from keras_classics.data.folder import scan
@@ -31,6 +32,12 @@ from keras_classics.data.splits import assign_splits
 from keras_classics.data.storage import Folder
 from keras_classics.errors import DataError, ImageError
 from pictures import state, write_pictures
+
+SIZE = 64
+
+
+def check(folder, **options):
+    return run.check(folder, **{"size": SIZE, **options})
 
 
 def scene(seed, size=(160, 120)):
@@ -119,7 +126,7 @@ def test_truncated_files(folder, suffix, part):
     assert found(result) == {"unreadable": [(f"cat/torn{suffix}",)]}
     assert not result.sound
     with pytest.raises(ImageError) as caught:
-        read_image(torn, at_least=FOLDER_SIZE)
+        read_image(torn, at_least=SIZE)
     assert notes(result, "unreadable") == {f"cat/torn{suffix}": caught.value.reason}
 
 
@@ -158,7 +165,7 @@ def test_check_and_training_agree_on_what_can_be_read(folder):
             damaged = whole.copy()
             damaged[rng.integers(8, min(300, len(damaged)), 6)] = rng.integers(0, 256, 6)
             (folder / "cat" / f"damaged{i}{suffix}").write_bytes(damaged.tobytes())
-    decoded = decode_all(Folder(folder), scan(folder).items, (FOLDER_SIZE, FOLDER_SIZE), "crop")
+    decoded = decode_all(Folder(folder), scan(folder).items, (SIZE, SIZE), "crop")
     expected = {
         error.path.relative_to(folder).as_posix(): error.reason for error in decoded.skipped
     }
@@ -600,12 +607,6 @@ def test_cost(folder):
     assert large.image_bytes > MEMORY_BUDGET
 
 
-def test_the_size_is_that_of_training():
-    from keras_classics.training import config
-
-    assert FOLDER_SIZE == config.FOLDER_SIZE
-
-
 def test_checking_loads_no_keras():
     command = "import sys, keras_classics.data.check.run; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
@@ -704,7 +705,9 @@ def test_the_example_of_the_guide(parts, capsys, monkeypatch):
     monkeypatch.chdir(parts.parent)
     shutil.copytree(parts, "photos")
     exec(EXAMPLE, {})
-    assert capsys.readouterr().out == "True 48 {'cat': 24, 'dog': 24}\n"
+    first, tiny = capsys.readouterr().out.splitlines()
+    assert first == "True 48 {'cat': 24, 'dog': 24}"
+    assert tiny.startswith("look tiny [('test/cat/00.png',), ")
 
 
 def test_altered_copies_are_near(folder, capsys, monkeypatch):

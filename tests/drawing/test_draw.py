@@ -135,6 +135,7 @@ def test_the_same_bytes_every_time(networks, name, block, level):
     ElementTree.fromstring(drawn[0])
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process(networks, tmp_path):
     """Whatever the seed of Python's hashes is, and with no other program or Graphviz at hand."""
     networks["vgg16"].save(tmp_path / "model.keras")

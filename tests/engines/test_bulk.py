@@ -35,6 +35,9 @@ from keras_classics.errors import ClassicsError, DataError, ImageError, OutputEr
 
 SMALL = Options(top_k=2, batch_size=8)
 ENDINGS = (".csv", ".jsonl", ".parquet")
+for_each_ending = pytest.mark.parametrize(
+    "ending", [".csv", *(pytest.param(each, marks=pytest.mark.slow) for each in ENDINGS[1:])]
+)
 TESTS = Path(__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
 GUIDE = (TESTS.parent / "docs" / "predict.md").read_text(encoding="utf-8")
@@ -81,7 +84,7 @@ def rows_of(file):
     return [(row["path"], row["class_1"], row["p_1"], row["error"]) for row in table]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_a_row_an_image_in_the_order_of_find_images(colours, tmp_path, ending):
     out = tmp_path / f"out{ending}"
     told = []
@@ -148,7 +151,7 @@ def test_a_name_that_is_no_text(tmp_path):
     assert rows_of(tmp_path / "out.parquet")[0][0].endswith("\\udcff.png")
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_a_class_whose_name_is_no_text(colours, tmp_path, ending):
     """As that of the folder may be that the class is called after."""
     engine = Colours()
@@ -341,7 +344,7 @@ def stopped(out, paths, engine, options=SMALL, **more):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_a_signal_leaves_what_is_done_and_the_same_call_goes_on(colours, tmp_path, ending, number):
     whole, out = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
     predict_to(whole, Double(), colours, SMALL)
@@ -484,7 +487,7 @@ def test_a_signal_before_the_first_row_leaves_nothing(colours, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_killed_between_the_last_row_and_the_end(colours, tmp_path, monkeypatch, ending):
     """Before the file is in its place, and before the journal is removed."""
     whole = tmp_path / f"whole{ending}"
@@ -545,7 +548,7 @@ def test_anew_without_the_journal(colours, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what is open")
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_what_windows_asks_for(colours, tmp_path, monkeypatch, ending):
     """No file is renamed or removed while it is open, and none flushed that is only read."""
     fsync, seen = os.fsync, []
@@ -635,7 +638,7 @@ def room(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_a_full_disk(colours, tmp_path, ending):
     """Nothing certain is lost, and with room the same call goes on."""
     whole, out = tmp_path / f"whole{ending}", tmp_path / f"out{ending}"
@@ -785,7 +788,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@for_each_ending
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, ending):
     (picture,) = write_colours(tmp_path / "one", 1).iterdir()
     peaks = []

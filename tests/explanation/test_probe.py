@@ -60,8 +60,9 @@ def test_a_single_score_is_a_sigmoid(pictures):
 
 def test_of_two_outputs_the_first_is_explained(images):
     model = InceptionV3(
-        weights=None, width=0.0625, input_shape=(75, 75, 3), classes=4, auxiliary=True
-    )
+        weights=None, width=0.0625, depths=(1, 1, 1), input_shape=(75, 75, 3), classes=4,
+        auxiliary=True,
+    )  # fmt: skip
     x = images(1, 75, 75, 3)
     first, _ = model.predict_on_batch(x)
     np.testing.assert_allclose(Probe(model).run(x).probabilities, first, rtol=1e-4)

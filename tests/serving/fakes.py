@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import contextmanager
 
-import httpx
 import numpy as np
 from PIL import Image
 
@@ -110,6 +109,8 @@ class Running:
     """A server that runs, and a client of it."""
 
     def __init__(self, address, server, log):
+        import httpx  # not in a program over fakes, which asks nobody
+
         self.address, self.server, self.log = address, server, log
         self.client = httpx.Client(base_url=address, timeout=60)
         self.host, self.port = self.client.base_url.host, self.client.base_url.port

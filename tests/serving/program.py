@@ -21,13 +21,7 @@ sys.path.insert(0, str(TESTS))
 from keras_classics.errors import ArtefactError, ClassicsError  # noqa: E402
 from keras_classics.serving import answering, process  # noqa: E402
 from keras_classics.serving.places import parse_places  # noqa: E402
-from keras_classics.serving.process import (  # noqa: E402
-    Control,
-    Job,
-    hangups_ignored,
-    leave,
-    server_for,
-)
+from keras_classics.serving.process import Job, hangups_ignored, leave, run, server_for  # noqa: E402
 from keras_classics.serving.settings import Settings  # noqa: E402
 from keras_classics.web.server import address_of, listen  # noqa: E402
 from serving.fakes import FakeEngine  # noqa: E402
@@ -52,7 +46,7 @@ class Opener:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--ending", type=int, default=5)
     for option, otherwise in (
         ("seconds", 0.0), ("timeout", 10.0), ("linger", 0.0), ("watch", 0.0), ("stuck", 0.0)
@@ -60,6 +54,7 @@ def main():
         parser.add_argument(f"--{option}", type=float, default=otherwise)
     options = parser.parse_args()
     process._ENDING_SECONDS = options.ending
+    process._LEAVING_SECONDS = 0.5
     if options.stuck:
         answering.fitted = lambda *_: time.sleep(options.stuck)
     settings = Settings(
@@ -76,17 +71,17 @@ def main():
 
         try:
             with hangups_ignored():
-                if options.workers > 1:
+                if options.workers:
                     from keras_classics.serving.workers import serve_with_workers
 
                     serve_with_workers(job, listening, options.workers, started)
                 else:
-                    Control().run(server_for(job), listening, started)
+                    run(server_for(job), listening, started)
         except ClassicsError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
     sys.stdout.write("ended.\n")
-    leave()
+    leave(0.5)
 
 
 if __name__ == "__main__":

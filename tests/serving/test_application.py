@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +62,7 @@ def test_where_it_listens_elsewhere_any_name_is_its_own(serving):
             assert found.post("/v2/repository/index", headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/v2", "/nowhere", "/metrics"])
+@pytest.mark.parametrize("path", ["/", "/page/drop.js", "/v2", "/nowhere", "/metrics"])
 def test_every_answer_has_its_headers(server, path):
     headers = server.get(path).headers
     assert "default-src" in headers["content-security-policy"]
@@ -82,6 +83,14 @@ def test_methods(server, method, path, allowed):
     assert answer.status_code == 405
     assert allowed in answer.headers["allow"]
     assert list(answer.json()) == ["error"]
+
+
+def test_the_page_holds_all_that_it_needs(server):
+    text = "".join(server.get(path).text for path in ("/", "/page/drop.css", "/page/drop.js"))
+    assert not re.search(r"https?://|javascript:|\sstyle=|\son\w+=[\"']", text)
+    assert set(re.findall(r'(?:src|href)="([^"]+)"', text)) == {
+        "data:,", "page/drop.css", "page/drop.js", "openapi.json",
+    }  # fmt: skip
 
 
 def test_head(server):
@@ -109,6 +118,7 @@ def test_the_metrics(serving):
         labels = {"network": "vgg16", "engine": "keras", "precision": "f32", "version": "3"}
         assert metric("classics_model_info", model="other", **labels) == 1
         assert metric("classics_refused_total", reason="request") == 1
+        assert metric("classics_refused_total", reason="bounds") == 0
 
 
 def test_the_metrics_do_not_wait_for_decoders(serving):
@@ -154,9 +164,9 @@ def test_a_line_of_the_log_is_one_line():
     assert "error" not in json.loads(lines[0])
 
 
-def test_the_log_is_on_standard_error(capsys):
+def test_the_log_is_on_standard_error(capfd):
     Journal().note("start")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert json.loads(captured.err)["event"] == "start"
     assert captured.out == ""
 

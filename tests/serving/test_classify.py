@@ -96,7 +96,8 @@ def test_top(server):
     for asked in ("0", "-1", "two", "1.5", "", "٣", "9" * 5000):
         answer = server.classify(image, f"/classify?top={asked}")
         assert answer.status_code == 400
-        assert "a number of classes is needed" in answer.json()["error"]
+        assert answer.json()["error"].startswith("top: ")
+        assert "\n" not in answer.json()["error"]
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "image/whatever", "application/octet-stream"])
@@ -233,5 +234,5 @@ def test_no_request_gets_another_s_answer_over_http(serving):
             return len(images)
 
         with ThreadPoolExecutor(24) as pool:
-            assert sum(pool.map(ask, range(300))) > 1000
+            assert sum(pool.map(ask, range(150))) > 500
         assert len(set(engine.batches)) > 3

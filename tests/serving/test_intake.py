@@ -349,7 +349,7 @@ def test_chunks(server):
         ("/classify", PNG, 413), ("/classify", f"Content-Type: {FORM}", 413),
         ("/v2/models/fake/infer", "Content-Type: application/json", 413),
         ("/classify", "Content-Type: text/html", 415), ("/classify/nobody", PNG, 404),
-        ("/docs", PNG, 405),
+        ("/v2", PNG, 405),
     ],
 )  # fmt: skip
 def test_who_asks_whether_to_send_what_is_refused(server, path, kind, status):

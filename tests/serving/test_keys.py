@@ -5,7 +5,8 @@ import os
 import pytest
 
 from keras_classics.errors import ClassicsError
-from keras_classics.serving.keys import OPEN, VARIABLE, Keys, read_keys
+from keras_classics.serving.answering import Refused
+from keras_classics.serving.keys import VARIABLE, Keys, read_keys
 from serving.fakes import pictures, running
 
 KEY, OTHER = "k" * 20, "an-older-key-that-still-works"
@@ -17,7 +18,7 @@ def server(serving):
         yield server
 
 
-@pytest.mark.parametrize("path", ["/v2", "/v2/models/fake", "/metrics", "/nowhere", "/classify"])
+@pytest.mark.parametrize("path", ["/v2", "/v2/models/fake", "/v2/models/nobody", "/metrics"])
 def test_without_a_key(server, path):
     answer = server.get(path)
     assert answer.status_code == 401
@@ -25,7 +26,9 @@ def test_without_a_key(server, path):
     assert "an API key is needed" in answer.json()["error"]
 
 
-@pytest.mark.parametrize("path", sorted(OPEN))
+@pytest.mark.parametrize(
+    "path", ["/", "/page/drop.js", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
+)
 def test_what_is_open(server, path):
     assert server.get(path).status_code == 200
 
@@ -69,9 +72,8 @@ def test_the_log_and_the_metrics_hold_no_key(server):
 
 
 def test_all_keys_are_compared_in_constant_time(monkeypatch):
+    import asyncio
     import hmac
-
-    from starlette.datastructures import Headers
 
     compared = []
 
@@ -80,9 +82,10 @@ def test_all_keys_are_compared_in_constant_time(monkeypatch):
         return one == other
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    keys = Keys(None, (KEY, OTHER))
-    assert keys._knows(Headers({"x-api-key": KEY}))
-    assert not keys._knows(Headers({"x-api-key": "x" * 10_000}))
+    keys = Keys((KEY, OTHER))
+    asyncio.run(keys(None, KEY))
+    with pytest.raises(Refused):
+        asyncio.run(keys(None, "x" * 10_000))
     assert compared == [(32, 32)] * 4
 
 

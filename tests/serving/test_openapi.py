@@ -29,14 +29,14 @@ def document(server):
     return server.get("/openapi.json").json()
 
 
-def test_every_address_is_in_it(server, document):
-    routes = {(route.path, *route.methods - {"HEAD"}) for route in server.server.routes}
-    told = {
-        (path, method.upper()) for path, methods in document["paths"].items() for method in methods
-    }
-    assert told == routes
-    assert len(told) == 19
-    assert document["openapi"] == "3.1.0"
+def test_every_address_is_in_it(document):
+    told = {path: set(methods) for path, methods in document["paths"].items()}
+    model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    read = ["/", "/metrics", "/v2", "/v2/", "/v2/health/live", "/v2/health/ready"]
+    read += [f"{base}{part}" for base in (model, version) for part in ("", "/ready", "/config")]
+    sent = ["/classify", "/classify/{model}", "/v2/repository/index"]
+    sent += [f"{base}/infer" for base in (model, version)]
+    assert told == {path: {"get"} for path in read} | {path: {"post"} for path in sent}
     names = [facts["operationId"] for m in document["paths"].values() for facts in m.values()]
     assert len(set(names)) == len(names)
 
@@ -125,7 +125,7 @@ def asked_of_all(server, examples, headers):
 
 
 def test_generated_requests(server):
-    assert asked_of_all(server, 12, {}) > 100
+    assert asked_of_all(server, 8, {}) > 80
     assert server.classify(pictures(1)[0]).status_code == 200
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import logging
 import signal
 import socket
 import subprocess
@@ -18,8 +18,9 @@ import httpx
 import psutil
 import pytest
 
-from keras_classics.serving.process import Control, signals_of
-from serving.fakes import encoded, expected, pictures, until
+from keras_classics.serving.journal import Journal, libraries_heard
+from keras_classics.serving.process import signals_of
+from serving.fakes import Log, encoded, expected, pictures, until
 
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -93,8 +94,7 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_in_order(folder, number):
+def test_it_ends_in_order(folder):
     with (
         program(folder, "--seconds", 0.5) as found,
         ThreadPoolExecutor(6) as pool,
@@ -103,13 +103,19 @@ def test_it_ends_in_order(folder, number):
         images = pictures(6)
         asked = [pool.submit(found.ask, image, client.post) for image in images]
         time.sleep(0.4)
-        found.process.send_signal(number)
+        found.process.terminate()
         for image, future in zip(images, asked, strict=True):
             (answer,) = future.result().json()["predictions"]
             assert answer["probability"] == float(expected(image[None], 1).max())
         assert found.ends() == (0, "ended.\n")
         events = [line["event"] for line in found.lines]
         assert events == ["start", "drain", *["request"] * 6, "end"]
+        # The first one says what the models run on.
+        (model,) = found.of("start")[0]["models"]
+        assert model == {
+            "model": "fake", "version": "1", "engine": "keras", "precision": "f32",
+            "why": "it is a fake",
+        }  # fmt: skip
         with pytest.raises(httpx.ConnectError):
             httpx.get(found.address)
 
@@ -126,24 +132,18 @@ def test_a_second_signal_ends_it_at_once(folder):
 
 
 def test_it_lingers_while_readiness_says_no(folder):
+    """And nobody who has sent half a request holds it up."""
     with program(folder, "--linger", 1.0) as found:
         assert httpx.get(f"{found.address}v2/health/ready").status_code == 200
-        found.process.terminate()
-        until(lambda: found.of("drain"))
-        answer = httpx.get(f"{found.address}v2/health/ready")
-        assert (answer.status_code, answer.json()) == (503, {"ready": False})
-        assert found.answered(pictures(1)[0], 1)  # whoever still comes is answered
-        assert found.ends()[0] == 0
-
-
-def test_who_sends_half_a_request_does_not_hold_it_up(folder):
-    with program(folder) as found:
         host, port = found.address.removeprefix("http://").rstrip("/").split(":")
         with socket.create_connection((host, int(port))) as idle:
             idle.sendall(b"GET /v2 HT")
-            httpx.get(f"{found.address}v2")
             since = time.monotonic()
-            found.process.terminate()
+            found.process.send_signal(signal.SIGINT)
+            until(lambda: found.of("drain"))
+            answer = httpx.get(f"{found.address}v2/health/ready")
+            assert (answer.status_code, answer.json()) == (503, {"ready": False})
+            assert found.answered(pictures(1)[0], 1)  # whoever still comes is answered
             assert found.ends()[0] == 0
             assert time.monotonic() - since < 8
 
@@ -163,17 +163,6 @@ def test_a_signal_reloads(folder):
         assert found.answered(image, 2)
 
 
-def test_the_network_speaks_first(folder):
-    """What cannot be opened never listens."""
-    (folder / "model.seed").write_text("torn")
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(folder)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "torn" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 def test_a_decoder_that_is_stuck_does_not_hold_it_up(folder):
     """Its request is answered in time, and its thread is left behind."""
     with program(folder, "--stuck", 60, "--timeout", 0.5) as found:
@@ -186,16 +175,10 @@ def test_a_decoder_that_is_stuck_does_not_hold_it_up(folder):
         assert found.of("end")
 
 
-def test_an_engine_that_hangs_does_not_hold_it_up(folder):
+def test_what_cannot_be_stopped_does_not_hold_it_up(folder):
+    """An engine that hangs, and a model that is being opened."""
     with program(folder, "--seconds", 60, "--timeout", 0.5, "--ending", 0) as found:
         assert found.ask(pictures(1)[0]).status_code == 504
-        found.process.terminate()
-        assert found.ends()[0] == 0
-        assert "left behind" in found.of("end")[0]["error"]
-
-
-def test_a_model_that_is_being_opened_does_not_hold_it_up(folder):
-    with program(folder, "--timeout", 0.5, "--ending", 0) as found:
         (folder / "opening").unlink()
         (folder / "wait").touch()
         (folder / "model.seed").write_text("2")
@@ -226,19 +209,10 @@ def test_a_hangup_while_the_models_are_opened(folder):
         process.communicate()
 
 
-def test_a_hangup_before_the_first_request(monkeypatch):
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    Control().reload()
-    assert ended == []
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_nobody_reads_the_log(folder, workers):
+def test_nobody_reads_the_log(folder):
     """It answers, reloads, starts workers again and ends as if somebody did."""
-    options = ("--workers", str(workers), "--watch", "0.1")
     process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(folder), *options],
+        [sys.executable, str(PROGRAM), str(folder), "--workers", "2", "--watch", "0.1"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -258,16 +232,16 @@ def test_nobody_reads_the_log(folder, workers):
         for seed in (2, 3):
             (folder / "model.seed").write_text(str(seed))
             until(lambda seed=seed: all(answers(seed) for _ in range(8)))
-        if workers > 1:
-            child = next(
-                child
-                for child in psutil.Process(process.pid).children()
-                if "spawn_main" in " ".join(child.cmdline())
-            )
-            child.kill()
-            child.wait(20)
-            time.sleep(0.5)
-            assert answers(3)
+
+        def children():
+            found = psutil.Process(process.pid).children()
+            return [each for each in found if "spawn_main" in " ".join(each.cmdline())]
+
+        first = children()[0]
+        first.kill()
+        first.wait(20)
+        until(lambda: len(children()) == 2)
+        assert answers(3)
         assert process.poll() is None
         process.terminate()
         assert process.wait(20) == 0
@@ -277,20 +251,15 @@ def test_nobody_reads_the_log(folder, workers):
         process.stdout.close()
 
 
-def test_what_libraries_say_is_lines_of_the_log_too(folder):
-    headers = {"content-type": "multipart/form-data; boundary=xyz"}
-    with program(folder) as found:
-        answer = httpx.post(f"{found.address}classify", content=b"torn", headers=headers)
-        assert answer.status_code == 400
-        found.process.terminate()
-        assert found.ends()[0] == 0
-    assert [line["event"] for line in found.lines] == ["start", "request", "drain", "end"]
-    # And the first one says what the models run on.
-    (model,) = found.of("start")[0]["models"]
-    assert model == {
-        "model": "fake", "version": "1", "engine": "keras", "precision": "f32",
-        "why": "it is a fake",
-    }  # fmt: skip
+def test_what_libraries_say_is_lines_of_the_log_too():
+    log = Log()
+    with libraries_heard(Journal(log)):
+        logging.getLogger("some.library").warning("one\nthing")
+        logging.getLogger("python_multipart").warning("noted with its request")
+    logging.getLogger("some.library").warning("nobody listens")
+    (line,) = log
+    assert line["source"] == "some.library"
+    assert line["message"] == "one thing"
 
 
 def test_signals_of_this_system():

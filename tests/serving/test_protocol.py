@@ -270,7 +270,7 @@ def test_each_request_is_answered_alone(server, client):
     for name in ("sequence_start", "sequence_end"):
         answer = server.infer(pictures(1), parameters={name: True})
         assert answer.status_code == 400
-        assert answer.json()["error"].startswith(f"{name}: sequences are not supported")
+        assert answer.json()["error"].startswith(f"parameters.{name}: sequences are not supported")
     for none in (0, "", None):
         parameters = {"sequence_id": none, "sequence_start": False, "sequence_end": False}
         assert server.infer(pictures(1), parameters=parameters).status_code == 200
@@ -322,28 +322,28 @@ def changed(**fields):
 
 COUNT = SIZE[0] * SIZE[1] * 3
 BAD = {
-    "no object": ("[]", "valid"),
-    "nothing": ("", "no JSON"),
-    "torn": ('{"inputs": [', "no JSON"),
-    "no text": (b"\xff\xfe\x00", "no JSON"),
-    "deep": ('{"inputs": ' + "[" * 100_000, "no JSON"),
-    "not a number": (json.dumps(good()).replace("]}", ", NaN]}", 1), "NaN is no number"),
-    "infinite": ('{"inputs": Infinity}', "Infinity is no number"),
-    "a very long number": ('{"inputs": ' + "9" * 5000 + "}", "no JSON"),
+    "no object": ("[]", "should be an object"),
+    "nothing": ("", "Invalid JSON"),
+    "torn": ('{"inputs": [', "Invalid JSON"),
+    "no text": (b"\xff\xfe\x00", "Invalid JSON"),
+    "deep": ('{"inputs": ' + "[" * 100_000, "Invalid JSON"),
+    "not a number": (json.dumps(good()).replace("]}", ", NaN]}", 1), f"must be {COUNT} integers"),
+    "infinite": ('{"inputs": Infinity}', "inputs: Input should be a valid array"),
+    "a very long number": ('{"inputs": ' + "9" * 5000 + "}", "Invalid JSON"),
     "no inputs": ({"inputs": []}, "inputs"),
     "inputs missing": ({}, "inputs: Field required"),
     "three inputs": ({"inputs": good()["inputs"] * 3}, "inputs"),
-    "twice the same": ({"inputs": good()["inputs"] * 2}, "one of image and file is to be sent"),
-    "unknown input": (changed(name="pixels"), "input 'pixels' is not one; image and file are"),
+    "twice the same": ({"inputs": good()["inputs"] * 2}, "at most 1 item"),
+    "unknown input": (changed(name="pixels"), "inputs.0: Input tag 'pixels'"),
     "shape missing": ({"inputs": [{"name": "image", "datatype": "UINT8"}]}, "shape"),
     "shape of words": (changed(shape=["1"]), "shape"),
     "negative": (changed(shape=[-1, *SIZE, 3]), "shape"),
-    "no picture": (changed(shape=[0, *SIZE, 3], data=[]), "holds no picture"),
+    "no picture": (changed(shape=[0, *SIZE, 3], data=[]), "greater than or equal to 1"),
     "huge": (changed(shape=[2**31 - 1, *SIZE, 3]), f"must be {(2**31 - 1) * COUNT} integers"),
     "huger": (changed(shape=[10**30, *SIZE, 3]), "shape"),
     "other size": (changed(shape=[1, SIZE[1], SIZE[0], 3]), "[n, 6, 8, 3] is needed"),
     "flat": (changed(shape=[COUNT]), "[n, 6, 8, 3] is needed"),
-    "other type": (changed(datatype="FP32"), "UINT8 is needed"),
+    "other type": (changed(datatype="FP32"), "datatype: Input should be 'UINT8'"),
     "too few": (changed(data=[0] * (COUNT - 1)), f"must be {COUNT} integers"),
     "floats": (changed(data=[0.5] * COUNT), f"must be {COUNT} integers"),
     "true": (changed(data=[True] * COUNT), f"must be {COUNT} integers"),
@@ -387,11 +387,12 @@ BAD = {
     "files in a table": (
         {"inputs": [{"name": "file", "shape": [2, 2], "datatype": "BYTES", "data": []}]}, "[n]"
     ),
-    "unknown output": ({**good(), "outputs": [{"name": "logits"}]}, "output 'logits' is not one"),
-    "output twice": ({**good(), "outputs": [{"name": "probabilities"}] * 2}, "2 times"),
+    "a long name": (changed(name="a" * 10_000), "inputs.0: Input tag"),
+    "unknown output": ({**good(), "outputs": [{"name": "logits"}]}, "should be 'probabilities'"),
+    "output twice": ({**good(), "outputs": [{"name": "probabilities"}] * 2}, "at most 1 item"),
     "classes": (
         {**good(), "outputs": [{"name": "probabilities", "parameters": {"classification": 0}}]},
-        "no number of classes",
+        "classification: Input should be greater",
     ),
     "shared output": (
         {**good(), "outputs": [
@@ -399,8 +400,8 @@ BAD = {
         ]},
         "shared memory",
     ),
-    "a flag": ({**good(), "parameters": {"binary_data_output": "yes"}}, "neither true nor false"),
-    "a time": ({**good(), "parameters": {"timeout": -1}}, "no time in microseconds"),
+    "a flag": ({**good(), "parameters": {"binary_data_output": "yes"}}, "valid boolean"),
+    "a time": ({**good(), "parameters": {"timeout": -1}}, "parameters.timeout: "),
     "parameters": ({**good(), "parameters": 5}, "parameters"),
 }  # fmt: skip
 
@@ -437,16 +438,16 @@ FILES = {"name": "file", "shape": [2], "datatype": "BYTES"}
         (*binary(COUNT, PIXELS[1:]), "143 bytes stand behind"),
         (*binary(COUNT, PIXELS + b"x"), "145 bytes stand behind"),
         (*binary(COUNT - 1, PIXELS[1:]), "shape [1, 6, 8, 3] has 144"),
-        (*binary(-1, PIXELS), "binary_data_size -1"),
+        (*binary(-1, PIXELS), "binary_data_size: Input should be greater"),
         (*binary(10**30, PIXELS), "binary_data_size"),
-        (*binary(str(COUNT), PIXELS), "binary_data_size '144'"),
-        (*binary(float(COUNT), PIXELS), "binary_data_size 144.0"),
+        (*binary(str(COUNT), PIXELS), "binary_data_size: Input should be a valid integer"),
+        (*binary(float(COUNT), PIXELS), "binary_data_size: Input should be a valid integer"),
         (*binary(COUNT, PIXELS, header=10**6), "1000000 of a body of"),
         (*binary(COUNT, PIXELS, header=10**30), "is no length"),
         (*binary(COUNT, PIXELS, header="-5"), "'-5' is no length"),
         (*binary(COUNT, PIXELS, header="٣"), "is no length"),
         (*binary(COUNT, PIXELS, header="0"), "0 of a body"),
-        (*binary(COUNT, PIXELS, header="20"), "no JSON"),
+        (*binary(COUNT, PIXELS, header="20"), "Invalid JSON"),
         (*binary(8, b"\x01\0\0\0aXXX", **FILES), "not 2 elements"),
         (*binary(4, b"\xff\xff\xff\xff", **FILES), "not 2 elements"),
         (*binary(3, b"\x00\x00\x00", **FILES), "not 2 elements"),

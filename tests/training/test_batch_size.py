@@ -71,6 +71,7 @@ def test_the_specification_survives_the_way():
     assert Spec.from_json(spec.to_json()) == spec
 
 
+@pytest.mark.slow
 @pytest.mark.backends
 def test_a_run_finds_its_batch_size(shapes, tmp_path):
     events = []

@@ -175,6 +175,7 @@ def test_the_curve_of_a_fine_tuned_run_ends_with_its_head(head_run):
     assert head_curve(head_run).points[-1].wrong == 4
 
 
+@pytest.mark.slow
 def test_it_needs_no_backend(head_run):
     code = (
         "import sys; from pathlib import Path; from keras_classics.cli import app; "
@@ -186,7 +187,10 @@ def test_it_needs_no_backend(head_run):
     assert "the head's curve, without fine-tuning" in done.stdout
 
 
-@pytest.mark.parametrize("gone", ["missing", "torn", "others"])
+@pytest.mark.parametrize(
+    "gone",
+    ["torn", *(pytest.param(each, marks=pytest.mark.slow) for each in ("missing", "others"))],
+)
 def test_features_that_are_not_there_are_computed_anew(head_run, gone):
     whole = head_curve(head_run)
     path = head_run / FEATURES

@@ -36,6 +36,7 @@ def test_binary_cross_entropy_is_timm_s():
     assert float(ours) == pytest.approx(float(reference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_side_classifier_counts_as_the_recipe_says_and_the_figures_are_the_main_one_s():
     model = build(
         "inception_v3",

@@ -40,6 +40,7 @@ def weights_of(model):
     return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epochs", "accuracy"),
     [

@@ -392,6 +392,7 @@ def test_minutes_that_hold_the_head_alone(config, monkeypatch):
     assert not run.interrupted
 
 
+@pytest.mark.slow
 def test_time_that_runs_out_although_it_was_estimated_otherwise(config, monkeypatch):
     own = begun_module.Begun.fitted
     monkeypatch.setattr(begun_module.Begun, "fitted", lambda self, **_: own(self, deadline=0.0))

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from keras_classics.engines.benchmark.torch_modules import torch_module
+from scripts import torch_module
 
 # The records of timm's weights, and their names there.
 TIMM = {

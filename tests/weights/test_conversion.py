@@ -109,7 +109,7 @@ CHAINS = [
     ("inception_v3", {"auxiliary": True, "input_shape": (299, 299, 3)}, (".h5",)),
     ("inception_v3_torch", {"auxiliary": True, "input_shape": (299, 299, 3)}, (".keras",)),
 ]
-SLOW = set(CATALOG) - {"vgg16", "resnet50_v1_5", "inception_v3_torch"}  # have relatives there
+SLOW = set(CATALOG) - {"vgg16", "resnet50_v1_5"}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,8 @@ def test_without_the_top(network, make):
     assert_same_weights(whole, model)
 
 
-@pytest.mark.parametrize("side", [75, pytest.param(123, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [75, 123])
 def test_an_auxiliary_head_of_a_small_grid(side, make):
     """Its window is smaller than 5 x 5 there, which the file alone tells."""
     model, path = make("inception_v3_torch", auxiliary=True, input_shape=(side, side, 3))
@@ -412,7 +413,12 @@ def test_a_source_that_is_not_there(ending, tmp_path):
         pytest.param(
             "inception_v3", "resnet50_d", "conv1_a_conv is missing; ", marks=pytest.mark.slow
         ),
-        ("inception_v3", "inception_v3_torch", "stem_1_bn has 3 tensors, needs 4; "),
+        pytest.param(
+            "inception_v3",
+            "inception_v3_torch",
+            "stem_1_bn has 3 tensors, needs 4; ",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_source_of_another_network(source, network, culprit, make):

@@ -16,6 +16,7 @@ from keras_classics.errors import WeightsError
 from keras_classics.weights.conversion import convert, model_of
 from keras_classics.weights.keras_files import write_keras
 from keras_classics.weights.loading import CONSTANT, LEFT_OUT, load_weights
+from zoo import slow
 
 OURS = {"VGG16": VGG16, "ResNet50": ResNet50, "InceptionV3": InceptionV3}
 SHAPE = (75, 75, 3)
@@ -270,7 +271,7 @@ def efficientnet():
     return normalised
 
 
-@pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("ending", [".weights.h5", slow(".keras"), slow(".h5")])
 def test_the_normalisation_of_keras_efficientnet_stands_in_our_graph(
     ending, efficientnet, tmp_path
 ):

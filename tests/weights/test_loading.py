@@ -23,6 +23,7 @@ from keras_classics import (
 )
 from keras_classics.errors import WeightsError
 from keras_classics.weights.loading import LEFT_OUT, OWN, load_weights
+from zoo import one_each
 
 FORMATS = (".weights.h5", ".keras", ".h5")
 OURS = {"VGG16": VGG16, "ResNet50": ResNet50, "InceptionV3": InceptionV3}
@@ -31,7 +32,9 @@ X_SHAPE = (2, 75, 75, 3)
 
 
 def small(network, **arguments):
-    return build(network, **{**ARGUMENTS, **arguments})
+    """VGG16, which is small as it is, or another network of one block a stage."""
+    depths = None if network == "vgg16" else one_each(network)
+    return build(network, **{**ARGUMENTS, "depths": depths, **arguments})
 
 
 def write(model, folder, ending):
@@ -112,8 +115,9 @@ def test_files_of_keras_applications(name, tmp_path, randomise, images, run):
 
 def before_the_top(model):
     """The last feature maps of a network with its top."""
-    ends = {"vgg16": "block5_pool", "resnet50": "conv5_block3_out", "inception_v3": "mixed10"}
-    return model.get_layer(ends[model.name]).output
+    if model.name == "vgg16":
+        return model.get_layer("block5_pool").output
+    return model.get_layer("avg_pool").input
 
 
 @pytest.mark.parametrize("network", ["vgg16", "resnet50"])
@@ -152,13 +156,13 @@ def test_sequential_and_functional_files_are_alike(ending, tmp_path, randomise):
 
 
 def test_with_the_auxiliary_head(tmp_path, randomise):
-    model = randomise(InceptionV3(auxiliary=True, **ARGUMENTS))
+    model = randomise(small("inception_v3", auxiliary=True))
     path = write(model, tmp_path, ".weights.h5")
-    again = InceptionV3(auxiliary=True, **{**ARGUMENTS, "weights": path})
+    again = small("inception_v3", auxiliary=True, weights=path)
     assert_same_weights(again, model)
     plain = write(without_auxiliary(model), tmp_path, ".keras")
     with pytest.raises(WeightsError, match="auxiliary_1_conv is missing"):
-        InceptionV3(auxiliary=True, **{**ARGUMENTS, "weights": plain})
+        small("inception_v3", auxiliary=True, weights=plain)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +271,7 @@ def test_three_culprits_are_named_and_the_rest_counted(tmp_path):
     assert message.count("has shape") == 3
     more = int(re.search(r"and (\d+) more\. Is the width another one\?$", message).group(1))
     # Kernels, biases and four tensors of batch norm for 53 units, and the classifier's kernel.
-    assert more + 3 == 53 * 6 + 1
+    assert more + 3 == 17 * 6 + 1
 
 
 @pytest.mark.parametrize(
@@ -529,7 +533,7 @@ def test_the_report_names_every_tensor_of_both_sides(tmp_path, randomise):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_the_auxiliary_head_is_left_out_where_it_is_not_asked_for(ending, tmp_path, randomise):
     """Its layers stand between those of the network in the order of the file."""
-    model = randomise(InceptionV3(auxiliary=True, **{**ARGUMENTS, "input_shape": (139, 139, 3)}))
+    model = randomise(small("inception_v3", auxiliary=True, input_shape=(139, 139, 3)))
     path = write(model, tmp_path, ending)
     plain = small("inception_v3")
     placements = load_weights(plain, path, architecture=CATALOG["inception_v3"])

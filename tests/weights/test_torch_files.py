@@ -114,7 +114,8 @@ def channels_last(module, x):
     return outputs(module, x).transpose(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("library", ["torchvision", pytest.param("timm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_outputs_of_a_whole_vgg_are_those_of_the_libraries(library, tmp_path, images, run):
     arguments = {"init_weights": False} if library == "torchvision" else {}
     theirs = torch_network.__wrapped__(library, "vgg16", **arguments)  # too large to be kept

@@ -63,9 +63,9 @@ def check(
     import json
 
     from keras_classics.cli.terminal import console, counting
-    from keras_classics.data.check.run import FOLDER_SIZE
     from keras_classics.data.check.run import check as check_folder
     from keras_classics.errors import ClassicsError
+    from keras_classics.weights.records import DEFAULT, RECORDS
 
     screen = console(error=as_json)
     run: _Run | None = None
@@ -94,7 +94,7 @@ def check(
     with counting(screen, "checking images") as progress:
         found = check_folder(
             folder,
-            size=size or FOLDER_SIZE,
+            size=size or RECORDS[DEFAULT].protocol.crop,
             near=near,
             group_by=group_by,
             root=root,

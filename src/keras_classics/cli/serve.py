@@ -94,9 +94,9 @@ def serve(
 ) -> None:
     """Serve predictions over HTTP: image uploads, and the Open Inference Protocol v2.
 
-    Try it at /, read the documentation at /docs. SIGTERM or Ctrl-C shuts it down gracefully.
+    Try it at /; /openapi.json describes it. SIGTERM or Ctrl-C shuts it down gracefully.
     """
-    require("serve", "starlette", "uvicorn", "python_multipart", "prometheus_client")
+    require("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
     from keras_classics.data.budget import default_budget
     from keras_classics.serving.keys import VARIABLE, read_keys
     from keras_classics.serving.places import parse_places
@@ -130,13 +130,7 @@ def serve(
         from keras_classics.cli.terminal import console
         from keras_classics.errors import one_line
         from keras_classics.serving.opening import Choice
-        from keras_classics.serving.process import (
-            Control,
-            Job,
-            hangups_ignored,
-            leave,
-            server_for,
-        )
+        from keras_classics.serving.process import Job, hangups_ignored, leave, run, server_for
 
         address = address_of(listening, host)
         choice = Choice(engine, precision, _share(threads, workers), start)
@@ -154,7 +148,7 @@ def serve(
             else:
                 with console(error=True).status("opening"):
                     server = server_for(job)
-                Control().run(server, listening, started)
+                run(server, listening, started)
     typer.echo("ended.")
     leave()
 

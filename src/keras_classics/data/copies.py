@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +128,10 @@ def _joined(
     root: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The group of every index after some pairs have been joined."""
+    # Which every start of a server would wait for.
+    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
     number = len(root)
     rows = np.concatenate([np.arange(number), first])
     links = coo_array(

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from keras_classics.errors import one_line
+from keras_classics.explanation.explained import ClassExplanation, Explained
+from keras_classics.explanation.faithfulness import Curve, Sanity
 from keras_classics.explanation.probe import Array
 from keras_classics.heat import HEAT, SIGNED, limit_of, overlay
 from keras_classics.host.canvas import canvas
-
-if TYPE_CHECKING:
-    from keras_classics.explanation.explain import ClassExplanation, Explanation
-    from keras_classics.explanation.faithfulness import Curve, Sanity
 
 INK, SOFT, GRID, PALE = "#1b1f24", "#5c6670", "#dde1e6", "#aeb6bf"
 BLUE, ORANGE = "#1f5fbf", "#b4610a"  # told apart by everybody, and in print
@@ -35,7 +33,7 @@ WIDE = 8  # tiles in a row, at most
 
 
 @canvas()
-def draw(explanation: Explanation) -> bytes:
+def draw(explanation: Explained) -> bytes:
     """The figure as PNG: the same explanation gives the same bytes."""
     checked = any(each.checks for each in explanation.classes)
     cascaded = any(each.checks and each.checks.sanity.cascade for each in explanation.classes)
@@ -176,14 +174,14 @@ class _Page:
         return self.figure.add_axes((left / self.width, bottom / self.height, *sides))
 
 
-def _picture(axes: Any, explanation: Explanation) -> None:
+def _picture(axes: Any, explanation: Explained) -> None:
     axes.imshow(explanation.picture, interpolation="nearest")
     _bare(axes)
     height, width = explanation.picture.shape[:2]
     _title(axes, _short(explanation.path.name, 30), f"as the network sees it, {height} × {width}")
 
 
-def _answer(axes: Any, explanation: Explanation) -> None:
+def _answer(axes: Any, explanation: Explained) -> None:
     """The most probable classes, and those explained, as bars."""
     shown = dict.fromkeys((i, name, p) for i, name, p in explanation.top)
     shown |= dict.fromkeys((e.index, e.name, e.probability) for e in explanation.classes)
@@ -217,7 +215,7 @@ def _answer(axes: Any, explanation: Explanation) -> None:
     axes.spines["left"].set_color(PALE)
 
 
-def _heat(axes: Any, beside: Any, explanation: Explanation, heat: Array) -> None:
+def _heat(axes: Any, beside: Any, explanation: Explained, heat: Array) -> None:
     """A map over the picture, and its scale."""
     signed = explanation.method.signed
     axes.imshow(overlay(explanation.picture, heat, signed=signed), interpolation="nearest")
@@ -304,7 +302,7 @@ def _bare(axes: Any) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _where(explanation: Explanation, explained: ClassExplanation) -> str:
+def _where(explanation: Explained, explained: ClassExplanation) -> str:
     """What is explained, and what the method says of itself."""
     if explanation.block is not None:
         height, width = explained.heat.shape

@@ -22,7 +22,8 @@ from keras_classics.classifier.artefact import Classifier
 from keras_classics.data.fit import fit_bytes
 from keras_classics.data.sources import Source
 from keras_classics.errors import ClassicsError
-from keras_classics.explanation.explain import FORMAT, only, probe_of, versions, write_json
+from keras_classics.explanation.explain import only, probe_of, write_json
+from keras_classics.explanation.explained import FORMAT, versions
 from keras_classics.explanation.figure import Scale, Tile, draw_tiles, scale_of
 from keras_classics.explanation.maps import (
     colours,

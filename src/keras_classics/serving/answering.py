@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
-from keras_classics.serving.batching import BusyError
 from keras_classics.serving.intake import decompress, fitted
 from keras_classics.serving.recording import record_of
 from keras_classics.serving.settings import Settings
@@ -110,15 +110,11 @@ class Desk:
             raise Refused(
                 413, "count", f"{count} pictures in a request; at most {self.settings.queue}."
             )
-        try:
-            with served.batcher.place(count):
-                if files is not None:
-                    images = await self._decoded(served, files)
-                assert images is not None
-                return await served.batcher.ask(images)
-        except BusyError as error:
-            headers = {"retry-after": str(error.seconds)}
-            raise Refused(429, "queue", str(error), headers) from None
+        with served.batcher.place(count):
+            if files is not None:
+                images = await self._decoded(served, files)
+            assert images is not None
+            return await served.batcher.ask(images)
 
     async def _decoded(self, served: Served, files: Sequence[tuple[str, bytes]]) -> Images:
         shape = served.card.preprocessing
@@ -136,6 +132,24 @@ class Desk:
             for task in tasks:
                 task.cancel()  # what is done stays done; what has not begun need not
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def desk_of(request: Request) -> Desk:
+    """Of the server that was asked."""
+    found = request.app.state.desk
+    assert isinstance(found, Desk)
+    return found
+
+
+async def _asked(request: Request, model: str | None = None, version: str | None = None) -> Served:
+    served = desk_of(request).shelf.find(model, version)
+    record = record_of(request)
+    record.model, record.version = served.place.name, served.place.version
+    return served
+
+
+AskedModel = Annotated[Served, Depends(_asked)]
+"""The model that an address names; by default the first one, and its newest version."""
 
 
 async def within(request: Request, deadline: float, work: Coroutine[Any, Any, T]) -> T:

@@ -25,14 +25,6 @@ _MOST_PART_HEADERS = 8 * 1024  # bytes
 NAMELESS = "picture"
 
 
-class EncodingError(ClassicsError):
-    """A body in a compression that is not known (415)."""
-
-
-class TooLargeError(ClassicsError):
-    """A body that is too large when it is decompressed (413)."""
-
-
 def decompress(body: bytes, encoding: str | None, limit: int) -> bytes:
     """A body as it was before `Content-Encoding`, of which no more than the limit is ever made.
 
@@ -43,14 +35,15 @@ def decompress(body: bytes, encoding: str | None, limit: int) -> bytes:
     if name == "identity":
         return body
     if name not in _WINDOW:
-        raise EncodingError(f"Content-Encoding {name[:20]!r} is not known; gzip and deflate are.")
+        words = f"Content-Encoding {name[:20]!r} is not known; gzip and deflate are."
+        raise UploadError(words, 415)
     stream = zlib.decompressobj(_WINDOW[name])
     try:
         whole = stream.decompress(body, limit + 1)
     except zlib.error:
         raise ClassicsError(f"the body is not what {name} makes, or is corrupt.") from None
     if len(whole) > limit:
-        raise TooLargeError(f"the request has more than {limit:,} bytes when decompressed.")
+        raise UploadError(f"the request has more than {limit:,} bytes when decompressed.", 413)
     if not stream.eof or stream.unused_data:
         raise ClassicsError(f"the body is not what {name} makes, or is corrupt.")
     return whole
@@ -83,7 +76,7 @@ def pictures_of_form(body: bytes, content_type: str, most: int) -> list[tuple[st
     def begin() -> None:
         nonlocal size
         if len(parts) == most:
-            raise TooLargeError(f"more than {most} parts in a form.")
+            raise UploadError(f"more than {most} parts in a form.", 413)
         parts.append(_Part())
         size = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,10 +35,10 @@ class Journal:
         if self._write is not None:
             self._write(line)
             return
-        # A full disk, or a reader of the log that is gone, must not cost anybody an answer.
+        # A full disk, or a reader of the log that is gone, must not cost anybody an answer; nor
+        # may the line stay in a buffer, which fails whoever flushes it next.
         with suppress(OSError, ValueError):
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            os.write(sys.stderr.fileno(), line.encode())
 
 
 class _Heard(logging.Handler):

@@ -6,18 +6,19 @@ import hashlib
 import hmac
 import os
 from pathlib import Path
+from typing import Annotated
 
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from keras_classics.errors import ClassicsError
-from keras_classics.serving.recording import record_in
+from keras_classics.serving.answering import Refused
 
 VARIABLE = "KERAS_CLASSICS_API_KEY"
 LEAST = 16  # characters; fewer can be guessed
-OPEN = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
-"""Addresses that need no key: they tell nothing of the models, and run none."""
+
+_BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
+_HEADER = APIKeyHeader(name="X-API-Key", scheme_name="key", auto_error=False)
 
 
 def read_keys(file: Path | None) -> tuple[str, ...]:
@@ -49,29 +50,24 @@ def read_keys(file: Path | None) -> tuple[str, ...]:
 
 
 class Keys:
-    """Lets only those in who know a key."""
+    """Lets only those in who know a key; a dependency of the addresses that need one."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
-        """Before an application."""
-        self.app = app
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        """Of which each lets in."""
         self._digests = [_digest(key) for key in keys]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or scope["path"] in OPEN or self._knows(Headers(scope=scope)):
-            await self.app(scope, receive, send)
-            return
-        record_in(scope).reason = "key"
-        problem = {"error": "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY."}
-        answer = JSONResponse(problem, 401, {"www-authenticate": "Bearer"})
-        await answer(scope, receive, send)
-
-    def _knows(self, headers: Headers) -> bool:
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    async def __call__(
+        self,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        key: Annotated[str | None, Security(_HEADER)],
+    ) -> None:
+        """Refuse a request without one."""
+        given = key or "" if bearer is None else bearer.credentials.strip()
         digest = _digest(given)
         # All are compared, each in a time that does not tell how much of it was right.
-        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+        if not sum(hmac.compare_digest(digest, known) for known in self._digests):
+            words = "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY."
+            raise Refused(401, "key", words, {"www-authenticate": "Bearer"})
 
 
 def _digest(key: str) -> bytes:

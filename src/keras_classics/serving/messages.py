@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+    model_validator,
+)
 
 Parameters = dict[str, Any]
-Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_LONGEST = 200  # characters of what is wrong
+Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=4)]
 
 
 class Message(BaseModel):
@@ -20,6 +30,27 @@ class Problem(Message):
     """Why a request was not answered."""
 
     error: str = Field(description="One line: what is wrong, and what to do.")
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "The request is not one.",
+        404: "No such model or version.",
+        408: "The body did not arrive in time.",
+        413: "Too many bytes, pixels or pictures.",
+        415: "Not an image, or a content type that is not taken.",
+        422: "An image that is damaged.",
+        429: "Too many pictures are waiting; Retry-After says when to try again.",
+        500: "A bug, or the network failed; the log says more.",
+        504: "Not answered in time.",
+        507: "Not enough memory.",
+    }.items()
+}
+"""What may become of a request with pictures."""
+PROBLEMS[429]["headers"] = {
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+}
 
 
 class Live(Message):
@@ -129,36 +160,88 @@ class ModelConfig(Message):
     dynamic_batching: Batching
 
 
+class TensorParameters(Message):
+    """Parameters of a tensor, of which those that are not known are ignored."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_elsewhere(cls, values: Any) -> Any:
+        if isinstance(values, dict) and any(key.startswith("shared_memory") for key in values):
+            raise ValueError("shared memory is not supported")
+        return values
+
+
+class InputParameters(TensorParameters):
+    """Where the data of an input is."""
+
+    binary_data_size: int | None = Field(default=None, ge=0, description="Bytes behind the JSON.")
+
+
+class OutputParameters(TensorParameters):
+    """How an output is wanted."""
+
+    classification: int | None = Field(default=None, ge=1, description="Asks for the top classes.")
+    binary_data: bool | None = Field(default=None, description="Whether it stands behind the JSON.")
+
+
+class RequestParameters(Message):
+    """Parameters of a request, of which those that are not known are ignored."""
+
+    timeout: int | None = Field(
+        default=None, gt=0, lt=2**63, description="Microseconds that its sender waits."
+    )
+    binary_data_output: bool = Field(default=False, description="The same for outputs.")
+    sequence_id: int | str | None = None
+    sequence_start: bool | None = None
+    sequence_end: bool | None = None
+
+    @field_validator("sequence_id", "sequence_start", "sequence_end")
+    @classmethod
+    def _alone(cls, value: Any) -> Any:
+        if value:  # it would change the answer, were it not ignored
+            raise ValueError("sequences are not supported; each request is answered alone")
+        return value
+
+
 class InputTensor(Message):
     """A tensor of a request: its data here, or behind the JSON (`binary_data_size`)."""
 
-    name: str = Field(description="image: decoded pictures; file: image files.")
-    shape: list[Size] = Field(
-        min_length=1,
-        max_length=4,
-        description="[n, height, width, 3] of image, [n] or [n, 1] of file.",
-    )
-    datatype: str = Field(description="UINT8 of image, BYTES of file.")
-    parameters: Parameters | None = None
-    data: list[Any] | None = Field(
-        None, description="Integers, flat or nested as the shape says; of file base64 strings."
-    )
+    parameters: InputParameters | None = None
+    data: list[Any] | None = None
+
+
+class ImageTensor(InputTensor):
+    """Decoded pictures; their data are integers, flat or nested as the shape says."""
+
+    name: Literal["image"]
+    shape: Shape = Field(description="[n, height, width, 3]")
+    datatype: Literal["UINT8"]
+
+
+class FileTensor(InputTensor):
+    """Image files; their data are strings in base64."""
+
+    name: Literal["file"]
+    shape: Shape = Field(description="[n] or [n, 1]")
+    datatype: Literal["BYTES"]
 
 
 class RequestedOutput(Message):
-    """An output that is wanted; `classification` (a number) asks for the top classes of it."""
+    """An output that is wanted."""
 
-    name: str
-    parameters: Parameters | None = None
+    name: Literal["probabilities"]
+    parameters: OutputParameters | None = None
 
 
 class InferRequest(Message):
-    """A request for inference; `timeout` (microseconds) is how long its sender waits."""
+    """A request for inference."""
 
     id: str | None = None
-    parameters: Parameters | None = None
-    inputs: list[InputTensor] = Field(min_length=1, max_length=2)
-    outputs: list[RequestedOutput] | None = Field(None, max_length=16)
+    parameters: RequestParameters | None = None
+    inputs: list[Annotated[ImageTensor | FileTensor, Field(discriminator="name")]] = Field(
+        min_length=1, max_length=1
+    )
+    outputs: list[RequestedOutput] | None = Field(default=None, max_length=1)
 
 
 class OutputTensor(Message):
@@ -210,3 +293,11 @@ class Classification(Message):
     model: str
     version: str
     predictions: list[Classified]
+
+
+def problem_of(errors: Sequence[Any]) -> str:
+    """What pydantic found first, in one line."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in {"query", "path"})
+    words = first["msg"].removeprefix("Value error, ")[:_LONGEST]
+    return f"{place + ': ' if place else ''}{words}."

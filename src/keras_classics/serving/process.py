@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -20,13 +21,14 @@ import uvicorn
 
 from keras_classics.host.streams import forget
 from keras_classics.serving.application import Server
-from keras_classics.serving.journal import libraries_heard
+from keras_classics.serving.journal import Journal, libraries_heard
 from keras_classics.serving.places import Place
 from keras_classics.serving.reload import engine_facts
 from keras_classics.serving.settings import THREADS, Settings
 from keras_classics.serving.shelf import Open, open_place
 from keras_classics.web import server as web
 
+ENDING = ("SIGINT", "SIGTERM")
 _ENDING_SECONDS = 5  # that requests may take beyond their timeout
 _LEAVING_SECONDS = 2.0  # for threads and models to end, when all requests are answered
 
@@ -100,100 +102,75 @@ def hangups_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Control:
-    """Tells a server what to do, from any thread or signal, even before it runs."""
+def signals_of(names: Sequence[str]) -> list[signal.Signals]:
+    """The signals of some names that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
-    def __init__(self, *, signals: bool = True) -> None:
-        """Of a server that is going to run.
 
-        Args:
-            signals: Whether it obeys SIGTERM, SIGINT and SIGHUP; else it ignores them.
-        """
-        self._signals = signals
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._again = False  # whether it is to look at the folders once it runs
-        self._deadline: threading.Timer | None = None
+def run(
+    server: Server,
+    listening: socket.socket,
+    started: Callable[[], None] | None = None,
+    *,
+    ending: Sequence[str] = ENDING,
+) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        server: What answers.
+        listening: Where.
+        started: Called when requests will be answered.
+        ending: Names of the signals that end it: the first in order, the second at once. SIGHUP
+            has it look at the folders of the models.
+    """
+    journal, settings = server.journal, server.settings
+
+    def begun() -> None:
+        journal.note("start", models=[engine_facts(served) for served in server.shelf])
+        if started is not None:
+            started()
+
+    # An engine that hangs, and a model that is being opened, cannot be told to stop.
+    deadline = threading.Timer(longest_end(settings), _give_up, (journal,))
+    deadline.daemon = True
+    with libraries_heard(journal):
+        web.serve(
+            server,
+            listening,
+            started=begun,
+            server_of=partial(_Obedient, server, ending, deadline),
+            connections=settings.connections,
+            ending_seconds=math.ceil(settings.timeout) + _ENDING_SECONDS,
+        )
+    deadline.cancel()
+    journal.note("end")
+
+
+def _give_up(journal: Journal) -> NoReturn:
+    journal.note("end", error="something did not end, and was left behind.")
+    go()
+
+
+class _Obedient(web.Server):
+    """Ends in order, with 0; uvicorn would send itself the signal again."""
+
+    def __init__(
+        self,
+        server: Server,
+        ending: Sequence[str],
+        deadline: threading.Timer,
+        config: uvicorn.Config,
+        begun: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(config, begun)
+        self._server, self._ending, self._deadline = server, ending, deadline
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(
-        self, server: Server, listening: socket.socket, started: Callable[[], None] | None = None
-    ) -> None:
-        """Serve until it is ended."""
-        self._server = server
-        journal, settings = server.journal, server.settings
-
-        def begun() -> None:
-            self._loop = asyncio.get_running_loop()
-            if self._again:
-                self._reload()
-            journal.note("start", models=[engine_facts(served) for served in server.shelf])
-            if started is not None:
-                started()
-
-        with libraries_heard(journal):
-            web.serve(
-                server,
-                listening,
-                started=begun,
-                server_of=self._made,
-                connections=settings.connections,
-                ending_seconds=math.ceil(settings.timeout) + _ENDING_SECONDS,
-            )
-        if self._deadline is not None:
-            self._deadline.cancel()
-        journal.note("end")
-
-    def end(self) -> None:
-        """Answer what was taken in, and end; readiness says no from now on."""
-        if self._loop is None:  # not even begun
-            os._exit(0)
-        self._loop.call_soon_threadsafe(self._end)
-
-    def reload(self) -> None:
-        """Look at the folders of the models now, unless they were opened this moment."""
-        if self._loop is None:
-            self._again = True
-        else:
-            self._loop.call_soon_threadsafe(self._reload)
-
-    def _end(self) -> None:
-        if self._server.desk.draining:
-            return
-        self._server.desk.draining = self._web.leaving = True
-        settings = self._server.settings
-        self._server.journal.note("drain", linger=settings.linger)
-        # An engine that hangs, and a model that is being opened, cannot be told to stop.
-        self._deadline = threading.Timer(longest_end(settings), self._give_up)
-        self._deadline.daemon = True
-        self._deadline.start()
-        asyncio.get_running_loop().call_later(settings.linger, self._exit)
-
-    def _give_up(self) -> None:
-        self._server.journal.note("end", error="something did not end, and was left behind.")
-        go()
-
-    def _exit(self) -> None:
-        self._web.should_exit = True
-
-    def _reload(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._server.reloader.look(again=True))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _made(self, config: uvicorn.Config, begun: Callable[[], None] | None) -> web.Server:
-        self._web = _Quiet(config, begun, self._handlers)
-        return self._web
-
     @contextmanager
-    def _handlers(self) -> Generator[None, None, None]:
-        """While the server runs."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {
-            number: signal.signal(number, self._obey if self._signals else signal.SIG_IGN)
-            for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP"))
-        }
+    def capture_signals(self) -> Generator[None, None, None]:
+        self._loop = asyncio.get_running_loop()
+        numbers = signals_of((*self._ending, "SIGHUP"))
+        before = {number: signal.signal(number, self._obey) for number in numbers}
         try:
             yield
         finally:
@@ -202,31 +179,26 @@ class Control:
 
     def _obey(self, number: int, _: FrameType | None) -> None:
         if signal.Signals(number).name == "SIGHUP":
-            self.reload()
+            self._loop.call_soon_threadsafe(self._reload)
         elif self._server.desk.draining:  # the second one: at once
             os._exit(128 + number)
         else:
-            self.end()
+            self._loop.call_soon_threadsafe(self._end)
 
+    def _reload(self) -> None:
+        task = self._loop.create_task(self._server.reloader.look(again=True))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-def signals_of(names: Sequence[str]) -> list[signal.Signals]:
-    """The signals of some names that this system has."""
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+    def _end(self) -> None:
+        """Answer what was taken in, and end; readiness says no from now on."""
+        if self._server.desk.draining:
+            return
+        self._server.desk.draining = self.leaving = True
+        linger = self._server.settings.linger
+        self._server.journal.note("drain", linger=linger)
+        self._deadline.start()
+        self._loop.call_later(linger, self._exit)
 
-
-class _Quiet(web.Server):
-    """uvicorn would send itself the signal again at the end, and not end with 0."""
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        begun: Callable[[], None] | None,
-        handlers: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        super().__init__(config, begun)
-        self._handlers = handlers
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        with self._handlers():
-            yield
+    def _exit(self) -> None:
+        self.should_exit = True

@@ -27,7 +27,6 @@ class Record:
 
     id: str
     since: float
-    endpoint: str = "other"
     status: int = GONE
     model: str | None = None
     version: str | None = None
@@ -37,16 +36,11 @@ class Record:
     error: str | None = None
 
 
-def record_in(scope: Scope) -> Record:
-    """What is known of a request so far."""
-    found = scope[_KEY]
-    assert isinstance(found, Record)
-    return found
-
-
 def record_of(request: Request) -> Record:
     """What is known of a request so far."""
-    return record_in(request.scope)
+    found = request.scope[_KEY]
+    assert isinstance(found, Record)
+    return found
 
 
 class Recorder:
@@ -63,7 +57,9 @@ class Recorder:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         record = Record(given if _ID.fullmatch(given) else uuid.uuid4().hex, time.monotonic())
-        scope[_KEY] = record
+        # HEAD is answered as GET, of which the server sends the head alone.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        asked = {**scope, "method": method, _KEY: record}
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -72,19 +68,20 @@ class Recorder:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
-        except Exception as error:  # of the frame around the addresses: they answer their own
-            record.error = f"{type(error).__name__}: {error} (this is a bug)"
+            await self.app(asked, receive, noting)
+        except Exception as error:  # a bug, and answered as one, unless it is in the frame
+            record.error = record.error or f"{type(error).__name__}: {error} (this is a bug)"
             if record.status == GONE:
                 answer = JSONResponse({"error": "this is a bug; the log says more."}, 500)
-                await answer(scope, receive, noting)
+                await answer(asked, receive, noting)
         finally:
-            self._end(record, scope)
+            route = asked.get("route")
+            self._end(record, scope, "other" if route is None else route.name)
 
-    def _end(self, record: Record, scope: Scope) -> None:
+    def _end(self, record: Record, scope: Scope, endpoint: str) -> None:
         seconds = time.monotonic() - record.since
-        self._metrics.requests.labels(record.endpoint, str(record.status)).inc()
-        self._metrics.seconds.labels(record.endpoint).observe(seconds)
+        self._metrics.requests.labels(endpoint, str(record.status)).inc()
+        self._metrics.seconds.labels(endpoint).observe(seconds)
         if record.reason is not None:
             self._metrics.refused.labels(record.reason).inc()
         client = scope.get("client")

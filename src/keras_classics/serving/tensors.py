@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from keras_classics.errors import ClassicsError
-from keras_classics.serving.intake import TooLargeError
 from keras_classics.serving.messages import (
+    FileTensor,
+    ImageTensor,
     InferRequest,
     InferResponse,
-    InputTensor,
+    OutputParameters,
     OutputTensor,
     RequestedOutput,
+    RequestParameters,
+    problem_of,
 )
 from keras_classics.serving.settings import Settings
+from keras_classics.web.uploads import UploadError
 
 HEADER = "Inference-Header-Content-Length"
 IMAGE, FILE, PROBABILITIES = "image", "file", "probabilities"
 SMALL_JSON = 64 * 1024  # bytes; what stands before binary data is no larger
 Images = npt.NDArray[np.uint8]
+_Tensor = ImageTensor | FileTensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Inference:
 
     id: str | None
     seconds: float | None  # that its sender waits
-    wanted: tuple[Wanted, ...]
+    wanted: Wanted
     images: Images | None
     files: tuple[bytes, ...] | None
 
@@ -99,19 +103,18 @@ def read_inference(
     length = json_length(body, header_length)
     text, binary = body[:length], body[length:]
     _check_size(text, SMALL_JSON if binary else settings.json_bytes, settings.json_values)
-    request = _request(text)
-    _check_parameters(request.parameters or {})
-    tensor, rest = _only_input(request, binary, header_length is not None)
-    count = tensor.shape[0]
-    if count < 1:
-        raise ClassicsError(f"{tensor.name}: shape {tensor.shape} holds no picture.")
-    images: Images | None = None
-    files: tuple[bytes, ...] | None = None
-    if tensor.name == IMAGE:
-        images = _images(tensor, rest, size)
-    else:
-        files = _files(tensor, rest)
-    return Inference(request.id, _seconds(request), _wanted(request, classes), images, files)
+    try:
+        request = InferRequest.model_validate_json(text)
+    except ValidationError as error:
+        raise ClassicsError(problem_of(error.errors(include_input=False))) from None
+    (tensor,) = request.inputs
+    rest = _binary_of(tensor, binary, divided=header_length is not None)
+    options = request.parameters or RequestParameters()
+    seconds = None if options.timeout is None else options.timeout / 1e6
+    wanted = _wanted(request.outputs, classes, binary=options.binary_data_output)
+    if isinstance(tensor, ImageTensor):
+        return Inference(request.id, seconds, wanted, _images(tensor, rest, size), None)
+    return Inference(request.id, seconds, wanted, None, _files(tensor, rest))
 
 
 def write_inference(
@@ -122,27 +125,24 @@ def write_inference(
     class_names: tuple[str, ...],
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how much of it is JSON; None if all of it is."""
-    outputs: list[OutputTensor] = []
-    binary: list[bytes] = []
-    for wanted in asked.wanted:
-        if wanted.classes is None:
-            output = OutputTensor(name=PROBABILITIES, shape=list(rows.shape), datatype="FP32")
-            raw = rows.astype("<f4", copy=False).tobytes() if wanted.binary else b""
-            data: list[Any] = [] if wanted.binary else rows.ravel().tolist()
-        else:
-            data = _classifications(rows, wanted.classes, class_names)
-            shape = [len(rows), wanted.classes]
-            output = OutputTensor(name=PROBABILITIES, shape=shape, datatype="BYTES")
-            raw = b"".join(_element(text.encode()) for text in data) if wanted.binary else b""
-        if wanted.binary:
-            output.parameters = {"binary_data_size": len(raw)}
-            binary.append(raw)
-        else:
-            output.data = data
-        outputs.append(output)
-    answer = InferResponse(model_name=name, model_version=version, id=asked.id, outputs=outputs)
+    wanted = asked.wanted
+    data: list[Any]
+    if wanted.classes is None:
+        output = OutputTensor(name=PROBABILITIES, shape=list(rows.shape), datatype="FP32")
+        raw = rows.astype("<f4", copy=False).tobytes() if wanted.binary else b""
+        data = [] if wanted.binary else rows.ravel().tolist()
+    else:
+        data = _classifications(rows, wanted.classes, class_names)
+        shape = [len(rows), wanted.classes]
+        output = OutputTensor(name=PROBABILITIES, shape=shape, datatype="BYTES")
+        raw = b"".join(_element(text.encode()) for text in data) if wanted.binary else b""
+    if wanted.binary:
+        output.parameters = {"binary_data_size": len(raw)}
+    else:
+        output.data = data
+    answer = InferResponse(model_name=name, model_version=version, id=asked.id, outputs=[output])
     text = answer.model_dump_json(exclude_none=True).encode()
-    return b"".join((text, *binary)), len(text) if binary else None
+    return text + raw, len(text) if wanted.binary else None
 
 
 def _check_size(text: bytes, most_bytes: int, most_values: int) -> None:
@@ -152,77 +152,40 @@ def _check_size(text: bytes, most_bytes: int, most_values: int) -> None:
     texts are counted, too, of which a request needs few.
     """
     if len(text) > most_bytes:
-        raise TooLargeError(
-            f"the JSON of the request has more than {most_bytes:,} bytes; send the data of the "
-            "tensor behind it (binary_data_size)."
-        )
-    if sum(map(text.count, (b",", b"[", b"{"))) > most_values:
-        raise TooLargeError(
-            f"the JSON of the request holds more than {most_values:,} values; send the data of the "
-            "tensor behind it (binary_data_size)."
-        )
+        held = f"has more than {most_bytes:,} bytes"
+    elif sum(map(text.count, (b",", b"[", b"{"))) > most_values:
+        held = f"holds more than {most_values:,} values"
+    else:
+        return
+    raise UploadError(
+        f"the JSON of the request {held}; send the data of the tensor behind it "
+        "(binary_data_size).",
+        413,
+    )
 
 
-def _request(text: bytes) -> InferRequest:
-    try:
-        values = json.loads(text, parse_constant=_no_number)
-        return InferRequest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ClassicsError(f"{place + ': ' if place else ''}{first['msg']}.") from None
-    except (ValueError, RecursionError) as error:
-        words = " ".join(str(error).split())[:100]
-        raise ClassicsError(f"the request is no JSON: {words}.") from None
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
-
-
-def _check_parameters(parameters: dict[str, Any]) -> None:
-    """Refuse what would change the answer, were it not ignored."""
-    for name in ("sequence_id", "sequence_start", "sequence_end"):
-        if parameters.get(name) not in (None, 0, "", False):  # these ask for nothing
-            raise ClassicsError(
-                f"{name}: sequences are not supported; each request is answered alone."
-            )
-
-
-def _only_input(
-    request: InferRequest, binary: bytes, divided: bool
-) -> tuple[InputTensor, bytes | None]:
-    """The one input, and its binary data if it has some."""
-    names = [tensor.name for tensor in request.inputs]
-    unknown = next((name for name in names if name not in (IMAGE, FILE)), None)
-    if unknown is not None:
-        raise ClassicsError(f"input {unknown[:64]!r} is not one; {IMAGE} and {FILE} are.")
-    if len(names) != 1:
-        raise ClassicsError(f"inputs {', '.join(names)}: one of {IMAGE} and {FILE} is to be sent.")
-    (tensor,) = request.inputs
-    parameters = tensor.parameters or {}
-    if any(name.startswith("shared_memory") for name in parameters):
-        raise ClassicsError(f"{tensor.name}: shared memory is not supported.")
-    size = parameters.get("binary_data_size")
+def _binary_of(tensor: _Tensor, binary: bytes, *, divided: bool) -> bytes | None:
+    """The data of a tensor behind the JSON; None where they are in it."""
+    size = None if tensor.parameters is None else tensor.parameters.binary_data_size
     if size is None:
         if tensor.data is None:
             raise ClassicsError(f"{tensor.name}: data or binary_data_size is missing.")
         if binary:
             raise ClassicsError(f"{len(binary)} bytes behind the JSON belong to no tensor.")
-        return tensor, None
+        return None
     if tensor.data is not None:
         raise ClassicsError(f"{tensor.name}: data and binary_data_size; send one of the two.")
     if not divided:
         raise ClassicsError(f"{tensor.name}: binary_data_size without the header {HEADER}.")
-    if type(size) is not int or size != len(binary):
+    if size != len(binary):
         raise ClassicsError(
-            f"{tensor.name}: binary_data_size {size!r}, but {len(binary)} bytes stand behind the "
+            f"{tensor.name}: binary_data_size {size}, but {len(binary)} bytes stand behind the "
             "JSON."
         )
-    return tensor, binary
+    return binary
 
 
-def _values(tensor: InputTensor, what: str, dtype: type | None = None) -> npt.NDArray[Any]:
+def _values(tensor: _Tensor, what: str, dtype: type | None = None) -> npt.NDArray[Any]:
     """The data within JSON, which is flat or nested as the shape says."""
     count = math.prod(tensor.shape)
     try:
@@ -237,10 +200,8 @@ def _values(tensor: InputTensor, what: str, dtype: type | None = None) -> npt.ND
     return values
 
 
-def _images(tensor: InputTensor, binary: bytes | None, size: tuple[int, int]) -> Images:
+def _images(tensor: ImageTensor, binary: bytes | None, size: tuple[int, int]) -> Images:
     height, width = size
-    if tensor.datatype != "UINT8":
-        raise ClassicsError(f"{IMAGE}: datatype {tensor.datatype[:20]!r}; UINT8 is needed.")
     if tensor.shape[1:] != [height, width, 3]:
         raise ClassicsError(
             f"{IMAGE}: shape {tensor.shape}; [n, {height}, {width}, 3] is needed. {FILE} takes "
@@ -257,9 +218,7 @@ def _images(tensor: InputTensor, binary: bytes | None, size: tuple[int, int]) ->
     return values.astype(np.uint8).reshape(tensor.shape)
 
 
-def _files(tensor: InputTensor, binary: bytes | None) -> tuple[bytes, ...]:
-    if tensor.datatype != "BYTES":
-        raise ClassicsError(f"{FILE}: datatype {tensor.datatype[:20]!r}; BYTES is needed.")
+def _files(tensor: FileTensor, binary: bytes | None) -> tuple[bytes, ...]:
     count = math.prod(tensor.shape)
     if count != tensor.shape[0]:
         raise ClassicsError(f"{FILE}: shape {tensor.shape}; [n] is needed.")
@@ -296,41 +255,11 @@ def _element(data: bytes) -> bytes:
     return len(data).to_bytes(4, "little") + data
 
 
-def _seconds(request: InferRequest) -> float | None:
-    """Triton's `timeout`, in microseconds."""
-    timeout = (request.parameters or {}).get("timeout")
-    if timeout is None:
-        return None
-    if type(timeout) is not int or not 0 < timeout < 2**63:
-        raise ClassicsError(f"timeout: {str(timeout)[:20]} is no time in microseconds.")
-    return timeout / 1e6
-
-
-def _wanted(request: InferRequest, classes: int) -> tuple[Wanted, ...]:
-    binary = _flag(request.parameters or {}, "binary_data_output", False)
-    outputs = request.outputs or [RequestedOutput(name=PROBABILITIES)]
-    found: list[Wanted] = []
-    for output in outputs:
-        parameters = output.parameters or {}
-        if output.name != PROBABILITIES:
-            raise ClassicsError(f"output {output.name[:64]!r} is not one; {PROBABILITIES} is.")
-        if any(name.startswith("shared_memory") for name in parameters):
-            raise ClassicsError(f"{output.name}: shared memory is not supported.")
-        top = parameters.get("classification")
-        if top is not None and (type(top) is not int or top < 1):
-            raise ClassicsError(f"classification: {str(top)[:20]} is no number of classes.")
-        wanted = _flag(parameters, "binary_data", binary)
-        found.append(Wanted(wanted, None if top is None else min(top, classes)))
-    if len(found) > 1:
-        raise ClassicsError(f"outputs: {PROBABILITIES} is asked for {len(found)} times.")
-    return tuple(found)
-
-
-def _flag(parameters: dict[str, Any], name: str, otherwise: bool) -> bool:
-    value = parameters.get(name, otherwise)
-    if type(value) is not bool:
-        raise ClassicsError(f"{name}: {str(value)[:20]} is neither true nor false.")
-    return value
+def _wanted(outputs: list[RequestedOutput] | None, classes: int, *, binary: bool) -> Wanted:
+    asked = outputs[0].parameters if outputs else None
+    asked = asked or OutputParameters()
+    top = None if asked.classification is None else min(asked.classification, classes)
+    return Wanted(binary if asked.binary_data is None else asked.binary_data, top)
 
 
 def _classifications(

@@ -1,8 +1,13 @@
 """Several processes behind one socket, and the parent that starts them again when they die.
 
 The parent holds the socket, so that nothing that connects is lost while a worker is missing. It
-tells its workers what to do through pipes and not by signals: a terminal, or a service manager,
-sends its signals to all processes of a group, and a worker would take the second for "at once".
+ends its workers by a signal of its own: a terminal, or a service manager, sends SIGINT and SIGTERM
+to all processes of a group, and whoever connected before the parent had closed the socket would
+wait at it for nobody.
+
+Not uvicorn's supervisor: it pings its workers and kills those that are still importing, ends all
+when one cannot open its models again, starts others again without a pause, and neither ends at a
+second signal, nor in time when a worker hangs; its workers outlive it when it is killed.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
@@ -31,10 +36,12 @@ from keras_classics.errors import ClassicsError
 from keras_classics.serving.journal import Journal
 from keras_classics.serving.metrics import MULTIPLE
 from keras_classics.serving.process import (
-    Control,
+    ENDING,
     Job,
     go,
+    hangups_ignored,
     longest_end,
+    run,
     server_for,
     signals_of,
 )
@@ -42,9 +49,9 @@ from keras_classics.serving.process import (
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-END, RELOAD, READY = "end", "reload", "ready"
+_END = "SIGUSR1"  # ends a worker: in order, or at once while it opens its models
 _TICK = 0.2  # seconds
-_SHORT_LIFE = 10.0  # seconds; a worker that lived no longer is started again only after a while
+_SHORT_LIFE = 10.0  # seconds; in the place of one that lived no longer another waits for a while
 _LONGEST_PAUSE = 30.0
 _GRACE = 5.0  # seconds that workers may be late at the end, before they are killed
 _SPAWN = multiprocessing.get_context("spawn")  # threads and engines do not outlive a fork
@@ -54,21 +61,22 @@ _SPAWN = multiprocessing.get_context("spawn")  # threads and engines do not outl
 class _Worker:
     process: SpawnProcess
     pipe: Connection
-    since: float = field(default_factory=time.monotonic)
+    since: float
     ready: bool = False
     failure: str | None = None
 
-    def tell(self, word: str) -> None:
-        """Tell it, if it still listens."""
-        with suppress(OSError):
-            self.pipe.send(word)
+    def tell(self, name: str) -> None:
+        """Send it a signal, if it still runs."""
+        for number in signals_of((name,)):
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid or 0, number)
 
     def hear(self) -> None:
         """Hear whether it is ready, or why it is not."""
         with suppress(EOFError, OSError):
             while self.pipe.poll():
-                word = self.pipe.recv()
-                self.ready, self.failure = word == READY, None if word == READY else word
+                self.failure = self.pipe.recv()
+                self.ready = self.failure is None
 
 
 def serve_with_workers(
@@ -102,29 +110,32 @@ class _Supervisor:
         self._job, self._listening = job, listening
         self._journal, self._folder = journal, folder
         self._decoding = _Share(default_budget() // count, str(Path(folder) / "decoding.lock"))
-        self._workers = [self._start() for _ in range(count)]
-        self._missing: list[float] = []  # when each is to be started
         self._pause = 0.0
-        self._asked: list[int] = []  # signals
+        self._ending = False
+        self._workers = [self._start() for _ in range(count)]
 
     def run(self, started: Callable[[], None]) -> None:
         """Until a signal comes and all have ended."""
         told = False
         before = {
-            number: signal.signal(number, self._note)
-            for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP"))
+            number: signal.signal(number, self._obey) for number in signals_of((*ENDING, "SIGHUP"))
         }
         try:
             while not self._ending:
                 wait([worker.process.sentinel for worker in self._workers], _TICK)
-                self._hear()
-                self._bury(begun=told)
-                self._revive()
-                self._pass_on_reload()
+                for worker in self._workers:
+                    worker.hear()
+                self._replace_dead(begun=told)
                 if not told and all(worker.ready for worker in self._workers):
                     told = True
                     started()
-            self._end()
+            # The workers listen at sockets of their own. This one would take in, while they answer
+            # what they have, whom nobody will answer.
+            self._listening.close()
+            self._tell(_END)
+            end = time.monotonic() + longest_end(self._job.settings) + _GRACE
+            for worker in self._workers:
+                worker.process.join(max(0.0, end - time.monotonic()))
         finally:
             for worker in self._workers:
                 worker.process.kill()
@@ -132,50 +143,39 @@ class _Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @property
-    def _ending(self) -> bool:
-        return any(signal.Signals(number).name != "SIGHUP" for number in self._asked)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self._ending and signal.Signals(number).name != "SIGHUP":  # the second one: at once
+    def _obey(self, number: int, _: FrameType | None) -> None:
+        if signal.Signals(number).name == "SIGHUP":
+            self._tell("SIGHUP")
+        elif self._ending:  # the second one: at once
             for worker in self._workers:
                 worker.process.kill()
             os._exit(128 + number)
-        self._asked.append(number)
+        else:
+            self._ending = True
 
-    def _pass_on_reload(self) -> None:
-        if self._asked and not self._ending:
-            self._asked.clear()
-            for worker in self._workers:
-                worker.tell(RELOAD)
+    def _tell(self, name: str) -> None:
+        for worker in self._workers:
+            worker.tell(name)
 
     def _start(self) -> _Worker:
-        ours, theirs = _SPAWN.Pipe()
+        ours, theirs = _SPAWN.Pipe(duplex=False)
         process = _SPAWN.Process(
-            target=work, args=(self._job, self._listening, theirs, self._decoding), daemon=False
+            target=work, args=(self._job, self._listening, theirs, self._decoding, self._pause)
         )
-        process.start()
-        theirs.close()  # so that it hears when we are gone
-        return _Worker(process, ours)
+        with hangups_ignored():  # a worker inherits that
+            process.start()
+        theirs.close()
+        return _Worker(process, ours, time.monotonic() + self._pause)
 
-    def _hear(self) -> None:
-        for worker in self._workers:
-            worker.hear()
-
-    def _bury(self, *, begun: bool) -> None:
-        """Take note of those that died, and plan others in their places."""
+    def _replace_dead(self, *, begun: bool) -> None:
         for worker in [each for each in self._workers if each.process.exitcode is not None]:
             worker.hear()
             if not begun:
-                words = worker.failure or f"it died with {worker.process.exitcode}"
-                raise ClassicsError(words)
-            self._workers.remove(worker)
+                raise ClassicsError(worker.failure or f"it died with {worker.process.exitcode}")
             worker.pipe.close()
             mark_process_dead(worker.process.pid, self._folder)  # type: ignore[no-untyped-call]
-            lived = time.monotonic() - worker.since
-            short = not worker.ready or lived < _SHORT_LIFE
+            short = not worker.ready or time.monotonic() - worker.since < _SHORT_LIFE
             self._pause = min(_LONGEST_PAUSE, max(1.0, 2 * self._pause)) if short else 0.0
-            self._missing.append(time.monotonic() + self._pause)
             self._journal.note(
                 "worker",
                 result="died",
@@ -184,22 +184,7 @@ class _Supervisor:
                 error=worker.failure,
                 restart_after=self._pause,
             )
-
-    def _revive(self) -> None:
-        now = time.monotonic()
-        for when in [when for when in self._missing if when <= now]:
-            self._missing.remove(when)
-            self._workers.append(self._start())
-
-    def _end(self) -> None:
-        # The workers listen at sockets of their own. This one would take in, while they answer
-        # what they have, whom nobody will answer.
-        self._listening.close()
-        for worker in self._workers:
-            worker.tell(END)
-        end = time.monotonic() + longest_end(self._job.settings) + _GRACE
-        for worker in self._workers:
-            worker.process.join(max(0.0, end - time.monotonic()))
+            self._workers[self._workers.index(worker)] = self._start()
 
 
 @dataclass(frozen=True)
@@ -213,47 +198,38 @@ class _Share:
         set_budget(Budget(self.size, alone=FileLock(self.lock)))
 
 
-def work(job: Job, listening: socket.socket, pipe: Connection, decoding: _Share) -> None:
-    """What a worker does."""
-    decoding.take()
-    for number in signals_of(("SIGINT", "SIGTERM", "SIGHUP")):
+def work(
+    job: Job, listening: socket.socket, pipe: Connection, decoding: _Share, pause: float
+) -> None:
+    """What a worker does, after a pause in seconds."""
+    for number in signals_of((*ENDING, "SIGHUP")):
         signal.signal(number, signal.SIG_IGN)
-    control = Control(signals=False)
-    # It is told to end while it opens its models, too: it would take in whom nobody else does.
-    threading.Thread(target=_obey, args=(pipe, control), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    time.sleep(pause)
+    decoding.take()
     try:
         server = server_for(job)
     except ClassicsError as error:
         pipe.send(str(error))
         sys.exit(2)
     with listening:
-        control.run(server, listening, lambda: pipe.send(READY))
+        run(server, listening, lambda: pipe.send(None), ending=(_END,))
     go()
 
 
-def _obey(pipe: Connection, control: Control) -> None:
-    """What the parent says."""
-    while True:
-        try:
-            word = pipe.recv()
-        except (EOFError, OSError):  # the parent is gone
-            word = END
-        if word == END:
-            control.end()
-            return
-        control.reload()
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    signal.raise_signal(signal.Signals[_END])
 
 
 @contextmanager
 def _common_metrics() -> Iterator[str]:
     """A folder in which all workers count."""
-    before = os.environ.get(MULTIPLE)
     with tempfile.TemporaryDirectory(prefix="classics-metrics-") as folder:
         os.environ[MULTIPLE] = folder
         try:
             yield folder
         finally:
-            if before is None:
-                del os.environ[MULTIPLE]
-            else:
-                os.environ[MULTIPLE] = before
+            del os.environ[MULTIPLE]

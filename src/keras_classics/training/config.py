@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from keras_classics.architectures.frame import Architecture
-from keras_classics.data.check.run import FOLDER_SIZE
 from keras_classics.data.fit import CentralCrop, Fit
 from keras_classics.errors import ClassicsError
 from keras_classics.training import recipes
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from keras_classics.training.origin import Origin
 
 LARGEST = 4096  # pixels; beyond it a single image no longer fits through a network on most machines
-DIGITS_SIZE = 32
+DIGITS_SIZE, FOLDER_SIZE = 32, 64  # pixels, for networks that begin from random weights
 RANDOM = "none"  # as `weights`: random ones
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

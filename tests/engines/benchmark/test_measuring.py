@@ -1,100 +1,113 @@
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from engines.benchmark import runners
+from engines.benchmark.runners import TASK
 from keras_classics.engines.benchmark import measuring
-from keras_classics.engines.benchmark.contenders import Contender, Task
-from keras_classics.engines.benchmark.limits import measured_limits
-from keras_classics.engines.benchmark.measuring import CALL, LEAST_SINGLE, measure
+from keras_classics.engines.benchmark.contenders import CALL, REFERENCE, Contender
+from keras_classics.engines.benchmark.measuring import (
+    LEAST_SINGLE,
+    Measured,
+    measure,
+    rows_of,
+    turn_s,
+)
 
-PEER, BROKEN = Contender("torchvision", "f32"), Contender("keras", "f32")
+OURS = Contender("openvino", "int8", runners.steady)
 
 
-def test_turns_of_real_processes():
-    """One that runs and one that cannot, which leaves the other alone."""
+def test_processes_in_turns_and_those_that_fail(capfd):
     told = []
-    found = measure(
-        [PEER, BROKEN],
-        Task(network="resnet50", size=32, classes=3),  # without an artefact for Keras
-        batch=2,
-        rounds=3,
-        seconds=0.02,
-        tell=lambda *values: told.append(values),
+    contenders = [
+        Contender("steady", "f32", runners.steady),
+        Contender("refusing", "f32", runners.refusing),
+        Contender("failing", "f32", runners.failing),
+        Contender("killed", "f32", runners.killed),
+        Contender("steady", "bf16", runners.steady),
+    ]
+    first, *failed, last = measure(
+        contenders, TASK, rounds=2, seconds=0.05, environment={"TOLD": "yes"}, tell=told.append
     )
-    ran, failed = found
-    assert ran.why_not is None
-    assert len(ran.rates) == len(ran.latencies) == 3
-    assert all(rate > 0 for rate in ran.rates)
-    assert all(len(each) >= LEAST_SINGLE for each in ran.latencies)
-    assert ran.memory > 50_000_000
-    assert ran.built_s > 0
-    assert failed.why_not == "keras f32: nothing to run"
-    assert failed.rates == []
-    assert told[0] == ("building torchvision f32", 0, 8)
-    assert told[-1] == ("done", 8, 8)
+    assert [each.why_not for each in failed] == [
+        "has no vgg16",
+        "1",  # a KeyError
+        "its process was killed, most often for lack of memory",
+    ]
+    assert told[-4:] == [  # another one begins each round
+        "round 1 of 2: steady f32",
+        "round 1 of 2: steady bf16",
+        "round 2 of 2: steady bf16",
+        "round 2 of 2: steady f32",
+    ]
+    for each in (first, last):
+        assert len(each.rates) == 2
+        assert all(0 < rate <= CALL * TASK.batch / 0.01 for rate in each.rates)
+        assert len(each.latencies) >= 2 * LEAST_SINGLE
+        assert min(each.latencies) >= 0.01
+        assert each.memory > 20_000_000
+    assert capfd.readouterr() == ("", "")
+    assert "TOLD" not in os.environ
 
 
-class _Scripted:
-    """In the place of a process: answers from a list, or an error."""
+def test_ratios_are_of_the_same_round_and_the_fastest_comes_first():
+    measured = [
+        Measured(REFERENCE, rates=[10.0, 30.0, 20.0], latencies=[0.1] * 3, memory=3),
+        Measured(OURS, rates=[50.0, 90.0, 120.0], latencies=[0.01, 0.03, 0.02], memory=9),
+        Measured(replace(OURS, precision="f32"), why_not="not enough memory"),
+    ]
+    ours, reference = rows_of(measured)
+    assert (ours.name, reference.name) == ("openvino int8", "keras.applications f32")
+    # Round by round 5, 3 and 6 times; the medians' ratio would be 4.5.
+    assert ours.to_reference == pytest.approx(5)
+    assert reference.to_reference == 1
+    assert ours.images_per_s == 90
+    assert (ours.p50_ms, ours.p99_ms) == pytest.approx((20, np.percentile([10, 20, 30], 99)))
+    assert ours.memory == 9
+    (alone,) = rows_of(measured[1:])
+    assert alone.to_reference is None
 
-    asked: ClassVar[list[tuple]] = []
-    fails_at = None
 
-    def __init__(self, contender, *_):
-        self.contender, self.orders = contender, 0
-
-    def answer(self):
-        return {"built": 0.5}
-
-    def ask(self, **order):
-        self.orders += 1
-        type(self).asked.append((self.contender.name, order["images"]))
-        if self.contender == BROKEN and self.orders == self.fails_at:
-            raise measuring.ClassicsError("not enough memory.")
-        return {"seconds": [0.5, 0.5], "memory": self.orders}
-
-    def end(self):
-        pass
+def test_a_turn_is_as_long_as_slow_networks_make_it():
+    assert turn_s(TASK, 2.0) == 3.0
+    # Ten single images, and four batches of four.
+    assert turn_s(replace(TASK, image_s=1.0), 2.0) == 10 + 16
 
 
 @pytest.fixture
-def scripted(monkeypatch):
-    monkeypatch.setattr(measuring, "_Process", _Scripted)
-    monkeypatch.setattr(_Scripted, "asked", [])
-    return _Scripted
+def here(monkeypatch):
+    """No processes: what they would do is done in a thread."""
+    monkeypatch.setattr(measuring, "process_with", lambda _: ThreadPoolExecutor(1))
 
 
-def test_another_one_begins_each_round(scripted):
-    options = {"batch": 4, "seconds": 1.0, "tell": lambda *_: None}
-    first, _ = measure([PEER, BROKEN], Task("resnet50", 32, 3), rounds=2, **options)
-    turns = [name for name, images in scripted.asked[4:] if images == 1]
-    assert turns == [PEER.name, BROKEN.name, BROKEN.name, PEER.name]
-    assert first.rates == [4 * CALL * 2 / 1.0] * 2
-    assert first.memory == 6  # of the last order
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("network", "width", "reference"),
+    [("mobilenet_v2", 0.25, "MobileNetV2"), ("vgg16", 0.0625, "VGG16 (width 1)")],
+)
+def test_what_it_is_compared_with(monkeypatch, network, width, reference):
+    tasks, foreseen = [], []
 
+    def measured(_, task, **__):
+        tasks.append(task)
+        return [Measured(OURS, rates=[1.0], latencies=[1.0])]
 
-def test_who_fails_later_is_left_out_from_then_on(scripted, monkeypatch):
-    monkeypatch.setattr(scripted, "fails_at", 5)  # two to warm up, two of the first round
-    options = {"batch": 4, "seconds": 1.0, "tell": lambda *_: None}
-    first, failed = measure([PEER, BROKEN], Task("resnet50", 32, 3), rounds=4, **options)
-    assert failed.why_not == "not enough memory"
-    assert len(first.rates) == 4
-    assert len(scripted.asked) == 4 + 2 + 2 + 1 + 2 + 2 + 2
-
-
-def test_a_process_that_is_killed_for_memory_says_so():
-    process = measuring._Process(PEER, Task("resnet50", 32, 3), 8)
-    try:
-        process._process.kill()
-        with pytest.raises(measuring.ClassicsError, match="not enough memory"):
-            process.answer()
-    finally:
-        process.end()
-
-
-def test_limits():
-    limits = measured_limits(1)
-    assert set(limits) == {"f32", "bf16", "int8"}
-    assert all(1e9 < rate < 1e15 for rate in limits.values())
+    monkeypatch.setattr(measuring, "measure", measured)
+    found = measuring.benchmark(
+        network, width=width, size=32, classes=3, rounds=1, foresee=foreseen.append
+    )
+    assert found.reference == reference
+    assert (found.network, found.size, found.width) == (network, 32, width)
+    assert found.macs > 1000
+    assert tasks[0].classes == 3
+    assert foreseen[0] > 7 * turn_s(tasks[0], 2.0)
+    values = json.loads(found.to_json())
+    assert values["rows"][0]["images_per_s"] == 1
+    assert values["machine"]["versions"]["keras"]
+    assert values["machine"]["processor"]

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     from keras_classics.data.storage import Storage
 
-FOLDER_SIZE = 64
-"""Pixels of the sides of the images by which `classics train` learns unless told otherwise."""
-
 _Key = TypeVar("_Key")
 
 
@@ -78,7 +75,7 @@ class Check:
 def check(
     folder: Path | str,
     *,
-    size: int = FOLDER_SIZE,
+    size: int,
     near: bool = True,
     group_by: str | None = None,
     root: Path | str | None = None,

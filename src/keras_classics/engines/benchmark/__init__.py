@@ -1,7 +1,7 @@
-"""How fast a network runs here: our engines and the reference libraries, in one run.
+"""How fast a network runs here: on our engines, and beside that of keras.applications.
 
-`contenders` says who runs, `worker` is the process of one of them, `measuring` lets them run in
-turns, `limits` measures what the processor could do, `results` and `plot` tell what came of it.
+`contenders` says what runs, `preparing` makes what they need, `measuring` lets them run in turns,
+each in a process of its own, and `plot` draws what came of it.
 """
 
 from __future__ import annotations

@@ -1,150 +1,106 @@
-"""Who runs: our engines, and the libraries that they are compared with.
+"""What runs: a network on our engines, and that of keras.applications.
 
-Every contender gets pictures in the form that it takes at once: ours decoded ones of the network's
-size in uint8, the others the float32 batch that their own preprocessing would have made. Scaling is
+Each gets images in the form that it takes at once: ours decoded ones of the network's size in
+uint8, keras.applications the float32 batch that its preprocessing would have made. Scaling is
 counted against ours alone.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
-from keras_classics.architectures import frame
-from keras_classics.architectures.catalog import CATALOG
-from keras_classics.engines.benchmark.torch_modules import torch_module
 from keras_classics.engines.deployment import open_engine
-from keras_classics.engines.engine import Engine
+from keras_classics.engines.engine import ENGINES, Engine
 from keras_classics.errors import ClassicsError
 from keras_classics.exporting.exported import Precision
 
-Library = Literal["openvino", "onnxruntime", "keras", "keras.applications", "torchvision", "timm"]
-Images = npt.NDArray[Any]
-Run = Callable[[Images, int], None]
-"""Runs all images (n, h, w, 3), so many at a time."""
+CALL = 4  # batches in a call, over which the cost of a call is spread
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is run.
+
+    Attributes:
+        artefact: folder of the network, with trained or random weights.
+        exports: folder of the exports that are made for the occasion.
+        network: name in the catalog.
+        size: height and width in pixels.
+        width: multiplier of the number of filters.
+        classes: number of classes.
+        macs: multiply-adds for an image.
+        image_s: seconds that Keras takes for an image, roughly.
+        peer: the network of keras.applications that is nearest; None if there is none.
+        peer_width: of that.
+        batch: images at a time.
+        threads: of each library; None for as many as it takes by itself.
+    """
+
+    artefact: str
+    exports: str
+    network: str
+    size: int
+    width: float
+    classes: int
+    macs: int
+    image_s: float
+    peer: str | None
+    peer_width: float
+    batch: int
+    threads: int | None
+
+    def images(self) -> npt.NDArray[np.uint8]:
+        """Random ones, as many as a call has: (n, h, w, 3)."""
+        shape = (CALL * self.batch, self.size, self.size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+Run = Callable[[int], None]
+"""Runs a network on so many images."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to run a network."""
+    """One way to run a network.
 
-    library: Library
+    Attributes:
+        library: that runs it.
+        precision: that it computes in.
+        open: makes it ready, in a process of its own.
+    """
+
+    library: str
     precision: Precision
+    open: Callable[[Contender, Task], Run]
 
     @property
     def name(self) -> str:
         """What it is called in tables."""
         return f"{self.library} {self.precision}"
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether it runs our network."""
-        return self.library in OURS
+    def export(self, task: Task) -> Path | None:
+        """Where `quantise` puts its export; None where `open_engine` itself makes what it needs."""
+        quantised = self.library in ENGINES and self.precision == "int8"
+        return Path(task.exports) / self.library if quantised else None
 
 
-OURS: tuple[Library, ...] = ("openvino", "onnxruntime", "keras")
-CONTENDERS: tuple[Contender, ...] = (
-    Contender("openvino", "int8"),
-    Contender("openvino", "bf16"),
-    Contender("openvino", "f32"),
-    Contender("onnxruntime", "int8"),
-    Contender("onnxruntime", "f32"),
-    Contender("keras", "f32"),
-    Contender("keras.applications", "f32"),
-    Contender("torchvision", "bf16"),
-    Contender("torchvision", "f32"),
-    Contender("timm", "bf16"),
-    Contender("timm", "f32"),
-)
-REFERENCE = Contender("keras.applications", "f32")
-
-# The libraries of other networks, by what records call them.
-_PEERS: Mapping[Library, frame.Library] = {
-    "keras.applications": "keras",
-    "torchvision": "torchvision",
-    "timm": "timm",
-}
-
-_PACKAGES: Mapping[Library, tuple[str, ...]] = {
-    "openvino": ("openvino",),
-    "onnxruntime": ("onnxruntime",),
-    "keras": ("keras",),
-    "keras.applications": ("keras", "tensorflow"),
-    "torchvision": ("torch", "torchvision"),
-    "timm": ("torch", "timm"),
-}
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a contender runs."""
-
-    network: str  # of the catalog
-    size: int  # height and width in pixels
-    classes: int
-    artefact: str | None = None  # the folder of ours, for Keras
-    exports: Mapping[str, str] = field(default_factory=dict)  # name of a contender -> folder
-    threads: int | None = None  # None: as many as the library takes by itself
-
-
-def why_not(contender: Contender, network: str, width: float) -> str | None:
-    """Why a contender does not run a network; None where it does."""
-    for package in _PACKAGES[contender.library]:
-        if importlib.util.find_spec(package) is None:
-            return f"{package} is not installed"
-    if contender.is_ours:
-        return None
-    if name_there(contender.library, network) is None:
-        return f"has no {network}"
-    if width != 1.0:
-        return f"has no width {width:g}"
-    return None
-
-
-def name_there(library: Library, network: str) -> str | None:
-    """What a network is called in another library; None where it is not there."""
-    return CATALOG[network].peer(_PEERS[library])
-
-
-def build(contender: Contender, task: Task) -> Run:
-    """The contender, ready to run.
-
-    Raises:
-        ClassicsError: If it cannot be had.
-    """
-    if contender.library == "keras.applications":
-        return _keras_applications(task)
-    if contender.is_ours:
-        return _engine(contender, task)
-    return _torch(contender, task)
-
-
-def images_for(contender: Contender, task: Task, count: int) -> Images:
-    """Pictures as a contender takes them, (count, h, w, 3), the channels first for torch."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (count, task.size, task.size, 3), np.uint8)
-    if contender.is_ours:
-        return pixels
-    floats = pixels.astype(np.float32) / 127.5 - 1
-    if contender.library == "keras.applications":
-        return floats
-    return floats.transpose(0, 3, 1, 2)  # a view: channels last in memory, as torch is told
-
-
-def _engine(contender: Contender, task: Task) -> Run:
-    folder = task.exports.get(contender.name) or task.artefact
-    if folder is None:
-        raise ClassicsError(f"{contender.name}: nothing to run.")
+def _open_engine(contender: Contender, task: Task) -> Run:
+    images = task.images()
 
     def opened(hint: str) -> Engine:
         return open_engine(
-            folder,
+            contender.export(task) or task.artefact,
             engine=contender.library,
             precision=contender.precision,
             hint=hint,
@@ -155,46 +111,91 @@ def _engine(contender: Contender, task: Task) -> Run:
     # A server of single images would be told so, too.
     single = opened("latency") if contender.library == "openvino" else many
 
-    def run(images: Images, batch: int) -> None:
-        engine = single if len(images) == 1 else many
-        for start in range(0, len(images), batch):
-            engine.probabilities(images[start : start + batch])
+    def run(count: int) -> None:
+        engine = single if count == 1 else many
+        for start in range(0, count, task.batch):
+            engine.probabilities(images[start : min(start + task.batch, count)])
 
     return run
 
 
-def _keras_applications(task: Task) -> Run:
-    applications = importlib.import_module("keras").applications
-    make = getattr(applications, str(name_there("keras.applications", task.network)))
-    model = make(weights=None, input_shape=(task.size, task.size, 3), classes=task.classes)
+def _open_keras_applications(_: Contender, task: Task) -> Run:
+    import keras  # noqa: PLC0415  in this process alone, as its memory is measured
 
-    def run(images: Images, batch: int) -> None:
-        model.predict(images, batch_size=batch, verbose=0)
+    if task.peer is None:
+        raise ClassicsError(f"has nothing like {task.network}")
+    model = getattr(keras.applications, task.peer)(
+        weights=None,
+        input_shape=(task.size, task.size, 3),
+        classes=task.classes,
+        **({} if task.peer_width == 1 else {"alpha": task.peer_width}),
+    )
+    images = task.images().astype(np.float32) / 127.5 - 1
 
-    return run
-
-
-def _torch(contender: Contender, task: Task) -> Run:
-    """An eager model in channels_last, in float32 or under autocast's bf16."""
-    import torch
-
-    name = str(name_there(contender.library, task.network))
-    if contender.library == "timm":
-        model = torch_module("timm").create_model(name, pretrained=False, num_classes=task.classes)
-    else:
-        options: dict[str, Any] = {"weights": None, "num_classes": task.classes}
-        if name == "inception_v3":
-            options |= {"aux_logits": False, "init_weights": False}
-        model = getattr(torch_module("torchvision.models"), name)(**options)
-    kind = torch.bfloat16 if contender.precision == "bf16" else torch.float32
-    model = model.eval().to(dtype=kind, memory_format=torch.channels_last)
-    if task.threads:
-        torch.set_num_threads(task.threads)
-
-    def run(images: Images, batch: int) -> None:
-        with torch.inference_mode():
-            for start in range(0, len(images), batch):
-                inputs = torch.from_numpy(images[start : start + batch])
-                model(inputs.to(dtype=kind)).softmax(1)
+    def run(count: int) -> None:
+        model.predict(images[:count], batch_size=task.batch, verbose=0)
 
     return run
+
+
+REFERENCE = Contender("keras.applications", "f32", _open_keras_applications)
+CONTENDERS: tuple[Contender, ...] = (
+    Contender("openvino", "int8", _open_engine),
+    Contender("openvino", "bf16", _open_engine),
+    Contender("openvino", "f32", _open_engine),
+    Contender("onnxruntime", "int8", _open_engine),
+    Contender("onnxruntime", "f32", _open_engine),
+    Contender("keras", "f32", _open_engine),
+    REFERENCE,
+)
+
+
+def process_with(environment: Mapping[str, str]) -> ProcessPoolExecutor:
+    """A process of its own, which keeps to itself what libraries print.
+
+    Args:
+        environment: Variables beside those of this process.
+    """
+    spawn = multiprocessing.get_context("spawn")  # threads and engines do not outlive a fork
+    return ProcessPoolExecutor(1, spawn, _enter, (dict(environment),))
+
+
+def _enter(environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+_running: list[Run] = []  # in the process of a contender
+
+
+def begin(contender: Contender, task: Task) -> None:
+    """Make a contender ready for `times`, in its process."""
+    run = contender.open(contender, task)
+    for images in (1, task.batch):  # what is compiled, or allocated, at the first run
+        run(images)
+    _running.append(run)
+
+
+def times(images: int, seconds: float, least: int) -> tuple[list[float], int]:
+    """Let the contender of this process run for so long.
+
+    Returns:
+        Seconds of each run, and the bytes that the process holds.
+    """
+    took: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(took) < least or time.perf_counter() < until:
+        began = time.perf_counter()
+        _running[0](images)
+        took.append(time.perf_counter() - began)
+    return took, psutil.Process().memory_info().rss

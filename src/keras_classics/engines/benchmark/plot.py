@@ -1,4 +1,4 @@
-"""The figure of a benchmark: throughput and latency, ours and the others', and the limits."""
+"""The figure of a benchmark: throughput and latency of all that ran."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from keras_classics.engines.benchmark.results import Results, Row, is_ours
-from keras_classics.errors import ClassicsError
+from keras_classics.engines.benchmark.measuring import Results, Row
+from keras_classics.engines.engine import ENGINES
 from keras_classics.host.canvas import canvas
 
-FORMS = (".svg", ".png", ".pdf")
+FORMS = {".svg": {"Date": None}, ".png": None, ".pdf": {"CreationDate": None}}
+"""Endings of files, and the metadata that would make each one another."""
+
 INK, SOFT, GRID = "#1b1f24", "#5c6670", "#dde1e6"
-OURS, OTHERS, LIMIT = "#1f5fbf", "#aeb6bf", "#b4610a"
+OURS, OTHERS = "#1f5fbf", "#aeb6bf"
 ROW = 0.34  # inches
 WORDS = 1.3  # times the longest bar, with the words behind it
 
 
 def draw(results: Results, path: Path) -> bytes:
-    """The figure in the form that a file's ending says.
-
-    Raises:
-        ClassicsError: If it is none of .svg, .png and .pdf, or nothing ran.
-    """
+    """The figure in the form that a file's ending says, one of `FORMS`."""
     form = path.suffix.lower()
-    if form not in FORMS:
-        raise ClassicsError(f"{path}: a figure ends with {', '.join(FORMS)}.")
-    if not results.rows:
-        raise ClassicsError("nothing ran, so that there is nothing to draw.")
     with canvas(font_size=9, svg_fonttype="none", svg_hashsalt="keras-classics"):
         figure = Figure(figsize=(9, 1.5 + ROW * len(results.rows)), layout="constrained")
         rates, waits = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
@@ -47,65 +41,46 @@ def draw(results: Results, path: Path) -> bytes:
             fontweight="bold",
         )
         file = io.BytesIO()
-        date = _DATE.get(form)
-        figure.savefig(file, format=form[1:], dpi=160, metadata={date: None} if date else None)
+        figure.savefig(file, format=form[1:], dpi=160, metadata=FORMS[form])
     return file.getvalue()
 
 
-_DATE = {".svg": "Date", ".pdf": "CreationDate"}
-
-
 def _throughput(axes: Axes, rows: tuple[Row, ...], results: Results) -> None:
-    places = range(len(rows))
     rates = [row.images_per_s for row in rows]
-    limits = {name: limit / (2 * results.macs) for name, limit in results.limits.items()}
-    reach = WORDS * max([*rates, *limits.values()])
-    axes.barh(places, rates, color=[OURS if is_ours(row) else OTHERS for row in rows], height=0.64)
-    for place, row in zip(places, rows, strict=True):
-        ratio = "" if row.to_reference is None else f" · {row.to_reference:.2f} ×"
-        end, limit = row.images_per_s, limits.get(row.precision)
-        if limit is not None:
-            axes.plot([limit, limit], [place - 0.4, place + 0.4], color=LIMIT, linewidth=1.5)
-            if 0 < limit - end < (WORDS - 1) * reach:  # which would cross the words
-                end = limit
-        axes.annotate(
-            f"{row.images_per_s:.1f}{ratio}",
-            (end, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-        )
-    axes.set_xlim(0, reach)
-    axes.set_yticks(list(places), [row.name for row in rows])
-    axes.set_xlabel(
-        f"images/s, {results.batch} at a time; × keras.applications' predict\n"
-        "orange: what matrix products of that precision would allow"
+    bars = axes.barh(
+        [row.name for row in rows],
+        rates,
+        color=[OURS if row.library in ENGINES else OTHERS for row in rows],
+        height=0.64,
     )
+    ratios = ["" if row.to_reference is None else f" · {row.to_reference:.2f} ×" for row in rows]
+    words = [f"{rate:.1f}{ratio}" for rate, ratio in zip(rates, ratios, strict=True)]
+    axes.bar_label(bars, words, padding=4, color=INK)
+    axes.set_xlim(0, WORDS * max(rates))
+    compared = f"; × keras.applications' {results.reference}" if any(ratios) else ""
+    axes.set_xlabel(f"images/s, {results.batch} at a time{compared}")
     _plain(axes)
 
 
 def _latency(axes: Axes, rows: tuple[Row, ...]) -> None:
-    for place, row in enumerate(rows):
-        colour = OURS if is_ours(row) else SOFT
-        axes.plot([row.p50_ms, row.p99_ms], [place, place], color=colour, linewidth=1.5)
-        axes.plot([row.p50_ms], [place], "o", color=colour, markersize=5)
-        axes.plot([row.p95_ms, row.p99_ms], [place, place], "|", color=colour, markersize=7)
+    for row in rows:
+        colour = OURS if row.library in ENGINES else SOFT
+        axes.plot([row.p50_ms, row.p99_ms], [row.name] * 2, color=colour, linewidth=1.5)
+        axes.plot([row.p50_ms], [row.name], "o", color=colour, markersize=5)
+        axes.plot([row.p95_ms, row.p99_ms], [row.name] * 2, "|", color=colour, markersize=7)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("ms for one image, logarithmic:\nmedian, 95 and 99 of 100")
+    axes.set_xlabel("ms for one image:\nmedian, 95th and 99th percentile")
     _plain(axes)
 
 
 def _plain(axes: Axes) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=SOFT, length=0)
-    for label in axes.get_yticklabels():
-        label.set_color(INK)
+    axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(axis="x", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.label.set_color(SOFT)

@@ -1,82 +1,11 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Classify an image</title>
-<link rel="icon" href="data:,">
-<style>
-{{ style|safe }}
-.zone {
-  display: block; padding: 2rem 1rem; border: 2px dashed var(--line); border-radius: .75rem;
-  background: var(--card); text-align: center; cursor: pointer;
-}
-.zone.over { border-color: var(--accent); background: var(--bar); }
-.zone:focus-within { outline: 3px solid var(--accent); outline-offset: 2px; }
-.zone strong { color: var(--accent); text-decoration: underline; }
-.zone input { position: absolute; opacity: 0; width: 1px; height: 1px; }
-.fields { display: flex; flex-wrap: wrap; gap: 1rem; margin: 0 0 1rem; }
-.fields label { display: grid; gap: .25rem; flex: 1 1 14rem; min-width: 0; }
-.fields input, .fields select {
-  font: inherit; padding: .5rem; color: inherit; background: var(--card);
-  border: 1px solid var(--soft); border-radius: .375rem; width: 100%;
-}
-.result {
-  display: grid; grid-template-columns: minmax(0, 14rem) minmax(0, 1fr); gap: 1.25rem;
-}
-.result img { max-width: 100%; max-height: 20rem; border-radius: .5rem; justify-self: center; }
-.result ol { list-style: none; margin: .75rem 0 0; padding: 0; display: grid; gap: .375rem; }
-.result li {
-  position: relative; padding: .375rem .625rem; border-radius: .375rem; overflow: hidden;
-  background: var(--card); border: 1px solid var(--line);
-}
-.result li i { position: absolute; inset: 0 auto 0 0; background: var(--bar); }
-.result li span {
-  position: relative; display: flex; justify-content: space-between; gap: 1rem;
-  overflow-wrap: anywhere;
-}
-.result li b { font-weight: 400; font-variant-numeric: tabular-nums; }
-.result li:first-child { font-weight: 600; }
-.unsure { color: var(--warn); margin: .5rem 0 0; }
-.wrong { color: var(--wrong); font-weight: 600; }
-#status { min-height: 1.5em; margin: 1rem 0; }
-[hidden] { display: none !important; }
-@media (max-width: 34rem) { .result { grid-template-columns: minmax(0, 1fr); } }
-</style>
-</head>
-<body>
-<main>
-<h1>Classify an image</h1>
-<p class="soft">The image goes to this server only, and is not kept. <a href="docs">How to ask by program</a></p>
-<div class="fields">
-{% if keyed %}
-<label>API key <input id="key" type="password" autocomplete="off" spellcheck="false"></label>
-{% endif %}
-<label id="choice" hidden>Model <select id="model"></select></label>
-</div>
-<label class="zone" id="zone">
-<input id="file" type="file" accept="image/*">
-<strong>Choose an image</strong>, drop one here, or paste it
-</label>
-<p id="status" role="status" aria-live="polite"></p>
-<section class="result" id="result" aria-label="Result" hidden>
-<img id="picture" alt="">
-<div>
-<p class="soft" id="which"></p>
-<ol id="classes" aria-label="Classes, the most probable first"></ol>
-<p class="unsure" id="unsure" hidden>Below the threshold of this model: better not believed.</p>
-</div>
-</section>
-</main>
-<script>
 "use strict";
 const at = (id) => document.getElementById(id);
 const status = at("status"), zone = at("zone"), result = at("result");
 let turn = 0;
 
 function headers() {
-  const key = at("key");
-  return key && key.value ? { "X-API-Key": key.value } : {};
+  const key = at("key").value;
+  return key ? { "X-API-Key": key } : {};
 }
 
 function say(text, wrong = false) {
@@ -87,6 +16,7 @@ function say(text, wrong = false) {
 async function models() {
   try {
     const answer = await fetch("v2/repository/index", { method: "POST", headers: headers() });
+    if (answer.status === 401) at("secret").hidden = false;
     if (!answer.ok) return;
     const names = [...new Set((await answer.json()).map((model) => model.name))];
     const chosen = at("model").value;
@@ -159,8 +89,5 @@ for (const kind of ["dragleave", "drop"]) {
 }
 document.addEventListener("drop", (event) => first(event.dataTransfer.files));
 document.addEventListener("paste", (event) => first(event.clipboardData.files));
-if (at("key")) at("key").addEventListener("change", models);
-else models();
-</script>
-</body>
-</html>
+at("key").addEventListener("change", models);
+models();
