@@ -406,7 +406,7 @@ def test_another_job_is_refused_and_may_be_given_up(colours, tmp_path):
         (Double(engine="keras"), colours, SMALL, "engine"),
         (Double(precision="f32"), colours, SMALL, "precision"),
     ):
-        message = rf"out\.csv\.partial: is half of another job \(not the same {differs}\)"
+        message = rf"out\.csv\.partial: is another unfinished job \(not the same {differs}\)"
         with pytest.raises(OutputError, match=message):
             predict_to(out, model, paths, options)
     predict_to(out, Double(), colours / "a", SMALL, overwrite=True)
@@ -581,7 +581,7 @@ def test_what_windows_asks_for(colours, tmp_path, monkeypatch, ending):
     ("spoil", "message"),
     [
         (lambda data: data[:-4096], "corrupt"),
-        (lambda data: data[:5000] + b"?" * 3000 + data[8000:], "corrupt"),
+        (lambda data: data[:4096] + b"?" * 4096 + data[8192:], "corrupt"),
         (lambda data: data[:60] + b"\0\0\0\x01" + data[64:], "of another version"),
     ],
 )

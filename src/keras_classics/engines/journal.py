@@ -122,8 +122,8 @@ class Journal:
         self.job = Job(Asked(*json.loads(of_job)), *chosen)
         if differs := self.job.asked.differs(asked):
             raise _UselessError(
-                f"{self._name}: is half of another job (not the same {differs}); finish that one "
-                "by its own command, or give it up by --overwrite."
+                f"{self._name}: is another unfinished job (not the same {differs}); run its own "
+                "command again to finish it, or discard it with --overwrite."
             )
 
     def _unreadable(self, error: sqlite3.Error) -> OutputError:
@@ -142,8 +142,8 @@ class Journal:
 
     def _in_the_way(self) -> OutputError:
         return OutputError(
-            f"{self._name}: is in the way, and is not of `classics predict`; remove it, or choose "
-            "another -o."
+            f"{self._name}: is in the way and was not written by `classics predict`; remove it, or "
+            "choose another -o."
         )
 
     @property
