@@ -21,15 +21,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from keras_classics.classifier.prediction import Options
 from keras_classics.data.fit import fit_bytes
+from keras_classics.data.image_list import ImageList
 from keras_classics.data.sources import Source, each_image
-from keras_classics.engines.bulk import Options, stream
 from keras_classics.engines.deployment import Deployment
 from keras_classics.engines.engine import Engine
 from keras_classics.engines.rows import CsvRows
@@ -90,9 +92,10 @@ def decoding(engine: Engine, sources: Sequence[Source], threads: int) -> list[np
 def end_to_end(engine: Engine, sources: Sequence[Source], options: Options) -> None:
     """From files to a file, as `classics predict -o`, but for what happens once."""
     rows = CsvRows(min(options.top_k, len(engine.card.class_names)))
-    with tempfile.NamedTemporaryFile() as file:
-        for found in stream(engine, sources, options):
-            file.write(rows.row(found))
+    with tempfile.NamedTemporaryFile() as file, closing(ImageList()) as images:
+        images.add(sources)
+        for batch in engine.predicted(images, options):
+            file.writelines(map(rows.row, batch))
 
 
 def main() -> None:

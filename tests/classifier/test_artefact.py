@@ -58,7 +58,7 @@ def test_nothing_readable(artefact, tmp_path):
 def test_progress(artefact, shapes):
     seen = []
     load(artefact).predict(shapes, batch_size=25, progress=lambda *n: seen.append(n))
-    assert seen == [(25, 60), (50, 60), (60, 60)]
+    assert seen == [(0, 60), (25, 60), (50, 60), (60, 60)]
 
 
 def test_evaluate_on_the_run_s_own_folder_uses_the_held_out_part(artefact, shapes):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -183,20 +184,20 @@ def test_a_wrong_second_name_is_told_after_the_first(tree):
         next(images)
 
 
-def test_a_list_in_a_file(tree, tmp_path):
+def test_a_list_in_a_database(tree, tmp_path, monkeypatch):
+    """Any number of files, and not one on the disk where there are few."""
     archive = Path(shutil.make_archive(str(tmp_path / "x"), "zip", tree / "b"))
     odd = tree / "two\nlines.png"
     odd.write_bytes(b"x")
     given = [tree / "b", archive, odd, tree / "a"]
-    images = ImageList.write(tmp_path / "list", given)
-    wanted = [
-        (source.path, source.storage.read_bytes(source.name)) for source in find_images(given)
-    ]
-    assert images.images == len(wanted) == 6
-    for first in range(7):
-        sources = images.sources(first)
-        found = [(source.path, source.storage.read_bytes(source.name)) for source in sources]
-        assert found == wanted[first:]
-    assert images.is_whole()
-    images.file.write_bytes(images.file.read_bytes()[:-1])
-    assert not images.is_whole()
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path / "none"))
+    with closing(ImageList()) as images:
+        images.add(find_images(given))
+        wanted = [
+            (source.path, source.storage.read_bytes(source.name)) for source in find_images(given)
+        ]
+        assert len(images) == len(wanted) == 6
+        for first in range(7):
+            sources = images.sources(first)
+            found = [(source.path, source.storage.read_bytes(source.name)) for source in sources]
+            assert found == wanted[first:]

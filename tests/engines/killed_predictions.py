@@ -17,22 +17,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engines.doubles import Double
-from keras_classics.engines import bulk
-from keras_classics.engines.partial import JOB, folder_of
+from engines.doubles import Double, done_of
+from keras_classics.classifier.prediction import Options
+from keras_classics.engines import bulk, journal
 from keras_classics.errors import OutputError
 
-OPTIONS = bulk.Options(top_k=2, batch_size=2, threads=2)
+OPTIONS = Options(top_k=2, batch_size=2, threads=2)
 
 
 def work(pictures: str, out: Path, tell: Callable[..., None] | None = None) -> None:
-    bulk.COMMIT_EVERY = 0.0  # after every batch
+    journal.COMMIT_EVERY = 0.0  # after every batch
     bulk.predict_to(out, Double(seconds=0.004), pictures, OPTIONS, progress=tell)
 
 
 def child(pictures: str, out: Path, pipe: int) -> None:
     """Predict in this process, and tell the one that watches of every batch."""
-    begun = (folder_of(out) / JOB).exists()
+    partial = journal.partial_of(out)
+    begun = partial.exists() and partial.stat().st_size
     try:
         work(pictures, out, lambda *_: os.write(pipe, b"b"))
     except BaseException as error:
@@ -50,7 +51,7 @@ def main() -> None:
     whole, broken = (Path(folder, name + ending) for name in ("whole", "broken"))
     work(pictures, whole)
     moments = []
-    partial = folder_of(broken)
+    partial = journal.partial_of(broken)
     while partial.exists() or not broken.exists():
         read, write = os.pipe()
         number = os.fork()
@@ -67,8 +68,7 @@ def main() -> None:
         if os.waitpid(number, 0)[1] not in (0, signal.SIGKILL):
             raise SystemExit("a child failed")
         os.close(read)
-        done = partial / "done.json"
-        moments.append(json.loads(done.read_text())["images"] if done.exists() else None)
+        moments.append(done_of(broken))
     left = sorted(path.name for path in Path(folder).iterdir())
     sys.stdout.write(json.dumps({"moments": moments, "left": left}) + "\n")
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,19 @@ from keras_classics.architectures.precision import numbers
 from keras_classics.classifier.card import CARD, MANIFEST, MODEL, Card, check_artefact
 from keras_classics.classifier.prediction import (
     Images,
-    Prediction,
+    Options,
     Predictions,
     Probabilities,
+    gathered,
     predicted,
 )
 from keras_classics.data.arrays import as_pictures
 from keras_classics.data.folder import scan
+from keras_classics.data.image_list import ImageList
 from keras_classics.data.listing import Item, Listing, fingerprint
 from keras_classics.data.manifest import read_manifest, write_manifest
 from keras_classics.data.pixels import decode_all
-from keras_classics.data.sources import find_images
+from keras_classics.data.sources import Paths, each_image
 from keras_classics.errors import ArtefactError, DataError, ImageError, OutputError
 from keras_classics.evaluation.metrics import Judgement, judge
 from keras_classics.evaluation.temperature import Calibration
@@ -127,7 +131,7 @@ class Classifier:
 
     def predict(
         self,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        paths: Paths,
         *,
         top_k: int = 5,
         batch_size: int = 32,
@@ -148,27 +152,12 @@ class Classifier:
             DataError: If a path does not exist, or no image can be read.
             ValueError: If top_k or batch_size is less than 1.
         """
-        files = find_images(paths)
-        items: list[Prediction] = []
-        skipped: list[ImageError] = []
-        size = size_for(len(files), batch_size)
-        for found in predicted(
-            files,
-            self.card,
-            lambda images: self._on_batch(images, size),
-            top_k=top_k,
-            batch_size=batch_size,
-        ):
-            if isinstance(found, ImageError):
-                skipped.append(found)
-            else:
-                items.append(found)
-            done = len(items) + len(skipped)
-            if progress and (done % batch_size == 0 or done == len(files)):
-                progress(done, len(files))
-        if not items:
-            raise DataError(f"none of the {len(files)} images can be read; first {skipped[0]}")
-        return Predictions(tuple(items), tuple(skipped))
+        options = Options(top_k, batch_size)
+        with closing(ImageList()) as images:
+            images.add(each_image(paths))
+            size = size_for(len(images), batch_size)
+            ask = partial(self._on_batch, size=size)
+            return gathered(predicted(images, self.card, ask, options, progress=progress))
 
     def evaluate(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import numpy.typing as npt
 
 from keras_classics.classifier.card import Card
 from keras_classics.data.fit import fit_bytes
+from keras_classics.data.image_list import ImageList
 from keras_classics.data.pixels import processors
 from keras_classics.data.sources import Source
-from keras_classics.errors import ImageError
+from keras_classics.errors import DataError, ImageError
 
 Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+Progress = Callable[[int, int | None], None]  # images so far, in all where known
 
 PART = 4  # images that a thread decodes at a time: a task costs far less, and ends soon
 
@@ -74,60 +77,111 @@ def answer(path: Path, row: npt.NDArray[np.float32], card: Card, top_k: int) -> 
     return Prediction(path, top, accepted)
 
 
+@dataclass(frozen=True)
+class Options:
+    """How images are predicted, whatever the model.
+
+    Attributes:
+        top_k: how many classes to name.
+        batch_size: images that the network is asked for at a time.
+        threads: that decode; None for one a processor.
+    """
+
+    top_k: int = 5
+    batch_size: int = 32
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1 or self.batch_size < 1 or (self.threads is not None and self.threads < 1):
+            raise ValueError(
+                f"top_k={self.top_k}, batch_size={self.batch_size}, threads={self.threads}: at "
+                "least 1 is needed."
+            )
+
+
+DEFAULTS = Options()
+
+Answers = Generator[list[Prediction | ImageError], None, None]
+"""A prediction or an error for each image, in their order, a batch at a time."""
+
+
 def predicted(
-    sources: Iterable[Source],
+    images: ImageList,
     card: Card,
     probabilities: Callable[[Images], Probabilities],
+    options: Options = DEFAULTS,
     *,
-    top_k: int = 5,
-    batch_size: int = 32,
-    threads: int | None = None,
     requests: int = 1,
-) -> Generator[Prediction | ImageError, None, None]:
-    """Classify images as they come: decoded ahead by threads, while the network runs.
+    first: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Answers:
+    """Classify images: decoded ahead by threads, while the network runs.
 
     Memory is that of a few batches, however many images there are. Batches are the same whenever
-    the sources are, and so are the answers, bit by bit. The network is asked until what is returned
+    the images are, and so are the answers, bit by bit. The network is asked until what is returned
     is closed or at its end.
 
     Args:
-        sources: The images.
+        images: The images.
         card: Of the network.
         probabilities: From (n, h, w, 3) uint8, n at most `batch_size`, to (n, classes).
-        top_k: How many classes to name.
-        batch_size: Images that the network is asked for at a time.
-        threads: That decode; default: one a processor.
+        options: How.
         requests: How many batches the network may be asked for at a time, each in a thread.
-
-    Yields:
-        A prediction or an error for each image, in their order.
-
-    Raises:
-        ValueError: If top_k or batch_size is less than 1.
+        first: How many images are done already.
+        progress: Called with the number of images whose answers were taken, and of all.
     """
-    if top_k < 1 or batch_size < 1:
-        raise ValueError(f"top_k={top_k}, batch_size={batch_size}: at least 1 is needed.")
-    decoders = ThreadPoolExecutor(threads or processors(), thread_name_prefix="decode")
+    decoders = ThreadPoolExecutor(options.threads or processors(), thread_name_prefix="decode")
     askers = ThreadPoolExecutor(requests, thread_name_prefix="ask")
     waiting: deque[tuple[list[Source], Future[list[Probabilities | ImageError]]]] = deque()
-    iterator = iter(sources)
+    sources = images.sources(first)
+    done, total = first, len(images)
     try:
         while True:
+            if progress:
+                progress(done, total)
             # One batch is decoded while each request runs one.
             while len(waiting) <= requests and (
-                batch := list(itertools.islice(iterator, batch_size))
+                batch := list(itertools.islice(sources, options.batch_size))
             ):
                 waiting.append((batch, _begin(batch, card, probabilities, decoders, askers)))
             if not waiting:
                 return
             batch, rows = waiting.popleft()
-            for source, row in zip(batch, rows.result(), strict=True):
-                yield row if isinstance(row, ImageError) else answer(source.path, row, card, top_k)
+            yield [
+                row if isinstance(row, ImageError) else answer(each.path, row, card, options.top_k)
+                for each, row in zip(batch, rows.result(), strict=True)
+            ]
+            done += len(batch)
     finally:
         # The requests first: they wait for what is decoded, which would never come.
         askers.shutdown(wait=False, cancel_futures=True)
         decoders.shutdown(wait=True, cancel_futures=True)
         askers.shutdown(wait=True)
+
+
+def readable(answers: Answers, skipped: list[ImageError]) -> Generator[Prediction, None, None]:
+    """The predictions among answers, which are closed at the end; the errors go to a list.
+
+    Raises:
+        DataError: At the end, if no image can be read.
+    """
+    some = False
+    with closing(answers):
+        for found in itertools.chain.from_iterable(answers):
+            if isinstance(found, ImageError):
+                skipped.append(found)
+            else:
+                some = True
+                yield found
+    if not some:
+        raise DataError(f"none of the {len(skipped)} images can be read; first {skipped[0]}")
+
+
+def gathered(answers: Answers) -> Predictions:
+    """All answers in memory; DataError as in `readable`."""
+    skipped: list[ImageError] = []
+    items = tuple(readable(answers, skipped))
+    return Predictions(items, tuple(skipped))
 
 
 def _begin(

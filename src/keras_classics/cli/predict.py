@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from keras_classics.classifier.prediction import Predictions
-    from keras_classics.engines.bulk import Options
+    from keras_classics.classifier.prediction import Options, Predictions
     from keras_classics.engines.deployment import Deployment
     from keras_classics.engines.engine import Engine
     from keras_classics.errors import ImageError
@@ -83,10 +82,10 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per image.")] = False,
 ) -> int:
     """Classify images; unreadable files are listed and skipped."""
+    from keras_classics.classifier.prediction import Options
     from keras_classics.cli.backend import start
     from keras_classics.cli.terminal import console
     from keras_classics.cli.weights import model_and_images
-    from keras_classics.engines.bulk import Options
     from keras_classics.engines.deployment import Deployment
     from keras_classics.errors import ClassicsError
     from keras_classics.weights.records import DEFAULT
@@ -199,25 +198,19 @@ def _print_csv(
     """Print a row an image as it comes; the errors of those that cannot be read."""
     from contextlib import closing
 
+    from keras_classics.classifier.prediction import readable
     from keras_classics.cli.terminal import counting
-    from keras_classics.engines.bulk import each
+    from keras_classics.engines.bulk import stream
     from keras_classics.engines.rows import csv_columns, csv_line, csv_row
-    from keras_classics.errors import ImageError as Unreadable
 
     skipped: list[ImageError] = []
-    begun = False
-    with (
-        counting(remarks, "images") as progress,
-        closing(each(model, paths, how, progress=progress, begins=tell)) as answers,
-    ):
-        for found in answers:
-            if isinstance(found, Unreadable):
-                skipped.append(found)
-                continue
-            if not begun:
-                typer.echo(csv_line(csv_columns(len(found.top))), nl=False)
-                begun = True
-            typer.echo(csv_line(csv_row(found)), nl=False)
+    with counting(remarks, "images") as progress:
+        answers = stream(model, paths, how, progress=progress, begins=tell)
+        with closing(readable(answers, skipped)) as predictions:
+            for number, found in enumerate(predictions):
+                if not number:
+                    typer.echo(csv_line(csv_columns(len(found.top))), nl=False)
+                typer.echo(csv_line(csv_row(found)), nl=False)
     return skipped
 
 

@@ -1,70 +1,69 @@
-"""The images of a long job, listed once in a file: a list of any length in little memory."""
+"""The images of a job, listed once in a table of SQLite: any number of them in little memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from keras_classics.data.sources import Paths, Source, each_image
+from keras_classics.data.sources import Source
 from keras_classics.data.storage import Archive, Folder, Storage
-from keras_classics.errors import DataError
 
-_BLOCK = 2**16  # bytes read or written at a time
 _TELL = 1000  # images between two reports
-# Before the place of a storage. "=" is the storage of the image before.
-_FOLDER, _ARCHIVE, _SAME = b"f", b"a", b"="
 
 
-@dataclass(frozen=True)
 class ImageList:
-    """A file with the names of images.
+    """A list of images in a database; by default in one that is on the disk only where it is long.
 
-    Two fields an image, each ended by a null byte, which no name holds: where it lies, and its
-    name there.
+    To be closed where it made its own database.
     """
 
-    file: Path
-    images: int
-    size: int  # bytes of the file
+    def __init__(self, database: sqlite3.Connection | None = None) -> None:
+        """The list that a database holds, empty where it holds none."""
+        self._database = database or sqlite3.connect("", check_same_thread=False)
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS images "
+            "(number INTEGER PRIMARY KEY, archive INTEGER, place BLOB, name BLOB)"
+        )
+        self.close = self._database.close
 
-    @classmethod
-    def write(
-        cls, file: Path, paths: Paths, progress: Callable[[int], None] | None = None
-    ) -> ImageList:
-        """List all images that paths name, as `find_images` does; the file is on the disk then.
+    def add(
+        self, sources: Iterable[Source], progress: Callable[[int, None], None] | None = None
+    ) -> None:
+        """Add images.
 
         Args:
-            file: Where to write.
-            paths: As in `find_images`.
-            progress: Told how many have been found.
+            sources: The images.
+            progress: Told how many have been added, and None, as there may be more.
 
         Raises:
-            DataError: As `find_images`.
-            OSError: If the file cannot be written.
+            DataError: As `sources`.
+            OSError: If there is no room for them.
         """
-        count = 0
-        with file.open("wb", buffering=_BLOCK) as stream:
-            before: Storage | None = None
-            for source in each_image(paths):
-                storage = source.storage
-                stream.write(_SAME if storage == before else _named(storage))
-                stream.write(b"\0" + os.fsencode(source.name) + b"\0")
-                before = storage
-                count += 1
-                if progress and count % _TELL == 0:
-                    progress(count)
-            stream.flush()
-            os.fsync(stream.fileno())
-            return cls(file, count, stream.tell())
 
-    def is_whole(self) -> bool:
-        """Whether the file is there with all its bytes."""
+        def rows() -> Iterator[tuple[bool, bytes, bytes]]:
+            for count, source in enumerate(sources, 1):
+                storage = source.storage
+                # Bytes, as names need not be text.
+                yield (
+                    isinstance(storage, Archive),
+                    os.fsencode(storage.place),
+                    os.fsencode(source.name),
+                )
+                if progress and count % _TELL == 0:
+                    progress(count, None)
+
         try:
-            return self.file.stat().st_size == self.size
-        except OSError:
-            return False
+            self._database.executemany(
+                "INSERT INTO images (archive, place, name) VALUES (?, ?, ?)", rows()
+            )
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from None
+
+    def __len__(self) -> int:
+        (last,) = self._database.execute("SELECT max(number) FROM images").fetchone()
+        return last or 0
 
     def sources(self, first: int = 0) -> Iterator[Source]:
         """The images from one of them on, in order.
@@ -72,30 +71,13 @@ class ImageList:
         Raises:
             DataError: If an archive cannot be read any more.
         """
-        storage: Storage | None = None
-        fields = _fields(self.file)
-        for index, (place, name) in enumerate(zip(fields, fields, strict=True)):
-            if place != _SAME:
-                kind, storage = place[:1], None
-                where = Path(os.fsdecode(place[1:]))
-            if index < first:
-                continue
-            if storage is None:
-                storage = Archive(where) if kind == _ARCHIVE else Folder(where)
+        before: tuple[bool, bytes] | None = None
+        storage: Storage
+        for archive, place, name in self._database.execute(
+            "SELECT archive, place, name FROM images WHERE number > ? ORDER BY number", (first,)
+        ):
+            if (archive, place) != before:
+                where = Path(os.fsdecode(place))
+                storage = Archive(where) if archive else Folder(where)
+                before = archive, place
             yield Source(storage, os.fsdecode(name))
-
-
-def _named(storage: Storage) -> bytes:
-    kind = _ARCHIVE if isinstance(storage, Archive) else _FOLDER
-    return kind + os.fsencode(storage.place)
-
-
-def _fields(file: Path) -> Iterator[bytes]:
-    rest = b""
-    try:
-        with file.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                *whole, rest = (rest + block).split(b"\0")
-                yield from whole
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from None

@@ -6,53 +6,31 @@ import dataclasses
 import hashlib
 import os
 import signal
-import tempfile
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from keras_classics.classifier.prediction import Prediction, Predictions, predicted
+from keras_classics.classifier.prediction import (
+    DEFAULTS,
+    Answers,
+    Options,
+    Predictions,
+    Progress,
+    gathered,
+)
 from keras_classics.data.image_list import ImageList
-from keras_classics.data.sources import Paths, Source
+from keras_classics.data.sources import Paths, each_image
 from keras_classics.engines.deployment import Deployment
 from keras_classics.engines.engine import Engine
-from keras_classics.engines.partial import Asked, Job, Partial, folder_of, partial
+from keras_classics.engines.journal import Asked, Job, Journal, journal
 from keras_classics.engines.rows import Rows, rows_for
-from keras_classics.errors import DataError, ImageError, OutputError, one_line
-from keras_classics.host.interrupts import handled
+from keras_classics.errors import ImageError, OutputError
+from keras_classics.host.files import write_atomically
+from keras_classics.host.interrupts import Interrupts, handled
 from keras_classics.host.staging import check_file
 
-COMMIT_EVERY = 1.0  # seconds of work that a kill costs
-
-Progress = Callable[[int, int | None], None]  # images so far, in all where known
-
-
-@dataclass(frozen=True)
-class Options:
-    """How images are predicted, whatever the model.
-
-    Attributes:
-        top_k: how many classes to name.
-        batch_size: images that the engine is asked for at a time.
-        threads: that decode; None for one a processor.
-    """
-
-    top_k: int = 5
-    batch_size: int = 32
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.top_k < 1 or self.batch_size < 1 or (self.threads is not None and self.threads < 1):
-            raise ValueError(
-                f"top_k={self.top_k}, batch_size={self.batch_size}, threads={self.threads}: at "
-                "least 1 is needed."
-            )
-
-
-DEFAULTS = Options()
+Model = Deployment | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -75,32 +53,14 @@ class Written:
 
 
 def stream(
-    engine: Engine, sources: Iterable[Source], options: Options = DEFAULTS
-) -> Generator[Prediction | ImageError, None, None]:
-    """A prediction or an error for each source, in order, in the memory of a few batches.
-
-    It is to be closed before the engine is: its threads ask it.
-    """
-    return predicted(
-        sources,
-        engine.card,
-        engine.probabilities,
-        top_k=options.top_k,
-        batch_size=options.batch_size,
-        threads=options.threads,
-        requests=engine.requests,
-    )
-
-
-def each(
-    model: Deployment | str | os.PathLike[str],
+    model: Model,
     paths: Paths,
     options: Options = DEFAULTS,
     *,
     progress: Progress | None = None,
     begins: Callable[[Engine], None] | None = None,
-) -> Generator[Prediction | ImageError, None, None]:
-    """Classify any number of image files, one after the other.
+) -> Answers:
+    """Classify any number of image files, a batch after the other.
 
     Args:
         model: What runs; a folder runs with the engine that `Deployment` chooses.
@@ -113,56 +73,33 @@ def each(
         A prediction or an error for each image, in the order of `find_images`.
 
     Raises:
-        ClassicsError: As `Deployment.open` and `find_images`, or, at the end, if no image can be
-            read.
+        ClassicsError: As `Deployment.open` and `find_images`.
     """
     model = _deployment(model)
     model.fingerprint()
-    first_error: ImageError | None = None
-    with tempfile.TemporaryDirectory(prefix="keras-classics-") as folder:
-        images = ImageList.write(Path(folder, "images"), paths, _finding(progress))
-        with (
-            model.open(images=images.images) as engine,
-            closing(stream(engine, images.sources(), options)) as answers,
-        ):
+    with closing(ImageList()) as images:
+        images.add(each_image(paths), progress)
+        with model.open(images=len(images)) as engine:
             if begins:
                 begins(engine)
-            readable = 0
-            for done, found in enumerate(answers, 1):
-                if isinstance(found, ImageError):
-                    first_error = first_error or found
-                else:
-                    readable += 1
-                if progress and (done % options.batch_size == 0 or done == images.images):
-                    progress(done, images.images)
-                yield found
-    if not readable:
-        raise DataError(f"none of the {images.images} images can be read; first {first_error}")
+            yield from engine.predicted(images, options, progress=progress)
 
 
 def predict(
-    model: Deployment | str | os.PathLike[str],
+    model: Model,
     paths: Paths,
     options: Options = DEFAULTS,
     *,
     progress: Progress | None = None,
     begins: Callable[[Engine], None] | None = None,
 ) -> Predictions:
-    """Classify image files into memory; as `each`."""
-    items: list[Prediction] = []
-    skipped: list[ImageError] = []
-    with closing(each(model, paths, options, progress=progress, begins=begins)) as answers:
-        for found in answers:
-            if isinstance(found, ImageError):
-                skipped.append(found)
-            else:
-                items.append(found)
-    return Predictions(tuple(items), tuple(skipped))
+    """Classify image files into memory; as `stream`, and DataError if no image can be read."""
+    return gathered(stream(model, paths, options, progress=progress, begins=begins))
 
 
 def predict_to(
     out: str | os.PathLike[str],
-    model: Deployment | str | os.PathLike[str],
+    model: Model,
     paths: Paths,
     options: Options = DEFAULTS,
     *,
@@ -199,33 +136,36 @@ def predict_to(
     _check_place(out, given)
     model = _deployment(model)
     asked = Asked(model.fingerprint(), model.engine, model.precision, _hash(given), options.top_k)
-    with partial(out) as place, _explained(place), handled(signal.SIGTERM) as interrupts:
-        _prepare(place, asked, overwrite=overwrite)
+
+    with (
+        handled(signal.SIGTERM) as interrupts,
+        journal(out, asked, overwrite=overwrite) as here,
+    ):
         try:
-            if place.job is None or place.done.images < place.job.images:
-                _work(
-                    place,
-                    asked,
-                    model=model,
-                    given=given,
-                    options=options,
-                    overwrite=overwrite,
-                    progress=progress,
-                    begins=begins,
-                )
-            whole = _whole(place)
+            job = here.job
+            if job is None:
+                here.images.add(each_image(given), progress)
+            else:
+                model = dataclasses.replace(model, engine=job.engine, precision=job.precision)
+            if job is None or here.certain < len(here.images):
+                with model.open(images=len(here.images)) as engine:
+                    if job is None:
+                        top = min(options.top_k, len(engine.card.class_names))
+                        here.begin(Job(asked, engine.name, engine.precision, top, overwrite))
+                    if begins:
+                        begins(engine, here.certain)
+                    _append(here, engine.predicted(here.images, options, here.certain, progress))
+            if not here.is_over:
+                _publish(here, interrupts)
         except KeyboardInterrupt:
-            place.commit()
-            return _written(place, stopped=interrupts.signal)
+            return _written(here, stopped=interrupts.signal)
         interrupts.at_once = False  # it is over in a moment
-        written = _written(place)
-        if whole is not None:
-            place.publish(whole)
-        place.discard()
+        written = _written(here)
+        here.discard()
         return written
 
 
-def _deployment(model: Deployment | str | os.PathLike[str]) -> Deployment:
+def _deployment(model: Model) -> Deployment:
     return model if isinstance(model, Deployment) else Deployment(model)
 
 
@@ -237,122 +177,37 @@ def _check_place(out: Path, given: list[str | os.PathLike[str]]) -> None:
         for folder in filter(os.path.isdir, given):
             check_file(out, "", "", data=Path(folder))
     except OSError as error:
-        raise OutputError(
-            one_line(f"{out}: cannot be written ({error.strerror or error}).")
-        ) from None
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error}).") from None
 
 
-def _prepare(place: Partial, asked: Asked, *, overwrite: bool) -> None:
-    """Look at what there is of the job, and refuse what is in its way."""
-    out = place.out
-    try:
-        place.read()
-    except OutputError:
-        if not overwrite:
-            raise
-        place.discard()
-    differs = place.job.asked.differs(asked) if place.job else ""
-    if differs and not overwrite:
-        raise OutputError(
-            one_line(f"{folder_of(out)}: is half of another job (not the same {differs}); ")
-            + "finish that one by its own command, or give it up by --overwrite."
-        )
-    if differs:
-        place.discard()
-    may = overwrite or (place.job is not None and (place.job.overwrite or place.is_over))
-    if out.exists() and not may:
-        raise OutputError(one_line(f"{out}: exists; choose another -o, or --overwrite it."))
-
-
-def _work(
-    place: Partial,
-    asked: Asked,
-    *,
-    model: Deployment,
-    given: list[str | os.PathLike[str]],
-    options: Options,
-    overwrite: bool,
-    progress: Progress | None,
-    begins: Callable[[Engine, int], None] | None,
-) -> None:
-    """Append the rows that are missing, from the first to the last."""
-    job, first = place.job, place.done.images
-    if job is None:
-        images = ImageList.write(place.list_file, given, _finding(progress))
-    else:
-        images = place.images(job)
-        model = dataclasses.replace(model, engine=job.engine, precision=job.precision)
-    with model.open(images=images.images) as engine:
-        top = min(options.top_k, len(engine.card.class_names))
-        rows = rows_for(place.out, top)
-        place.begin(
-            job
-            or Job(
-                asked, engine.name, engine.precision, top, images.images, images.size, overwrite
-            ),
-            rows.head(),
-        )
-        if begins:
-            begins(engine, first)
-        with closing(stream(engine, images.sources(first), options)) as found:
-            _append(place, rows, found, options, progress)
-
-
-def _append(
-    place: Partial,
-    rows: Rows,
-    found: Iterator[Prediction | ImageError],
-    options: Options,
-    progress: Progress | None,
-) -> None:
+def _append(here: Journal, answers: Answers) -> None:
     """Append rows, batch by batch, so that another process begins with a whole one."""
-    assert place.job is not None
-    total = place.job.images
-    if progress:
-        progress(place.done.images, total)
-    certain = time.monotonic()
-    while batch := list(islice(found, options.batch_size)):
-        unreadable = sum(isinstance(each, ImageError) for each in batch)
-        place.append(b"".join(map(rows.row, batch)), len(batch), unreadable)
-        if progress:
-            progress(place.done.images, total)
-        if time.monotonic() - certain >= COMMIT_EVERY or place.done.images == total:
-            place.commit()
-            certain = time.monotonic()
+    rows = _rows(here)
+    with closing(answers):
+        for batch in answers:
+            unreadable = sum(isinstance(each, ImageError) for each in batch)
+            here.append(b"".join(map(rows.row, batch)), len(batch), unreadable)
+    here.commit()
 
 
-def _whole(place: Partial) -> Path | None:
-    """The finished file, made of the rows; None where it is in its place already."""
-    assert place.job is not None
-    if place.is_over:
-        return None
-    return rows_for(place.out, place.job.top).whole(place.rows, place.table)
+def _publish(here: Journal, interrupts: Interrupts) -> None:
+    """Make the file of the rows, and put it in its place."""
+    with write_atomically(here.place, durable=True, part=here.part) as part, here.explaining():
+        _rows(here).write(part, here.rows())
+        interrupts.at_once = False
+        here.finish(part)
 
 
-def _written(place: Partial, *, stopped: int | None = None) -> Written:
-    images = place.job.images if place.job else 0
-    return Written(place.out, images, place.done.images, place.done.unreadable, stopped)
+def _rows(here: Journal) -> Rows:
+    assert here.job is not None
+    return rows_for(here.out, here.job.top)
 
 
-@contextmanager
-def _explained(place: Partial) -> Iterator[None]:
-    """Where the disk refuses, say so, and how to go on."""
-    try:
-        yield
-    except OSError as error:
-        kept = (
-            f"{place.certain.images:,} images are done; run the same command to resume."
-            if place.job
-            else "nothing is done yet."
-        )
-        raise OutputError(
-            one_line(f"{place.out}: cannot be written ({error.strerror or error}); ") + kept
-        ) from error
-
-
-def _finding(progress: Progress | None) -> Callable[[int], None] | None:
-    """What is told while images are listed."""
-    return None if progress is None else lambda found: progress(found, None)
+def _written(here: Journal, *, stopped: int | None = None) -> Written:
+    if here.job is None:
+        return Written(here.out, 0, 0, 0, stopped)
+    here.commit()
+    return Written(here.out, len(here.images), *here.done, stopped)
 
 
 def _hash(given: list[str | os.PathLike[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self, get_args
 
@@ -10,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_classics.classifier.card import Card
+from keras_classics.classifier.prediction import DEFAULTS, Answers, Options, predicted
 from keras_classics.data.arrays import as_pictures
+from keras_classics.data.image_list import ImageList
 from keras_classics.exporting.exported import Precision
 
 EngineName = Literal["keras", "openvino", "onnxruntime"]
@@ -53,6 +56,27 @@ class Engine(ABC):
             ClassicsError: If the images have another size, type or range.
         """
         return self._answers(as_pictures(images, self.card.preprocessing.size))
+
+    def predicted(
+        self,
+        images: ImageList,
+        options: Options = DEFAULTS,
+        first: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Answers:
+        """A prediction or an error for each image, a batch at a time, as `prediction.predicted`.
+
+        It is to be closed before the engine is: its threads ask it.
+        """
+        return predicted(
+            images,
+            self.card,
+            self.probabilities,
+            options,
+            requests=self.requests,
+            first=first,
+            progress=progress,
+        )
 
     @abstractmethod
     def _answers(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

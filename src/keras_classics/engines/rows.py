@@ -1,8 +1,7 @@
 """Predictions as rows of a file: CSV, JSON lines or Parquet.
 
-While a job runs its rows are appended to one file, which is cut where it was certain when the job
-was killed. CSV and JSON lines are those rows. A Parquet file cannot be appended to, so its rows are
-kept as JSON lines and turned into one at the end.
+While a job runs its rows are kept as bytes, and the file is made of them at the end. CSV and JSON
+lines are those bytes; the rows of a Parquet file are kept as JSON lines.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +38,13 @@ class Rows(ABC):
 
     @abstractmethod
     def row(self, found: Prediction | ImageError) -> bytes:
-        """One row, as it is appended."""
+        """One row, as it is kept."""
 
-    def whole(self, rows: Path, file: Path) -> Path:
-        """The finished file, made of all rows.
-
-        Args:
-            rows: The file of them.
-            file: Where to write what is made.
-
-        Returns:
-            Where the finished file is, which may be `rows` itself.
-        """
-        del file
-        return rows
+    def write(self, file: Path, rows: Iterable[bytes]) -> None:
+        """Make the file of all rows, which come in pieces of whole ones."""
+        with file.open("wb") as stream:
+            stream.write(self.head())
+            stream.writelines(rows)
 
 
 class CsvRows(Rows):
@@ -101,7 +93,7 @@ class ParquetRows(Rows):
             values = [str(found.path), *_flat(found), found.accepted, None]
         return json.dumps(values, allow_nan=False).encode() + b"\n"
 
-    def whole(self, rows: Path, file: Path) -> Path:
+    def write(self, file: Path, rows: Iterable[bytes]) -> None:
         """As `Rows` says."""
         import pyarrow as pa  # noqa: PLC0415 - optional
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -109,14 +101,14 @@ class ParquetRows(Rows):
         kinds = [pa.string(), *[pa.string(), pa.float32()] * self.top, pa.bool_(), pa.string()]
         names = [*csv_columns(self.top), "error"]
         schema = pa.schema(list(zip(names, kinds, strict=True)))
-        with rows.open("rb") as lines, pq.ParquetWriter(file, schema) as writer:
-            for group in _groups(lines):
+        lines = chain.from_iterable(map(bytes.splitlines, rows))
+        with pq.ParquetWriter(file, schema) as writer:
+            while group := list(map(_values, islice(lines, ROW_GROUP))):
                 columns = [
                     pa.array(column, kind)
                     for column, kind in zip(zip(*group, strict=True), kinds, strict=True)
                 ]
                 writer.write_batch(pa.record_batch(columns, schema=schema))
-        return file
 
 
 FORMATS: dict[str, type[Rows]] = {".csv": CsvRows, ".jsonl": JsonRows, ".parquet": ParquetRows}
@@ -168,11 +160,6 @@ def csv_line(values: list[str]) -> bytes:
     line = text.getvalue().removesuffix("\r\n") + "\n"
     # A name of bytes that are no text stands there as it is on the disk.
     return line.encode("utf-8", "surrogateescape" if os.name != "nt" else "replace")
-
-
-def _groups(lines: Iterator[bytes]) -> Iterator[list[list[Any]]]:
-    while group := [_values(line) for line in islice(lines, ROW_GROUP)]:
-        yield group
 
 
 def _values(line: bytes) -> list[Any]:

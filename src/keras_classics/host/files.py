@@ -12,7 +12,9 @@ from keras_classics.errors import OutputError
 
 
 @contextmanager
-def write_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def write_atomically(
+    path: Path, *, durable: bool = False, part: Path | None = None
+) -> Iterator[Path]:
     """A temporary place beside a file's own; what is written there takes its place at the end.
 
     After an error, the file is as it was. The temporary name has the ending of the file's own, as
@@ -21,17 +23,24 @@ def write_atomically(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Args:
         path: Of the file; what stands there is replaced.
         durable: Whether the file survives a power cut as soon as it is in its place.
+        part: The temporary place; what a killed process left there is written over.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    part = part or path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield part
         if durable:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
         part.replace(path)
+        if durable and os.name != "nt":  # its name, too, where the system can be asked for it
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
