@@ -114,7 +114,8 @@ def test_what_is_hidden_is_skipped_and_what_is_no_file_is_ignored(tmp_path):
     assert listing.ignored == tuple(map(Path, ("a/inner.zip", "a/notes.txt", "logo.png")))
     with pytest.raises(ImageError, match=r"a/link\.png: a symbolic link, which is not followed"):
         listing.storage.read_bytes("a/link.png")
-    kinds = {one.kind: [place.paths for place in one.places] for one in check(place, size=64).findings}
+    findings = check(place, size=64).findings
+    kinds = {one.kind: [place.paths for place in one.places] for one in findings}
     assert kinds["unreadable"] == [("a/link.png",)]
     assert kinds["outside-classes"] == [("logo.png",)]
     assert kinds["other-files"] == [("a/inner.zip",), ("a/notes.txt",)]
