@@ -421,7 +421,7 @@ def test_relative_paths_are_those_of_a_folder(colours, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             if paths != colours:  # the same words mean other files
-                with pytest.raises(OutputError, match=r"another job \(not the same paths\)"):
+                with pytest.raises(OutputError, match=r"unfinished job \(not the same paths\)"):
                     predict_to(out, Double(), paths, SMALL)
                 patch.undo()
             assert predict_to(out, Double(), paths, SMALL).done == 102
