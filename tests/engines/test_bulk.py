@@ -574,7 +574,11 @@ def test_what_windows_asks_for(colours, tmp_path, monkeypatch, ending):
     monkeypatch.setattr(os, "fsync", checked_fsync)
     predict_to(tmp_path / f"out{ending}", Double(), colours, SMALL)
     partial = f"out{ending}.partial"
-    assert seen == [("replace", f"{partial}-whole"), ("unlink", partial)]
+    assert seen == [
+        ("replace", f"{partial}-whole"),
+        ("unlink", f"{partial}-journal"),
+        ("unlink", partial),
+    ]
 
 
 @pytest.mark.parametrize(

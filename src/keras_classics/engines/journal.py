@@ -215,7 +215,7 @@ class Journal:
         self._open = False
         self._database.close()
         if self.job is None:
-            self._file.unlink(missing_ok=True)
+            _remove(self._file)
 
     def discard(self) -> None:
         """Give up what is here."""
@@ -250,7 +250,7 @@ def journal(out: Path, asked: Asked, *, overwrite: bool) -> Iterator[Journal]:
     except _UselessError:
         if not overwrite:
             raise
-        partial_of(out.resolve()).unlink()
+        _remove(partial_of(out.resolve()))
         here = Journal(out, asked)
     try:
         may = overwrite or here.is_over or (here.job is not None and here.job.overwrite)
@@ -260,6 +260,12 @@ def journal(out: Path, asked: Asked, *, overwrite: bool) -> Iterator[Journal]:
             yield here
     finally:
         here.close()
+
+
+def _remove(database: Path) -> None:
+    """Remove a database, but SQLite's own journal first: it would be taken for the next one's."""
+    for file in (database.with_name(f"{database.name}-journal"), database):
+        file.unlink(missing_ok=True)
 
 
 def _identity(file: Path) -> str:
